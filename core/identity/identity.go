@@ -123,10 +123,37 @@ func parseSAN(cert *x509.Certificate) (SAN, error) {
 	default:
 		return SAN{}, fmt.Errorf("certificate: subject alternative name has kind [%d]; only e-mail, URI and Fulcio user name are known", name.Tag)
 	}
-	if err := checkText(san.Value); err != nil {
-		return SAN{}, fmt.Errorf("certificate: subject alternative name: %w", err)
+	if err := san.check(); err != nil {
+		return SAN{}, fmt.Errorf("certificate: subject alternative name %w", err)
 	}
 	return san, nil
+}
+
+// check refuses a name whose text does not have its kind's form. The three
+// forms have no text in common, so that a policy, which gives the text only,
+// can never be satisfied by a name of another kind.
+func (s SAN) check() error {
+	if err := checkText(s.Value); err != nil {
+		return err
+	}
+	ok := false
+	switch s.Kind {
+	case Email: // local@domain
+		_, domain, found := strings.Cut(s.Value, "@")
+		ok = found && !strings.Contains(s.Value, ":") && !strings.Contains(domain, "!")
+	case URI: // scheme:rest
+		u, err := url.Parse(s.Value)
+		ok = err == nil && u.Scheme != ""
+	case Username: // name!domain
+		i := strings.LastIndexByte(s.Value, '!')
+		ok = i > 0 && !strings.ContainsAny(s.Value[i:], "@") && !strings.Contains(s.Value, ":")
+	default:
+		return fmt.Errorf("has unknown kind %q", s.Kind)
+	}
+	if !ok {
+		return fmt.Errorf("%q does not have the form of its kind (%s)", s.Value, s.Kind)
+	}
+	return nil
 }
 
 // otherName is RFC 5280's OtherName with Fulcio's value type.
@@ -180,7 +207,7 @@ func (id Identity) CertificateExtensions() ([]pkix.Extension, error) {
 }
 
 func (s SAN) extension() (pkix.Extension, error) {
-	if err := checkText(s.Value); err != nil {
+	if err := s.check(); err != nil {
 		return pkix.Extension{}, fmt.Errorf("subject alternative name %w", err)
 	}
 	name := asn1.RawValue{Class: asn1.ClassContextSpecific, Bytes: []byte(s.Value)}
@@ -188,9 +215,6 @@ func (s SAN) extension() (pkix.Extension, error) {
 	case Email:
 		name.Tag = 1
 	case URI:
-		if u, err := url.Parse(s.Value); err != nil || u.Scheme == "" {
-			return pkix.Extension{}, fmt.Errorf("subject alternative name %q is not a URI", s.Value)
-		}
 		name.Tag = 6
 	case Username:
 		der, err := asn1.MarshalWithParams(otherName{ID: oidOther, Value: s.Value}, "tag:0")
@@ -198,8 +222,6 @@ func (s SAN) extension() (pkix.Extension, error) {
 			return pkix.Extension{}, fmt.Errorf("encoding user name: %w", err)
 		}
 		name = asn1.RawValue{FullBytes: der}
-	default:
-		return pkix.Extension{}, fmt.Errorf("subject alternative name has unknown kind %q", s.Kind)
 	}
 	if s.Kind != Username && strings.ContainsFunc(s.Value, func(r rune) bool { return r > unicode.MaxASCII }) {
 		return pkix.Extension{}, fmt.Errorf("subject alternative name %q: only ASCII can be written as %s", s.Value, s.Kind)
