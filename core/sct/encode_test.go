@@ -1,0 +1,185 @@
+package sct
+
+import (
+	"bytes"
+	"encoding/binary"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/crypto/cryptobyte"
+)
+
+func example() SCT {
+	return SCT{LogID: [32]byte{1, 2, 3}, Timestamp: 5, Extensions: LeafIndexExtension(9), Signature: []byte{0x30, 1, 2}}
+}
+
+func TestLIB27_Parse(t *testing.T) {
+	good, err := example().Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const extensionsLength = 1 + 32 + 8 // where the extensions' length starts
+	const hash = extensionsLength + 2 + 8
+	set := func(at int, b ...byte) []byte {
+		c := bytes.Clone(good)
+		copy(c[at:], b)
+		return c
+	}
+	for name, tc := range map[string]struct {
+		in   []byte
+		want bool
+	}{
+		"good":                      {good, true},
+		"empty":                     {nil, false},
+		"version 2":                 {set(0, 1), false},
+		"trailing byte":             {append(bytes.Clone(good), 0), false},
+		"extensions beyond end":     {set(extensionsLength, 0xff, 0xff), false},
+		"SHA-1":                     {set(hash, 2), false},
+		"SHA-384":                   {set(hash, 5), false},
+		"anonymous signature":       {set(hash+1, 0), false},
+		"RSA signature":             {set(hash+1, 1), false},
+		"signature beyond end":      {set(hash+2, 0, 4), false},
+		"signature before end":      {set(hash+2, 0, 2), false},
+		"empty signature":           {set(hash+2, 0, 0)[:hash+4], false},
+		"truncated before the hash": {good[:hash], false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Parse(tc.in)
+			if (err == nil) != tc.want {
+				t.Fatalf("Parse: %v, want accepted %v", err, tc.want)
+			}
+			if diff := cmp.Diff(example(), got); tc.want && diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+	for n := range good {
+		if _, err := Parse(good[:n]); err == nil {
+			t.Errorf("first %d of %d bytes accepted", n, len(good))
+		}
+	}
+}
+
+func TestLIB27_ParseList(t *testing.T) {
+	one, err := example().Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	prefixed := append(binary.BigEndian.AppendUint16(nil, uint16(len(one))), one...)
+	// list wraps items in the list's length and, with the DER header of an OCTET STRING, in an extension value.
+	list := func(items []byte) []byte {
+		return append(binary.BigEndian.AppendUint16(nil, uint16(len(items))), items...)
+	}
+	octets := func(content []byte) []byte {
+		var b cryptobyte.Builder
+		b.AddASN1OctetString(content)
+		return b.BytesOrPanic()
+	}
+	two := bytes.Repeat(prefixed, 2)
+	for name, tc := range map[string]struct {
+		in   []byte
+		want int // 0: refused
+	}{
+		"three":               {octets(list(bytes.Repeat(prefixed, 3))), 3},
+		"sixteen":             {octets(list(bytes.Repeat(prefixed, 16))), 16},
+		"seventeen":           {octets(list(bytes.Repeat(prefixed, 17))), 0},
+		"no OCTET STRING":     {list(two), 0},
+		"empty value":         {nil, 0},
+		"empty list":          {octets(list(nil)), 0},
+		"empty OCTET STRING":  {octets(nil), 0},
+		"trailing after DER":  {append(octets(list(bytes.Repeat(prefixed, 3))), 0), 0},
+		"trailing after list": {octets(append(list(bytes.Repeat(prefixed, 3)), 0)), 0},
+		"trailing in list":    {octets(list(append(bytes.Repeat(prefixed, 3), 0))), 0},
+		"second is empty":     {octets(list(append(bytes.Repeat(prefixed, 3), 0, 0))), 0},
+		"second is malformed": {octets(list(append(bytes.Repeat(prefixed, 3), 0, 1, 0))), 0},
+		"indefinite length":   {append(append([]byte{0x04, 0x80}, list(bytes.Repeat(prefixed, 3))...), 0, 0), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := ParseList(tc.in)
+			if (err == nil) != (tc.want > 0) || len(got) != tc.want {
+				t.Errorf("ParseList: %d timestamps, %v; want %d", len(got), err, tc.want)
+			}
+		})
+	}
+}
+
+func TestMarshalRefuses(t *testing.T) {
+	noSignature := example()
+	noSignature.Signature = nil
+	long := example()
+	long.Extensions = make([]byte, 1<<16)
+	for name, s := range map[string]SCT{"no signature": noSignature, "64 KiB of extensions": long} {
+		if _, err := s.Marshal(); err == nil {
+			t.Errorf("%s: marshalled", name)
+		}
+		if _, err := MarshalList([]SCT{s}); err == nil {
+			t.Errorf("%s: marshalled in a list", name)
+		}
+	}
+	if _, err := MarshalList(nil); err == nil {
+		t.Error("empty list marshalled")
+	}
+	if _, err := MarshalList(make([]SCT, MaxSCTs+1)); err == nil {
+		t.Error("too long list marshalled")
+	}
+}
+
+func TestLeafIndex(t *testing.T) {
+	for _, index := range []uint64{0, 1, 255, 1 << 32, maxLeafIndex} {
+		got, found, err := ParseLeafIndex(LeafIndexExtension(index))
+		if got != index || !found || err != nil {
+			t.Errorf("index %d: read %d, %v, %v", index, got, found, err)
+		}
+	}
+	if ext := LeafIndexExtension(maxLeafIndex + 1); ext != nil {
+		t.Errorf("index 2^40 encoded as %x", ext)
+	}
+	if diff := cmp.Diff([]byte{0, 0, 5, 0, 0, 0, 1, 2}, LeafIndexExtension(0x102)); diff != "" {
+		t.Error(diff)
+	}
+	unknown := []byte{7, 0, 1, 0xff}
+	for name, tc := range map[string]struct {
+		in    []byte
+		found bool
+		ok    bool
+	}{
+		"none":                  {nil, false, true},
+		"unknown only":          {unknown, false, true},
+		"unknown first":         {append(bytes.Clone(unknown), LeafIndexExtension(3)...), true, true},
+		"twice":                 {append(LeafIndexExtension(3), LeafIndexExtension(3)...), false, false},
+		"four bytes":            {[]byte{0, 0, 4, 0, 0, 0, 3}, false, false},
+		"six bytes":             {[]byte{0, 0, 6, 0, 0, 0, 0, 0, 3}, false, false},
+		"truncated":             {[]byte{0, 0, 5, 0, 0, 0, 3}, false, false},
+		"truncated in its head": {[]byte{0, 0}, false, false},
+	} {
+		if _, found, err := ParseLeafIndex(tc.in); found != tc.found && err == nil || (err == nil) != tc.ok {
+			t.Errorf("%s: found %v, %v", name, found, err)
+		}
+	}
+}
+
+// What parses is exactly what its encoding says: no two inputs for one value.
+func FuzzParse(f *testing.F) {
+	good, err := example().Marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	list, err := MarshalList([]SCT{example(), example()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(list)
+	f.Fuzz(func(t *testing.T, in []byte) {
+		if s, err := Parse(in); err == nil {
+			if out, err := s.Marshal(); err != nil || !bytes.Equal(in, out) {
+				t.Errorf("Marshal(Parse(%x)) = %x, %v", in, out, err)
+			}
+		}
+		if scts, err := ParseList(in); err == nil {
+			if out, err := MarshalList(scts); err != nil || !bytes.Equal(in, out) {
+				t.Errorf("MarshalList(ParseList(%x)) = %x, %v", in, out, err)
+			}
+		}
+	})
+}
