@@ -1,0 +1,117 @@
+package verify
+
+import (
+	"crypto/ecdsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/touchmark/touchmark/core/sct"
+	"github.com/touchmark/touchmark/core/trust"
+)
+
+// minSCTs is how many distinct certificate logs must hold the certificate.
+const minSCTs = 1
+
+// checkChain finds the certificate authority of the trust root that issued the
+// leaf, and checks that the whole chain was valid at every authenticated time.
+func (r *run) checkChain() error {
+	err := errors.New("the trust root has no certificate authority")
+	for i := range r.Root.CertificateAuthorities {
+		ca := &r.Root.CertificateAuthorities[i]
+		var chain []*x509.Certificate
+		if chain, err = r.buildChain(ca); err != nil {
+			continue
+		}
+		r.chain = chain
+		r.pass(checkIssuance, "by "+chain[1].Subject.String(), "")
+		return nil
+	}
+	return r.fail(CodeUntrustedCA, checkIssuance, "issuer "+r.leaf.Issuer.String(), "an authority of trust root "+r.Root.Name,
+		fmt.Errorf("no certificate authority of the trust root %s issued it for the time of signing: %w", r.Root.Name, err))
+}
+
+// buildChain verifies the leaf under one authority. Signatures and constraints
+// are checked once, at the first time; at the others it is enough that every
+// certificate of the chain was valid.
+func (r *run) buildChain(ca *trust.CertificateAuthority) ([]*x509.Certificate, error) {
+	for _, t := range r.result.Times {
+		if !ca.Window.Contains(t.Time) {
+			return nil, fmt.Errorf("%s is trusted %s, but the signature is of %s", ca.URI, ca.Window, t.Time.Format(time.RFC3339))
+		}
+	}
+	opts := x509.VerifyOptions{
+		Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(),
+		CurrentTime: r.result.Times[0].Time,
+		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
+	}
+	opts.Roots.AddCert(ca.Root)
+	for _, c := range ca.Intermediates {
+		opts.Intermediates.AddCert(c)
+	}
+	chains, err := r.leaf.Verify(opts)
+	if err != nil {
+		return nil, err
+	}
+	chain := chains[0]
+	for _, c := range chain {
+		for _, t := range r.result.Times {
+			if t.Time.Before(c.NotBefore) || t.Time.After(c.NotAfter) {
+				return nil, fmt.Errorf("the certificate of %q was not valid at %s, when the signature was made", c.Subject, t.Time.Format(time.RFC3339))
+			}
+		}
+	}
+	return chain, nil
+}
+
+// checkSCT checks that enough distinct certificate logs of the trust root
+// promise to hold the leaf.
+func (r *run) checkSCT() error {
+	if r.InsecureIgnoreSCT {
+		r.pass(checkSCTs, "not asked for", "")
+		return nil
+	}
+	scts, err := sct.FromCertificate(r.leaf)
+	if err != nil {
+		return r.refuse(CodeSCT, checkSCTs, "%w", err)
+	}
+	if len(scts) == 0 {
+		return r.refuse(CodeSCT, checkSCTs, "the certificate carries no certificate timestamp")
+	}
+	tbs, err := sct.PrecertTBS(r.leaf.RawTBSCertificate)
+	if err != nil {
+		return r.refuse(CodeSCT, checkSCTs, "%w", err)
+	}
+	issuerKeyHash := sha256.Sum256(r.chain[1].RawSubjectPublicKeyInfo)
+	logs := make(map[[32]byte]bool)
+	problem := errors.New("none is of a certificate log of the trust root")
+	for _, s := range scts {
+		log := r.Root.FindCTLog(s.LogID)
+		if log == nil {
+			continue
+		}
+		if err := verifySCT(s, log, issuerKeyHash, tbs); err != nil {
+			problem = err
+			continue
+		}
+		logs[log.ID] = true
+		r.pass(checkSCTs, fmt.Sprintf("certificate timestamp of %s by %s", s.Time().UTC().Format(time.RFC3339), log.BaseURL), "")
+	}
+	if len(logs) < minSCTs {
+		return r.refuse(CodeSCT, checkSCTs, "certificate timestamps: %w", problem)
+	}
+	return nil
+}
+
+func verifySCT(s sct.SCT, log *trust.Log, issuerKeyHash [32]byte, tbs []byte) error {
+	key, ok := log.Key.(*ecdsa.PublicKey)
+	if !ok {
+		return fmt.Errorf("the log %s does not sign with ECDSA", log.BaseURL)
+	}
+	if !log.Window.Contains(s.Time()) {
+		return fmt.Errorf("the log %s is trusted %s, but the timestamp is of %s", log.BaseURL, log.Window, s.Time().UTC().Format(time.RFC3339))
+	}
+	return s.Verify(key, issuerKeyHash, tbs)
+}
