@@ -92,12 +92,13 @@ func (r *run) checkSCT() error {
 		if log == nil {
 			continue
 		}
-		if err := verifySCT(s, log, issuerKeyHash, tbs); err != nil {
+		at, err := verifySCT(s, log, issuerKeyHash, tbs)
+		if err != nil {
 			problem = err
 			continue
 		}
 		logs[log.ID] = true
-		r.pass(checkSCTs, fmt.Sprintf("certificate timestamp of %s by %s", s.Time().UTC().Format(time.RFC3339), log.BaseURL), "")
+		r.pass(checkSCTs, fmt.Sprintf("certificate timestamp of %s by %s", at.Format(time.RFC3339), log.BaseURL), "")
 	}
 	if len(logs) < minSCTs {
 		return r.refuse(CodeSCT, checkSCTs, "certificate timestamps: %w", problem)
@@ -105,13 +106,18 @@ func (r *run) checkSCT() error {
 	return nil
 }
 
-func verifySCT(s sct.SCT, log *trust.Log, issuerKeyHash [32]byte, tbs []byte) error {
+func verifySCT(s sct.SCT, log *trust.Log, issuerKeyHash [32]byte, tbs []byte) (time.Time, error) {
 	key, ok := log.Key.(*ecdsa.PublicKey)
 	if !ok {
-		return fmt.Errorf("the log %s does not sign with ECDSA", log.BaseURL)
+		return time.Time{}, fmt.Errorf("the log %s does not sign with ECDSA", log.BaseURL)
 	}
-	if !log.Window.Contains(s.Time()) {
-		return fmt.Errorf("the log %s is trusted %s, but the timestamp is of %s", log.BaseURL, log.Window, s.Time().UTC().Format(time.RFC3339))
+	at, err := s.Time()
+	if err != nil {
+		return time.Time{}, err
 	}
-	return s.Verify(key, issuerKeyHash, tbs)
+	at = at.UTC()
+	if !log.Window.Contains(at) {
+		return time.Time{}, fmt.Errorf("the log %s is trusted %s, but the timestamp is of %s", log.BaseURL, log.Window, at.Format(time.RFC3339))
+	}
+	return at, s.Verify(key, issuerKeyHash, tbs)
 }
