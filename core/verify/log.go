@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/url"
@@ -246,12 +247,17 @@ type envelopeBody struct {
 		Content      struct {  // intoto
 			Hash     hashValue `json:"hash"`
 			Envelope struct {
-				Signatures []struct {
-					KeyID string `json:"keyid"`
-				} `json:"signatures"`
+				Signatures []intotoSignature `json:"signatures"`
 			} `json:"envelope"`
 		} `json:"content"`
 	} `json:"spec"`
+}
+
+// intotoSignature is what an intoto entry repeats in the words of the client
+// that made it.
+type intotoSignature struct {
+	KeyID     string `json:"keyid"`
+	PublicKey []byte `json:"publicKey"` // PEM
 }
 
 type hashValue struct {
@@ -289,11 +295,20 @@ func (r *run) rebuildEnvelope(e bundle.Entry) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	keyID := ""
-	if sigs := claimed.Spec.Content.Envelope.Signatures; len(sigs) == 1 {
-		keyID = sigs[0].KeyID
+	// Unlike the other kinds, this one keeps the client's own PEM text, which may
+	// lack the last line break: it is taken over if it says the same.
+	sigs := claimed.Spec.Content.Envelope.Signatures
+	if len(sigs) != 1 || !samePEM(sigs[0].PublicKey, verifier) {
+		return nil, errors.New("the log entry is about another certificate or key")
 	}
-	return entry.IntotoV002(envelopeHash, payloadHash, env.PayloadType, keyID, env.Signature, verifier)
+	return entry.IntotoV002(envelopeHash, payloadHash, env.PayloadType, sigs[0].KeyID, env.Signature, sigs[0].PublicKey)
+}
+
+// samePEM reports whether two PEM texts hold the same single block.
+func samePEM(untrusted, own []byte) bool {
+	a, rest := pem.Decode(untrusted)
+	b, _ := pem.Decode(own)
+	return a != nil && len(rest) == 0 && a.Type == b.Type && bytes.Equal(a.Bytes, b.Bytes)
 }
 
 // verifierPEM is the signer as Rekor v1 entries hold it.
