@@ -1,0 +1,162 @@
+package attach
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// Retries of one request. Registries throttle ordinary clients, so a single 429 or 503 must not turn into "could not decide", but
+// a pull waits for us: together these are at most three waits.
+const (
+	maxAttempts   = 4
+	firstBackoff  = 150 * time.Millisecond // tripled every time
+	maxRetryAfter = 5 * time.Second        // a registry that wants us to wait longer gets no retry: that is an answer, too
+)
+
+// maxRedirects is the number of redirects followed for one request; registries need one, to their blob storage.
+const maxRedirects = 5
+
+// retrier repeats requests that are safe to repeat when a registry throttles, is overloaded, or drops the connection.
+type retrier struct{ inner http.RoundTripper }
+
+func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
+	backoff := firstBackoff
+	for attempt := 1; ; attempt++ {
+		resp, err := r.inner.RoundTrip(req)
+		wait, again := backoff, false
+		switch {
+		case attempt == maxAttempts || !repeatable(req):
+		case err != nil:
+			again = errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+		case isTemporary(resp.StatusCode):
+			wait, again = retryAfter(resp, backoff)
+		}
+		if !again {
+			return resp, err
+		}
+		if resp != nil {
+			io.Copy(io.Discard, io.LimitReader(resp.Body, maxErrorBody)) // so that the connection can be used again
+			resp.Body.Close()
+		}
+		timer := time.NewTimer(wait + time.Duration(rand.Int64N(int64(wait)/4+1)))
+		select {
+		case <-req.Context().Done():
+			timer.Stop()
+			return nil, req.Context().Err()
+		case <-timer.C:
+		}
+		if req.GetBody != nil {
+			body, err := req.GetBody()
+			if err != nil {
+				return nil, err
+			}
+			req.Body = body
+		}
+		backoff *= 3
+	}
+}
+
+// repeatable: POST and PATCH continue an upload and have to be started over by who began it.
+func repeatable(req *http.Request) bool {
+	switch req.Method {
+	case http.MethodGet, http.MethodHead:
+		return true
+	case http.MethodPut:
+		return req.GetBody != nil
+	}
+	return false
+}
+
+func isTemporary(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests,
+		http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// retryAfter reads Retry-After in its form in seconds (RFC 9110, 10.2.3); the other form, a date, depends on the registry's clock and isn't used.
+func retryAfter(resp *http.Response, backoff time.Duration) (time.Duration, bool) {
+	seconds, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31)
+	if err != nil {
+		return backoff, true
+	}
+	wait := time.Duration(seconds) * time.Second
+	return max(wait, backoff), wait <= maxRetryAfter
+}
+
+// guard looks at every request that leaves, whoever caused it: us, a redirect, or the realm of a challenge. go-containerregistry adds credentials for the
+// registry's own host only, and sends them to a realm only if that is https (or the registry itself is http) and no private address other than the registry's own.
+type guard struct {
+	inner    http.RoundTripper
+	host     string // the registry's, with its port
+	http     bool   // the registry may be reached by HTTP
+	loopback bool   // the registry is on this machine
+}
+
+func newGuard(inner http.RoundTripper, registry name.Registry) *guard {
+	u := url.URL{Host: registry.RegistryStr()}
+	addr, err := netip.ParseAddr(u.Hostname())
+	local := u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
+	return &guard{inner: inner, host: u.Host, http: registry.Scheme() == "http", loopback: local}
+}
+
+func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
+	if err := g.check(req.URL); err != nil {
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, err
+	}
+	return g.inner.RoundTrip(req)
+}
+
+func (g *guard) check(u *url.URL) error {
+	if u.Scheme != "https" && !(u.Scheme == "http" && g.http) {
+		return fmt.Errorf("refusing to leave https for %s://%s", u.Scheme, u.Host)
+	}
+	if u.User != nil {
+		return fmt.Errorf("refusing credentials in the URL of %s", u.Host)
+	}
+	if strings.EqualFold(u.Host, g.host) {
+		return nil
+	}
+	// Full-width dots and the like are normalised differently by different resolvers and proxies.
+	if strings.IndexFunc(u.Host, func(r rune) bool { return r < '!' || r > '~' }) >= 0 {
+		return fmt.Errorf("refusing host %q: not ASCII", u.Host)
+	}
+	// Blob storage may well have a private address, but a registry has no business on this machine or at its cloud's metadata service.
+	if addr, ok := literalAddress(u.Hostname()); ok {
+		if addr.IsLinkLocalUnicast() || addr.IsUnspecified() || addr.IsMulticast() || addr.IsLoopback() && !g.loopback {
+			return fmt.Errorf("refusing to be sent to %s", u.Host)
+		}
+	}
+	return nil
+}
+
+// literalAddress reads an IP address. Hosts that are numbers in any other spelling ("127.1", "0x7f000001", "2130706433"), which system resolvers
+// take for addresses, come back as the unspecified address.
+func literalAddress(host string) (netip.Addr, bool) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.WithZone("").Unmap(), true
+	}
+	last := strings.TrimSuffix(host, ".")
+	last = last[strings.LastIndexByte(last, '.')+1:]
+	// Numeric last labels are no host names (WHATWG URL, "ends in a number"). Octal and hexadecimal ones are covered by base 0.
+	if _, err := strconv.ParseUint(last, 0, 64); err == nil || strings.Trim(last, "0123456789") == "" {
+		return netip.IPv4Unspecified(), true
+	}
+	return netip.Addr{}, false
+}
