@@ -1,0 +1,116 @@
+// Package policy says who may have signed the images of which repositories.
+//
+// The file format is sigstore policy-controller's ClusterImagePolicy
+// (policy.sigstore.dev/v1beta1), read strictly by [Parse]: an unknown field, a
+// duplicate key, or a field that has no meaning here is an error that names it,
+// and is never ignored. A file may hold several documents, separated by "---".
+//
+//	apiVersion: policy.sigstore.dev/v1beta1
+//	kind: ClusterImagePolicy
+//	metadata:
+//	  name: release
+//	spec:
+//	  images:
+//	  - glob: "registry.example/acme/**"
+//	  authorities:
+//	  - name: release-team
+//	    keyless:
+//	      trustRootRef: private
+//	      identities:
+//	      - issuer: https://login.acme.example
+//	        subjectRegExp: .*@acme\.example
+//
+// As policy-controller has it, all policies that match an image must be
+// satisfied, and any one authority satisfies its policy. If no policy matches,
+// the image is refused. A [Set] only says what is demanded; core/gate decides.
+package policy
+
+import (
+	"crypto"
+	"crypto/sha256"
+
+	"github.com/touchmark/touchmark/core/identity"
+)
+
+// MaxSize bounds a policy file, in bytes.
+const MaxSize = 1 << 20
+
+// Mode says what happens when a policy is not satisfied.
+type Mode string
+
+// The modes.
+const (
+	Enforce Mode = "enforce" // the image is refused
+	Observe Mode = "observe" // the image is admitted, and the verdict says what enforcing would have done
+)
+
+// Set is all policies in force. It is not changed after it was made and may be
+// used by many goroutines.
+type Set struct {
+	Policies []*Policy // in the order of the file
+	// Digest is the SHA-256 of the file's bytes, so that a verdict can be
+	// traced to the policy that led to it.
+	Digest [32]byte
+}
+
+// Policy is one ClusterImagePolicy.
+type Policy struct {
+	Name        string
+	Mode        Mode
+	Globs       []string // as they were written
+	Authorities []*Authority
+
+	patterns []pattern
+}
+
+// Authority is one way to satisfy a policy. Exactly one of Static, Key and
+// Identities is set.
+type Authority struct {
+	Name   string
+	Static *Static
+	// Key is the public key that must have signed.
+	Key crypto.PublicKey
+	// Identities are the certified identities of which one must have signed.
+	Identities []*identity.Matcher
+
+	// TrustRoot names the trust root to verify against; empty means the only
+	// one that is loaded.
+	TrustRoot string
+	// CAURL and LogURL, if not empty, must be a certificate authority's and a
+	// log's URL in that trust root.
+	CAURL, LogURL string
+	// RequireLog says that a signature by a key must be in a log too (the
+	// authority has a ctlog). A certified one always must.
+	RequireLog bool
+	// InsecureIgnoreSCT accepts certificates that are in no certificate log.
+	InsecureIgnoreSCT bool
+}
+
+// Static decides without looking at any signature.
+type Static struct {
+	Pass    bool
+	Message string // shown when it refuses
+}
+
+// For returns the policies that match the logical name of a repository (see
+// core/gate.NormalizeRepository), in the order of the file.
+func (s *Set) For(repository string) []*Policy {
+	var matching []*Policy
+	for _, p := range s.Policies {
+		for _, pat := range p.patterns {
+			if pat.matches(repository) {
+				matching = append(matching, p)
+				break
+			}
+		}
+	}
+	return matching
+}
+
+// Any makes a set of one policy that one authority satisfies, whatever the
+// repository: what the flags of "touchmark verify" say.
+func Any(a *Authority) *Set {
+	p := &Policy{Name: "command line", Mode: Enforce, Globs: []string{"**"}, Authorities: []*Authority{a}}
+	p.patterns = []pattern{everything}
+	return &Set{Policies: []*Policy{p}, Digest: sha256.Sum256([]byte(p.Name))}
+}
