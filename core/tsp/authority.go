@@ -2,10 +2,12 @@ package tsp
 
 import "crypto/x509"
 
-// Authority is a timestamp authority's certificates, as the trust root names
-// them.
+// Authority is a trusted timestamp authority: the certificate that it signs with and the way from there to its root.
 type Authority struct {
-	Leaf          *x509.Certificate   // the certificate that signs tokens
-	Intermediates []*x509.Certificate // may be empty
-	Root          *x509.Certificate
+	// Leaf signs the tokens. It is required: an authority is never identified by what a token brings along.
+	Leaf *x509.Certificate
+	// Intermediates lie between Leaf and Root; nil when Root issued Leaf itself.
+	Intermediates []*x509.Certificate
+	// Root is required.
+	Root *x509.Certificate
 }
