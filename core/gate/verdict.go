@@ -32,7 +32,7 @@ const (
 	CodeLookupFailed  Code = "lookup-failed"          // undecided: the registry could not be asked
 	CodeCancelled     Code = "cancelled"              // undecided: the caller went away, or time ran out
 	CodeBadRequest    Code = "bad-request"            // undecided: the request itself cannot be judged
-	CodeTrustRoot     Code = "trust-root-unavailable" // undecided: a policy names a trust root that is not loaded
+	CodeInternal      Code = "internal-error"         // undecided: a defect in this program; please report it
 )
 
 // Verdict is the gate's answer: what was decided, and everything that led

@@ -1,0 +1,97 @@
+package gate
+
+import (
+	"container/list"
+	"sync"
+	"time"
+)
+
+const (
+	// admittedFor is how long an admission is given again.
+	admittedFor = 10 * time.Minute
+	// refusedFor is how long a refusal is given again: long enough to take a
+	// herd's second wave, short enough that an image can be pulled right after
+	// it was signed.
+	refusedFor = 5 * time.Second
+	// maxVerdicts bounds the cache, at a few KiB each.
+	maxVerdicts = 10_000
+	// maxClockDrift is how far the wall clock may depart from the monotonic one
+	// before everything is judged anew.
+	maxClockDrift = time.Minute
+)
+
+// cache keeps verdicts for a while, the least recently used go first.
+// Undecided ones are not kept: whoever asks again wants a new attempt.
+type cache struct {
+	now func() time.Time
+
+	mu      sync.Mutex
+	byKey   map[string]*list.Element // of *cached
+	recent  *list.List               // most recently used first
+	checked time.Time                // when the clock was last looked at
+}
+
+type cached struct {
+	key     string
+	verdict Verdict
+	until   time.Time
+}
+
+func newCache(now func() time.Time) *cache {
+	return &cache{now: now, byKey: make(map[string]*list.Element), recent: list.New(), checked: now()}
+}
+
+func (c *cache) get(key string) (Verdict, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.clock()
+	el, ok := c.byKey[key]
+	if !ok {
+		return Verdict{}, false
+	}
+	entry := el.Value.(*cached)
+	if now.After(entry.until) {
+		c.remove(el)
+		return Verdict{}, false
+	}
+	c.recent.MoveToFront(el)
+	return entry.verdict, true
+}
+
+func (c *cache) put(key string, v Verdict) {
+	keep := admittedFor
+	switch v.Outcome {
+	case OutcomeUndecided:
+		return
+	case OutcomeRefused:
+		keep = refusedFor
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.clock()
+	if el, ok := c.byKey[key]; ok {
+		c.remove(el)
+	}
+	c.byKey[key] = c.recent.PushFront(&cached{key: key, verdict: v, until: now.Add(keep)})
+	for c.recent.Len() > maxVerdicts {
+		c.remove(c.recent.Back())
+	}
+}
+
+func (c *cache) remove(el *list.Element) {
+	delete(c.byKey, el.Value.(*cached).key)
+	c.recent.Remove(el)
+}
+
+// clock reads the time, and empties the cache if the wall clock was set.
+func (c *cache) clock() time.Time {
+	now := c.now()
+	elapsed := now.Sub(c.checked)                // by the monotonic clock, where there is one
+	wall := now.Round(0).Sub(c.checked.Round(0)) // by the wall clock
+	if wall < 0 || (wall-elapsed).Abs() > maxClockDrift {
+		clear(c.byKey)
+		c.recent.Init()
+	}
+	c.checked = now
+	return now
+}

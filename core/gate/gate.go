@@ -1,0 +1,157 @@
+// Package gate decides whether an image may run. Every enforcement point asks
+// the same question, a [Request], of the same function, [Admitter.Admit], and
+// gets the same answer, a [Verdict]; an image that one of them admits and
+// another refuses under the same policy is a bug here.
+//
+// [Gate] is the Admitter that decides in this process. It looks up which
+// policies are about the image (core/policy), what evidence lies beside it in
+// the registry (core/attach), and whether that evidence proves what the
+// policies demand (core/verify). The decision itself is one line, in judge.go:
+// an image is admitted if every policy that enforces is satisfied, and there is
+// at least one policy.
+//
+// Three answers are kept apart throughout. Admitted and refused are decisions;
+// undecided means that something needed for the decision could not be had, such
+// as the registry's answer. Only admitted admits, and an outage is never
+// reported as a missing signature.
+//
+// Verdicts are cached by the image, its parents, the repository, the policies
+// and the trust roots. One lookup is in flight per image, however many ask.
+package gate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/touchmark/touchmark/core/policy"
+	"github.com/touchmark/touchmark/core/trust"
+)
+
+const (
+	// lookupTimeout bounds one decision. It ends below containerd's limit of ten
+	// seconds for its verifiers, so that the reason is ours.
+	lookupTimeout = 8 * time.Second
+	// maxParents bounds the indexes that are read for one image.
+	maxParents = 8
+)
+
+// Config is what a [Gate] is made from. Policy is required, and so are the
+// trust roots that it refers to.
+type Config struct {
+	Policy *policy.Set
+	Roots  []*trust.Root
+	// Now is the clock, time.Now if nil. It decides how long verdicts are
+	// cached, never whether a signature is good.
+	Now func() time.Time
+}
+
+// Gate decides in this process. It may be used by many goroutines.
+type Gate struct {
+	now     func() time.Time
+	rules   atomic.Pointer[rules]
+	cache   *cache
+	flights singleflight.Group
+}
+
+// New makes a gate. It is an error if a policy refers to a trust root that is
+// not given, or leaves open which of several it means.
+func New(c Config) (*Gate, error) {
+	g := &Gate{now: c.Now}
+	if g.now == nil {
+		g.now = time.Now
+	}
+	g.cache = newCache(g.now)
+	if err := g.Reload(c.Policy, c.Roots); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// Reload replaces the policies and trust roots. On an error nothing changes.
+// Decisions under way finish under the rules with which they began; every later
+// one is made under the new rules, and no older verdict is given again.
+func (g *Gate) Reload(set *policy.Set, roots []*trust.Root) error {
+	r, err := newRules(set, roots, g.now())
+	if err != nil {
+		return err
+	}
+	g.rules.Store(r)
+	return nil
+}
+
+// Admit decides about one image.
+func (g *Gate) Admit(ctx context.Context, req Request) Verdict {
+	rules := g.rules.Load()
+	if err := checkRequest(req); err != nil {
+		return undecided(req, CodeBadRequest, err).at(g.now())
+	}
+	key := rules.cacheKey(req)
+	if v, ok := g.cache.get(key); ok {
+		v.Cached = true
+		return v
+	}
+	// The lookup belongs to all who wait for it: it outlives a caller that goes
+	// away, within its own time limit.
+	answer := g.flights.DoChan(key, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
+		defer cancel()
+		v := rules.judgeSafely(ctx, req).at(g.now())
+		g.cache.put(key, v)
+		return v, nil
+	})
+	select {
+	case res := <-answer:
+		return res.Val.(Verdict)
+	case <-ctx.Done():
+		return undecided(req, CodeCancelled, context.Cause(ctx)).at(g.now())
+	}
+}
+
+// judgeSafely turns a panic into an undecided verdict: evidence comes from
+// whoever may push, and must not be able to end the process that guards pulls.
+func (r *rules) judgeSafely(ctx context.Context, req Request) (v Verdict) {
+	defer func() {
+		if p := recover(); p != nil {
+			v = undecided(req, CodeInternal, fmt.Errorf("internal error: %v", p))
+		}
+	}()
+	return r.judge(ctx, req)
+}
+
+func checkRequest(req Request) error {
+	name, err := NormalizeRepository(req.Repository)
+	if err != nil {
+		return err
+	}
+	if name != req.Repository {
+		return fmt.Errorf("repository %q is not written as the logical name %q", req.Repository, name)
+	}
+	if len(req.Parents) > maxParents {
+		return fmt.Errorf("%d parents are named, the limit is %d", len(req.Parents), maxParents)
+	}
+	for _, d := range append([]v1.Hash{req.Digest}, req.Parents...) {
+		if _, err := v1.NewHash(d.String()); err != nil || d.Algorithm != "sha256" {
+			return fmt.Errorf("digest %q is not a SHA-256 digest", d)
+		}
+	}
+	return nil
+}
+
+// cacheKey names everything that a verdict depends on but the registry's
+// content.
+func (r *rules) cacheKey(req Request) string {
+	parts := []string{r.digest, req.Repository, req.Source.Repository.Name(), req.Digest.String()}
+	var parents []string
+	for _, p := range req.Parents {
+		parents = append(parents, p.String())
+	}
+	slices.Sort(parents)
+	return strings.Join(append(parts, parents...), "\n")
+}

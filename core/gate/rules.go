@@ -1,0 +1,130 @@
+package gate
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/touchmark/touchmark/core/policy"
+	"github.com/touchmark/touchmark/core/trust"
+	"github.com/touchmark/touchmark/core/verify"
+)
+
+// rules are policies and the trust roots that they refer to, as they were at
+// one moment. One decision sees one rules value.
+type rules struct {
+	policies *policy.Set
+	roots    []RootInfo
+	digest   string // of the policies and all roots
+	// expected is what core/verify is to expect for each authority that is not
+	// static, and the trust root to hold evidence against.
+	expected map[*policy.Authority]expectation
+}
+
+type expectation struct {
+	signer verify.Expected
+	root   *trust.Root // nil for a key that needs no log
+	want   string      // for people
+}
+
+func newRules(set *policy.Set, roots []*trust.Root, now time.Time) (*rules, error) {
+	if set == nil || len(set.Policies) == 0 {
+		return nil, errors.New("there is no policy")
+	}
+	r := &rules{policies: set, expected: make(map[*policy.Authority]expectation)}
+	h := sha256.New()
+	h.Write(set.Digest[:])
+	seen := make(map[string]bool)
+	for _, root := range roots {
+		if seen[root.Name] {
+			return nil, fmt.Errorf("two trust roots have the name %q", root.Name)
+		}
+		seen[root.Name] = true
+		fmt.Fprintf(h, "%q %x\n", root.Name, root.Digest)
+		r.roots = append(r.roots, RootInfo{Name: root.Name, Digest: hex.EncodeToString(root.Digest[:]), Loaded: now.UTC()})
+	}
+	r.digest = hex.EncodeToString(h.Sum(nil))
+	for _, p := range set.Policies {
+		for _, a := range p.Authorities {
+			if a.Static != nil {
+				continue
+			}
+			e, err := expect(a, roots)
+			if err != nil {
+				return nil, fmt.Errorf("policy %s, authority %s: %w", p.Name, a.Name, err)
+			}
+			r.expected[a] = e
+		}
+	}
+	return r, nil
+}
+
+// expect translates an authority for core/verify.
+func expect(a *policy.Authority, roots []*trust.Root) (expectation, error) {
+	if a.Key != nil {
+		e := expectation{signer: verify.Keyed(verify.Key{Name: a.Name, Public: a.Key}), want: "a signature by key " + a.Name}
+		if !a.RequireLog {
+			return e, nil
+		}
+		var err error
+		e.root, err = selectRoot(a, roots)
+		return e, err
+	}
+	var wants []string
+	for _, m := range a.Identities {
+		wants = append(wants, m.String())
+	}
+	root, err := selectRoot(a, roots)
+	return expectation{signer: verify.Keyless(a.Identities...), root: root, want: "a signature by " + strings.Join(wants, " or ")}, err
+}
+
+// selectRoot finds the trust root that an authority names, or the only one
+// there is.
+func selectRoot(a *policy.Authority, roots []*trust.Root) (*trust.Root, error) {
+	root, err := rootByName(a.TrustRoot, roots)
+	if err != nil {
+		return nil, err
+	}
+	if a.CAURL != "" {
+		known := false
+		for _, ca := range root.CertificateAuthorities {
+			known = known || sameURL(ca.URI, a.CAURL)
+		}
+		if !known {
+			return nil, fmt.Errorf("keyless.url %s is no certificate authority of the trust root %q", a.CAURL, root.Name)
+		}
+	}
+	if a.LogURL != "" {
+		known := false
+		for _, log := range root.Logs {
+			known = known || sameURL(log.BaseURL, a.LogURL)
+		}
+		if !known {
+			return nil, fmt.Errorf("ctlog.url %s is no log of the trust root %q", a.LogURL, root.Name)
+		}
+	}
+	return root, nil
+}
+
+func rootByName(name string, roots []*trust.Root) (*trust.Root, error) {
+	if name == "" {
+		switch len(roots) {
+		case 0:
+			return nil, errors.New("no trust root is loaded")
+		case 1:
+			return roots[0], nil
+		}
+		return nil, fmt.Errorf("%d trust roots are loaded; name one in trustRootRef", len(roots))
+	}
+	for _, root := range roots {
+		if root.Name == name {
+			return root, nil
+		}
+	}
+	return nil, fmt.Errorf("trustRootRef %q names a trust root that is not loaded", name)
+}
+
+func sameURL(a, b string) bool { return strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/") }
