@@ -1,0 +1,215 @@
+package registryproxy
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/touchmark/touchmark/core/gate"
+)
+
+// grant is the permission to pass on one blob: the size that an admitted manifest gives it, or that it is evidence.
+type grant struct {
+	digest   v1.Hash
+	size     int64
+	evidence *node // the manifest that makes it evidence; nil if an admitted manifest lists it
+}
+
+// serveBlob passes a blob on while it hashes it, if a manifest of the repository that is admitted now lists it.
+func (p *Proxy) serveBlob(w http.ResponseWriter, r *http.Request, req request) *failure {
+	g, fail := p.grant(r, req)
+	if fail != nil {
+		return fail
+	}
+	h := w.Header()
+	h.Set("Docker-Content-Digest", g.digest.String())
+	h.Set("Accept-Ranges", "bytes")
+	h.Set("Content-Type", "application/octet-stream")
+	if g.evidence != nil {
+		h.Del("Accept-Ranges")
+		return p.serveEvidenceBlob(w, r, req.repository, g)
+	}
+	if r.Method == http.MethodHead {
+		return p.headBlob(w, r, req.repository, g)
+	}
+	rng, fail := parseRange(r.Header, g.size)
+	if fail != nil {
+		h.Set("Content-Range", "bytes */"+strconv.FormatInt(g.size, 10))
+		return fail
+	}
+	if rng != nil {
+		return p.streamRange(w, r, req.repository, g, *rng)
+	}
+	return p.streamBlob(w, r, req.repository, g)
+}
+
+// grant finds a manifest that lists the blob and is admitted now. The table only says which to ask about; where it knows
+// none that is, the repository is searched before anything is refused.
+func (p *Proxy) grant(r *http.Request, req request) (grant, *failure) {
+	ctx, start := r.Context(), p.now()
+	t := p.tryHolders(ctx, req)
+	if t.granted == nil {
+		searchErr := p.walk(ctx, req.repository)
+		if t = p.tryHolders(ctx, req); t.granted == nil {
+			fail := p.noGrant(ctx, req, t, searchErr)
+			p.logBlob(r, req, t.verdict, fail, p.now().Sub(start))
+			return grant{}, fail
+		}
+	}
+	p.logBlob(r, req, t.verdict, nil, p.now().Sub(start))
+	return *t.granted, nil
+}
+
+// tried is what came of asking about the manifests that hold a blob.
+type tried struct {
+	granted *grant
+	verdict gate.Verdict // of the manifest that granted it, or the first that did not
+	holders int
+	open    bool     // a holder could not be decided about, or there were too many to ask about
+	outage  *failure // why one could not even be asked about
+}
+
+func (p *Proxy) tryHolders(ctx context.Context, req request) tried {
+	nodes, all := p.table.holdersOf(req.repository, req.digest)
+	t := tried{open: !all}
+	var evidence *node
+	for _, n := range nodes {
+		if n.evidence {
+			evidence = n
+			continue
+		}
+		if n.children != nil {
+			continue // an index that lists the digest lists a manifest
+		}
+		t.holders++
+		v, fail := p.admit(ctx, req.repository, n.key.digest, n.mediaType, p.table.parents(req.repository, n.key.digest))
+		if fail != nil {
+			t.outage = fail
+			return t
+		}
+		if v.Admitted() {
+			t.verdict = v
+			t.granted = &grant{digest: req.digest, size: n.blobSize(req.digest)}
+			return t
+		}
+		if v.Outcome != gate.OutcomeRefused {
+			t.open = true
+		}
+		if t.verdict.Outcome == "" || v.Outcome != gate.OutcomeRefused {
+			t.verdict = v
+		}
+	}
+	if evidence != nil {
+		t.granted = &grant{digest: req.digest, size: evidence.blobSize(req.digest), evidence: evidence}
+	}
+	return t
+}
+
+// noGrant says why a blob is not served. It is DENIED only if every manifest of the repository was seen and those that
+// list the blob are refused. A manifest without a tag is in no list that could be searched, so "no manifest lists it" is
+// never known: that is 503, or 404 where the upstream has no such blob.
+func (p *Proxy) noGrant(ctx context.Context, req request, t tried, searchErr error) *failure {
+	what := "blob " + req.digest.String()
+	switch {
+	case t.outage != nil:
+		return t.outage
+	case t.open:
+		f := p.refusal(t.verdict)
+		f.status, f.code = http.StatusServiceUnavailable, codeUnavailable
+		return f
+	case searchErr != nil:
+		return unavailable(what+": no admitted manifest that lists it is known here, and the repository could not be searched for one", searchErr)
+	case t.holders > 0:
+		return p.refusal(t.verdict)
+	}
+	if fail := p.probeBlob(ctx, req.repository, req.digest, -1); fail != nil {
+		return fail
+	}
+	return unavailable(what+": no manifest that lists it is known here; pull the image's manifest through this proxy first", nil)
+}
+
+// probeBlob asks the upstream whether it has a blob, and with which size unless size is -1.
+func (p *Proxy) probeBlob(ctx context.Context, repository string, digest v1.Hash, size int64) *failure {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	what := "blob " + digest.String()
+	resp, err := p.upstream.do(ctx, call{method: http.MethodHead, repository: repository, path: "blobs/" + digest.String()})
+	if err != nil {
+		return explain(what, err)
+	}
+	resp.Body.Close()
+	switch {
+	case resp.StatusCode == http.StatusNotFound:
+		return notFound(codeBlobUnknown, what+" is not known to the upstream registry")
+	case resp.StatusCode != http.StatusOK:
+		return statusFailure(what, resp.StatusCode)
+	case size >= 0 && resp.ContentLength >= 0 && resp.ContentLength != size:
+		return wrongSize(what, resp.ContentLength, size)
+	}
+	return nil
+}
+
+func wrongSize(what string, got, want int64) *failure {
+	return badUpstream(codeSizeInvalid, fmt.Sprintf("%s: the upstream registry has %d bytes, its manifest says %d", what, got, want), nil)
+}
+
+func (p *Proxy) headBlob(w http.ResponseWriter, r *http.Request, repository string, g grant) *failure {
+	if fail := p.probeBlob(r.Context(), repository, g.digest, g.size); fail != nil {
+		return fail
+	}
+	w.Header().Set("Content-Length", strconv.FormatInt(g.size, 10))
+	w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// openBlob starts reading a blob or a range of it. The body ends with an error when the upstream sends nothing for
+// stallTimeout; there is no limit on the whole, layers may take hours.
+func (p *Proxy) openBlob(ctx context.Context, repository string, digest v1.Hash, byteRange string) (*blobBody, *failure) {
+	what := "blob " + digest.String()
+	ctx, cancel := context.WithCancel(ctx)
+	watchdog := time.AfterFunc(fetchTimeout, cancel) // the handshake and the response's head are in it
+	resp, err := p.upstream.do(ctx, call{method: http.MethodGet, repository: repository, path: "blobs/" + digest.String(), byteRange: byteRange})
+	if err != nil {
+		watchdog.Stop()
+		cancel()
+		return nil, explain(what, err)
+	}
+	body := &blobBody{resp: resp, cancel: cancel, watchdog: watchdog}
+	switch {
+	case resp.StatusCode == http.StatusOK, resp.StatusCode == http.StatusPartialContent && byteRange != "":
+		return body, nil
+	case resp.StatusCode == http.StatusNotFound:
+		body.Close()
+		return nil, notFound(codeBlobUnknown, what+" is not known to the upstream registry")
+	default:
+		body.Close()
+		return nil, statusFailure(what, resp.StatusCode)
+	}
+}
+
+// stallTimeout is how long an upstream or a client may leave a blob's stream without a byte.
+const stallTimeout = 60 * time.Second
+
+// blobBody is a response's body under a watchdog.
+type blobBody struct {
+	resp     *http.Response
+	cancel   context.CancelFunc
+	watchdog *time.Timer
+}
+
+// Read implements io.Reader.
+func (b *blobBody) Read(buf []byte) (int, error) {
+	b.watchdog.Reset(stallTimeout)
+	return b.resp.Body.Read(buf)
+}
+
+// Close ends the request, and with it the connection if there is more to come.
+func (b *blobBody) Close() {
+	b.watchdog.Stop()
+	b.cancel()
+	b.resp.Body.Close()
+}

@@ -1,0 +1,123 @@
+package registryproxy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// Evidence (signatures, attestations, SBOMs) has to be readable before there is a verdict, or no client could verify for
+// itself. But then it is the way out for an image that is dressed as evidence. So what passes is decided by what it is,
+// never by its tag, subject, artifactType or annotations, which whoever may push can choose:
+//
+//   - a manifest, if every layer's media type is on the list below and all is small;
+//   - its blobs, if they are JSON documents. A layer that a runtime can unpack is a tar archive, compressed or not, and
+//     none of those is JSON: some runtimes unpack by content, so a media type alone proves nothing;
+//   - its config, if that is a JSON document, too, and names no root file system but the evidence itself (cosign writes
+//     .sig images with an image config whose diff_ids are its own layers);
+//   - the index at a referrers fallback tag, because it only lists. It is never a parent of anything, and what it lists is
+//     judged when it is asked for.
+
+const (
+	maxEvidenceLayer  = 1 << 20  // the largest bundle that anything here reads
+	maxEvidenceConfig = 64 << 10 // cosign's grow by a digest per signature
+	maxEvidenceLayers = 128      // signatures beside one image, as in core/attach
+	maxEvidenceTotal  = 16 << 20 // all layers of one manifest: a file system in slices is not evidence
+	typeImageConfig   = "application/vnd.oci.image.config.v1+json"
+	typeEmptyConfig   = "application/vnd.oci.empty.v1+json"
+	typeBundlePrefix  = "application/vnd.dev.sigstore.bundle"
+	bundleTypeMaximum = len(typeBundlePrefix) + 32
+)
+
+// evidenceTypes is the list of design.md 4.6. All of them are JSON; the XML and text forms of SBOMs are not on it, because
+// their bytes cannot be told from a file system's as surely.
+var evidenceTypes = map[string]bool{
+	"application/vnd.dev.cosign.simplesigning.v1+json": true,
+	"application/vnd.dsse.envelope.v1+json":            true,
+	"application/vnd.in-toto+json":                     true,
+	"application/spdx+json":                            true,
+	"text/spdx+json":                                   true,
+	"application/vnd.cyclonedx+json":                   true,
+}
+
+func isEvidenceType(mediaType string) bool {
+	if evidenceTypes[mediaType] {
+		return true
+	}
+	// application/vnd.dev.sigstore.bundle.v0.3+json, and the older ...bundle+json;version=0.2
+	return strings.HasPrefix(mediaType, typeBundlePrefix) && len(mediaType) <= bundleTypeMaximum && strings.Contains(mediaType, "+json")
+}
+
+// isEvidence reports whether an image manifest passes as evidence.
+func (d *document) isEvidence() bool {
+	if d.index || d.mediaType != typeOCIManifest || len(d.layers) == 0 || len(d.layers) > maxEvidenceLayers {
+		return false
+	}
+	if d.config.MediaType != typeImageConfig && d.config.MediaType != typeEmptyConfig || d.config.Size > maxEvidenceConfig {
+		return false
+	}
+	var total int64
+	for _, l := range d.layers {
+		if !isEvidenceType(l.MediaType) || l.Size > maxEvidenceLayer || len(l.URLs) > 0 {
+			return false
+		}
+		total += l.Size
+	}
+	return total <= maxEvidenceTotal
+}
+
+// fallbackTagPattern is the referrers tag schema of the distribution specification, for the one algorithm served here.
+var fallbackTagPattern = regexp.MustCompile(`^sha256-[a-f0-9]{64}$`)
+
+// isReferrersIndex reports whether an index looks like what clients keep at a fallback tag: descriptors of OCI manifests,
+// each with an artifactType and none for a platform. A runnable multi-platform index has it the other way round. The tag
+// is checked by the caller.
+func (d *document) isReferrersIndex() bool {
+	if !d.index || d.mediaType != typeOCIIndex {
+		return false
+	}
+	for _, m := range d.manifests {
+		if m.MediaType != typeOCIManifest || m.ArtifactType == "" || len(m.Platform) > 0 || len(m.URLs) > 0 || len(m.Data) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// checkEvidenceBlob decides about the whole of one blob that only evidence lists. layers is empty unless the blob is the
+// evidence's config.
+func checkEvidenceBlob(untrusted []byte, config bool, layers []v1.Hash) error {
+	if !json.Valid(untrusted) {
+		return errors.New("it is not a JSON document, as every kind of evidence is")
+	}
+	if !config {
+		return nil
+	}
+	var c struct {
+		RootFS struct {
+			DiffIDs []string `json:"diff_ids"`
+		} `json:"rootfs"`
+	}
+	if err := json.Unmarshal(untrusted, &c); err != nil {
+		return errors.New("its config is not the config of evidence")
+	}
+	for _, id := range c.RootFS.DiffIDs {
+		if !containsDigest(layers, id) {
+			return fmt.Errorf("its config is an image's: root file system layer %.80q is none of the evidence's own", id)
+		}
+	}
+	return nil
+}
+
+func containsDigest(all []v1.Hash, digest string) bool {
+	for _, h := range all {
+		if h.String() == digest {
+			return true
+		}
+	}
+	return false
+}

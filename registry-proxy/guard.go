@@ -1,0 +1,143 @@
+package registryproxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// maxRedirects is enough for registry -> object storage -> regional endpoint; loops end here.
+	maxRedirects = 5
+	// maxHandshakeBody bounds the ping's and the token service's answers.
+	maxHandshakeBody = 64 << 10
+	// maxResponseHeader bounds what an upstream can make us hold per response before its body.
+	maxResponseHeader = 64 << 10
+
+	dialTimeout           = 10 * time.Second
+	tlsTimeout            = 10 * time.Second
+	responseHeaderTimeout = 30 * time.Second
+	idleConnTimeout       = 90 * time.Second
+)
+
+// errRefusedAddress is wrapped by every error about an address that this proxy does not go to.
+var errRefusedAddress = errors.New("refused address")
+
+// guard is the one door to the network: every request of this package, of the token handshake and of the search for
+// evidence passes it. It decides by host and scheme, so that a registry cannot send the proxy, or its credentials,
+// elsewhere:
+//
+//   - the upstream itself, under the configured scheme only;
+//   - a token service that is configured or built in for this upstream, over HTTPS;
+//   - where a redirect of a GET or HEAD points, over HTTPS, without Authorization, at most [maxRedirects] times, and not to a
+//     loopback or link-local address.
+type guard struct {
+	scheme, host string // of the upstream, host with its port if the URL has one
+	tokenHosts   map[string]bool
+	upstream     http.RoundTripper
+	elsewhere    http.RoundTripper // refuses loopback and link-local addresses when it dials
+}
+
+// RoundTrip implements http.RoundTripper.
+func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
+	origin, hops := chain(req)
+	if hops > maxRedirects {
+		return nil, fmt.Errorf("%w: more than %d redirects", errRefusedAddress, maxRedirects)
+	}
+	if hops > 0 && req.Method != http.MethodGet && req.Method != http.MethodHead {
+		return nil, fmt.Errorf("%w: a request with a body was redirected", errRefusedAddress)
+	}
+	if req.URL.Host == g.host {
+		if req.URL.Scheme != g.scheme {
+			return nil, fmt.Errorf("%w: %s on a registry that is configured as %s", errRefusedAddress, req.URL.Scheme, g.scheme)
+		}
+		return g.send(g.upstream, req, origin)
+	}
+	if req.URL.Scheme != "https" || req.URL.User != nil {
+		return nil, fmt.Errorf("%w: %s is not plain https", errRefusedAddress, req.URL.Host)
+	}
+	if !g.tokenHosts[req.URL.Host] {
+		if hops == 0 || origin.URL.Host != g.host {
+			return nil, fmt.Errorf("%w: token service %s is not allowed for this upstream", errRefusedAddress, req.URL.Host)
+		}
+		req = req.Clone(req.Context())
+		req.Header.Del("Authorization")
+		req.Header.Del("Referer")
+	}
+	return g.send(g.elsewhere, req, origin)
+}
+
+// send bounds what the handshake reads, and keeps the upstream from choosing the scope of the proxy's tokens: only the
+// ping's challenge is heard, and the scope is always ours (pull, of one repository).
+func (g *guard) send(next http.RoundTripper, req, origin *http.Request) (*http.Response, error) {
+	resp, err := next.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	ping := req.URL.Path == "/v2/"
+	if origin.URL.Path == "/v2/" || !strings.HasPrefix(origin.URL.Path, "/v2/") {
+		resp.Body = limitedBody{io.LimitReader(resp.Body, maxHandshakeBody), resp.Body}
+	}
+	if resp.StatusCode == http.StatusUnauthorized && !ping {
+		bearer := strings.HasPrefix(strings.ToLower(resp.Header.Get("Www-Authenticate")), "bearer ")
+		resp.Header.Del("Www-Authenticate")
+		if bearer && req.URL.Host == g.host {
+			resp.Header.Set("Www-Authenticate", `Bearer error="invalid_token"`) // a reason to renew, and no scope
+		}
+	}
+	return resp, nil
+}
+
+type limitedBody struct {
+	io.Reader
+	io.Closer
+}
+
+// chain follows a redirected request back to the one that it began with.
+func chain(req *http.Request) (origin *http.Request, hops int) {
+	origin = req
+	for origin.Response != nil && origin.Response.Request != nil {
+		origin = origin.Response.Request
+		hops++
+	}
+	return origin, hops
+}
+
+// newTransport makes the transport for one class of hosts. Bodies are asked for and passed on as they are: what is hashed
+// must be what was sent.
+func newTransport(control func(network, address string, c syscall.RawConn) error) *http.Transport {
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: control}
+	return &http.Transport{
+		Proxy:                  http.ProxyFromEnvironment,
+		DialContext:            dialer.DialContext,
+		ForceAttemptHTTP2:      true,
+		TLSHandshakeTimeout:    tlsTimeout,
+		ResponseHeaderTimeout:  responseHeaderTimeout,
+		ExpectContinueTimeout:  time.Second,
+		IdleConnTimeout:        idleConnTimeout,
+		MaxIdleConnsPerHost:    64,
+		MaxResponseHeaderBytes: maxResponseHeader,
+		DisableCompression:     true,
+	}
+}
+
+// refuseLocal runs after the name was resolved and before the connection is made, so that a name that resolves to the
+// cloud's metadata service, or to this host, does not get there either. Private ranges stay reachable: registries inside
+// a company redirect to object storage inside the company.
+func refuseLocal(_, address string, _ syscall.RawConn) error {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("%w: %s", errRefusedAddress, address)
+	}
+	ip := ap.Addr().Unmap()
+	if ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified() {
+		return fmt.Errorf("%w: %s is a local address", errRefusedAddress, ip)
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+package registryproxy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+const (
+	// maxList bounds one page of tags or referrers, in bytes.
+	maxList = 4 << 20
+	// maxReferrerPages and maxReferrers bound what is gathered for one answer: clients read one page only, so all of it
+	// has to be in there.
+	maxReferrerPages = 100
+	maxReferrers     = 1000
+)
+
+// serveTags answers with one page of the upstream's tags. Tags are names, not content: they are passed on whatever the
+// policy says about what they point to.
+func (p *Proxy) serveTags(w http.ResponseWriter, r *http.Request, req request) *failure {
+	tags, more, fail := p.fetchTags(r.Context(), req.repository, req.pageSize, req.last)
+	if fail != nil {
+		return fail
+	}
+	if more && len(tags) > 0 {
+		next := url.Values{"last": {tags[len(tags)-1]}}
+		if req.pageSize >= 0 {
+			next.Set("n", strconv.Itoa(req.pageSize))
+		}
+		w.Header().Set("Link", fmt.Sprintf(`</v2/%s/tags/list?%s>; rel="next"`, req.repository, next.Encode()))
+	}
+	return writeJSON(w, r, "application/json", tagList{Name: req.repository, Tags: tags})
+}
+
+type tagList struct {
+	Name string   `json:"name"`
+	Tags []string `json:"tags"`
+}
+
+// fetchTags reads one page; more says that there is another after its last tag. A pageSize of -1 leaves the size to the
+// upstream.
+func (p *Proxy) fetchTags(ctx context.Context, repository string, pageSize int, last string) (tags []string, more bool, fail *failure) {
+	what := "tags of " + repository
+	query := url.Values{}
+	if pageSize >= 0 {
+		query.Set("n", strconv.Itoa(pageSize))
+	}
+	if last != "" {
+		query.Set("last", last)
+	}
+	a, err := p.upstream.read(ctx, call{repository: repository, path: "tags/list", query: query, accept: "application/json"}, maxList)
+	switch {
+	case err != nil:
+		return nil, false, explain(what, err)
+	case a.status == http.StatusNotFound:
+		return nil, false, notFound(codeNameUnknown, "repository "+repository+" is not known to the upstream registry")
+	case a.status != http.StatusOK:
+		return nil, false, statusFailure(what, a.status)
+	}
+	var list struct {
+		Tags []string `json:"tags"`
+	}
+	if err := json.Unmarshal(a.body, &list); err != nil {
+		return nil, false, badUpstream(codeUnknown, what+": the upstream registry's list is not JSON of the right form", nil)
+	}
+	tags = make([]string, 0, len(list.Tags))
+	for _, tag := range list.Tags {
+		if !tagPattern.MatchString(tag) {
+			return nil, false, badUpstream(codeUnknown, what+": the upstream registry's list holds something that is not a tag", nil)
+		}
+		if tag != last { // some registries begin with it
+			tags = append(tags, tag)
+		}
+	}
+	if pageSize >= 0 && len(tags) > pageSize {
+		return tags[:pageSize], true, nil
+	}
+	_, more = nextLink(a.header)
+	return tags, more, nil
+}
+
+// serveReferrers answers with everything that the upstream lists as referring to a digest, on one page, written anew.
+// Descriptors are pointers: what they point to is judged when it is asked for.
+func (p *Proxy) serveReferrers(w http.ResponseWriter, r *http.Request, req request) *failure {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*fetchTimeout)
+	defer cancel()
+	all, fail := p.fetchReferrers(ctx, req)
+	if fail != nil {
+		return fail
+	}
+	list := referrerList{SchemaVersion: 2, MediaType: typeOCIIndex, Manifests: make([]descriptor, 0, len(all))}
+	for _, d := range all {
+		if req.artifactType == "" || d.ArtifactType == req.artifactType {
+			list.Manifests = append(list.Manifests, d)
+		}
+	}
+	if req.artifactType != "" {
+		w.Header().Set("OCI-Filters-Applied", "artifactType")
+	}
+	return writeJSON(w, r, typeOCIIndex, list)
+}
+
+type referrerList struct {
+	SchemaVersion int          `json:"schemaVersion"`
+	MediaType     string       `json:"mediaType"`
+	Manifests     []descriptor `json:"manifests"`
+}
+
+// fetchReferrers gathers the upstream's pages. Only 404 means that the registry has no referrers API, and only then is
+// the fallback tag read (distribution-spec, "Unavailable Referrers API"): taking an outage for that would hide signatures.
+func (p *Proxy) fetchReferrers(ctx context.Context, req request) ([]descriptor, *failure) {
+	what := "referrers of " + req.digest.String()
+	path := "referrers/" + req.digest.String()
+	var all []descriptor
+	var query url.Values
+	for range maxReferrerPages {
+		a, err := p.upstream.read(ctx, call{repository: req.repository, path: path, query: query, accept: typeOCIIndex}, maxList)
+		switch {
+		case err != nil:
+			return nil, explain(what, err)
+		case a.status == http.StatusNotFound && query == nil:
+			return p.fallbackReferrers(ctx, req)
+		case a.status != http.StatusOK:
+			return nil, statusFailure(what, a.status)
+		}
+		page, err := parseReferrers(a)
+		if err != nil {
+			return nil, badUpstream(codeUnknown, what+": the upstream registry's list cannot be used: "+err.Error(), nil)
+		}
+		if all = append(all, page...); len(all) > maxReferrers {
+			return nil, tooManyReferrers(what)
+		}
+		next, ok := nextLink(a.header)
+		if !ok {
+			return all, nil
+		}
+		if query, ok = nextQuery(next, "/v2/"+req.repository+"/"+path, p.upstream.guard.host); !ok {
+			return nil, badUpstream(codeUnknown, what+": the upstream registry's next page lies somewhere else", nil)
+		}
+	}
+	return nil, tooManyReferrers(what)
+}
+
+func tooManyReferrers(what string) *failure {
+	return badUpstream(codeUnknown, fmt.Sprintf("%s: the upstream registry lists more than %d on %d pages", what, maxReferrers, maxReferrerPages), nil)
+}
+
+func parseReferrers(a answer) ([]descriptor, error) {
+	doc, err := parseDocument(a.body, a.contentType)
+	if err != nil {
+		return nil, err
+	}
+	if doc.mediaType != typeOCIIndex {
+		return nil, fmt.Errorf("it is %s", doc.mediaType)
+	}
+	return doc.manifests, nil
+}
+
+// fallbackReferrers reads the list that clients keep at the tag sha256-<hex> of a registry without a referrers API.
+func (p *Proxy) fallbackReferrers(ctx context.Context, req request) ([]descriptor, *failure) {
+	m, fail := p.fetchManifest(ctx, req.repository, "sha256-"+req.digest.Hex)
+	switch {
+	case fail != nil && fail.status == http.StatusNotFound:
+		return nil, nil
+	case fail != nil:
+		return nil, fail
+	case m.doc.mediaType != typeOCIIndex:
+		return nil, badUpstream(codeUnknown, "referrers of "+req.digest.String()+": the fallback tag holds something else than an index", nil)
+	}
+	return m.doc.manifests, nil
+}
+
+// nextLink reads the target of Link: <...>; rel="next" (RFC 8288, as registries write it).
+func nextLink(h http.Header) (string, bool) {
+	for _, link := range h.Values("Link") {
+		target, params, ok := strings.Cut(link, ">")
+		if ok && strings.HasPrefix(target, "<") && (strings.Contains(params, `rel="next"`) || strings.Contains(params, "rel=next")) {
+			return target[1:], true
+		}
+	}
+	return "", false
+}
+
+// nextQuery takes the query from a link to a further page, and nothing else: the page must be one of the same list.
+func nextQuery(link, path, host string) (url.Values, bool) {
+	if len(link) > maxQuery*2 {
+		return nil, false
+	}
+	u, err := url.Parse(link)
+	if err != nil || u.Host != "" && u.Host != host || u.Path != "" && u.Path != path {
+		return nil, false
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	return query, err == nil && len(query) > 0
+}
+
+func writeJSON(w http.ResponseWriter, r *http.Request, contentType string, v any) *failure {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return badUpstream(codeUnknown, "the list could not be written", err)
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodGet {
+		_, _ = w.Write(body) // the client may be gone
+	}
+	return nil
+}

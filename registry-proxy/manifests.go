@@ -1,0 +1,233 @@
+package registryproxy
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/gate"
+)
+
+// acceptManifests is what the upstream is asked for, whatever the client accepts: one reference has one answer.
+const acceptManifests = typeOCIManifest + ", " + typeOCIIndex + ", " + typeDockerManifest + ", " + typeDockerList
+
+// maxFetches bounds how many manifests are read at once, and with [maxManifest] the memory that an upstream's endless
+// answers can take (256 MiB).
+const maxFetches = 64
+
+// fetchSlot waits for one of [maxFetches].
+func (p *Proxy) fetchSlot(ctx context.Context) (release func(), err error) {
+	select {
+	case p.fetches <- struct{}{}:
+		return func() { <-p.fetches }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// manifest is one manifest's bytes and what they are.
+type manifest struct {
+	bytes    []byte
+	digest   v1.Hash // of bytes, computed here
+	doc      *document
+	evidence bool
+}
+
+// judged is a manifest with the decision about exactly its bytes.
+type judged struct {
+	manifest
+	verdict gate.Verdict // zero for evidence
+}
+
+// serveManifest answers GET and HEAD alike: the reference is resolved once, the bytes that came back are judged, and those
+// bytes are served.
+func (p *Proxy) serveManifest(w http.ResponseWriter, r *http.Request, req request) *failure {
+	start := p.now()
+	key := req.repository + "@" + req.reference()
+	j, err := p.manifestFlights.do(r.Context(), key, func(ctx context.Context) (judged, error) {
+		j, fail := p.resolve(ctx, req)
+		if fail != nil {
+			return judged{}, fail // an untyped nil otherwise
+		}
+		return j, nil
+	})
+	if err != nil {
+		return asFailure("manifest "+req.reference(), err)
+	}
+	p.logDecision(r, req, j, p.now().Sub(start))
+	// The one test: nothing but an admitting verdict, or evidence, goes past here.
+	if !j.evidence && !j.verdict.Admitted() {
+		return p.refusal(j.verdict)
+	}
+	h := w.Header()
+	h.Set("Content-Type", j.doc.mediaType)
+	h.Set("Content-Length", strconv.Itoa(len(j.bytes)))
+	h.Set("Docker-Content-Digest", j.digest.String())
+	h.Set("Etag", `"`+j.digest.String()+`"`)
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodGet {
+		_, _ = w.Write(j.bytes) // the client may be gone
+	}
+	return nil
+}
+
+// asFailure gives a flight's error back as what it was.
+func asFailure(what string, err error) *failure {
+	var fail *failure
+	if errors.As(err, &fail) {
+		return fail
+	}
+	return explain(what, err)
+}
+
+// resolve fetches a manifest and judges it.
+func (p *Proxy) resolve(ctx context.Context, req request) (judged, *failure) {
+	m, fail := p.fetchManifest(ctx, req.repository, req.reference())
+	if fail != nil {
+		return judged{}, fail
+	}
+	if m.evidence {
+		p.table.record(newNode(req.repository, m.digest, m.doc, true), false)
+		return judged{manifest: m}, nil
+	}
+	v, fail := p.judge(ctx, req.repository, m.digest, m.doc.mediaType, req.tag == "")
+	if fail != nil {
+		return judged{}, fail
+	}
+	if v.Admitted() {
+		p.table.record(newNode(req.repository, m.digest, m.doc, false), true)
+	}
+	return judged{manifest: m, verdict: v}, nil
+}
+
+// fetchManifest reads one manifest from the upstream. Its digest is the one of the bytes; a digest that was asked for has
+// to be it, and what headers say about it is never read.
+func (p *Proxy) fetchManifest(ctx context.Context, repository, reference string) (manifest, *failure) {
+	what := "manifest " + reference
+	release, err := p.fetchSlot(ctx)
+	if err != nil {
+		return manifest{}, explain(what, err)
+	}
+	defer release()
+	a, err := p.upstream.read(ctx, call{repository: repository, path: "manifests/" + reference, accept: acceptManifests}, maxManifest)
+	switch {
+	case err != nil:
+		return manifest{}, explain(what, err)
+	case a.status == http.StatusNotFound:
+		return manifest{}, notFound(codeManifestUnknown, what+" is not known to the upstream registry")
+	case a.status != http.StatusOK:
+		return manifest{}, statusFailure(what, a.status)
+	}
+	sum := sha256.Sum256(a.body)
+	m := manifest{bytes: a.body, digest: sha256Hash(hex.EncodeToString(sum[:]))}
+	byDigest := strings.HasPrefix(reference, "sha256:")
+	if byDigest && m.digest.String() != reference {
+		return manifest{}, badUpstream(codeManifestInvalid, what+": the upstream registry sent other bytes, with digest "+m.digest.String(), nil)
+	}
+	if m.doc, err = parseDocument(a.body, a.contentType); err != nil {
+		return manifest{}, badUpstream(codeManifestInvalid, what+" is not a manifest that this proxy serves: "+err.Error(), nil)
+	}
+	m.evidence = m.doc.isEvidence() || p.isFallbackIndex(repository, reference, m)
+	return m, nil
+}
+
+// isFallbackIndex reports whether m is the list of referrers at a fallback tag. Clients resolve the tag and then ask for
+// the digest, so a digest passes as well once it was seen under such a tag.
+func (p *Proxy) isFallbackIndex(repository, reference string, m manifest) bool {
+	if !m.doc.isReferrersIndex() {
+		return false
+	}
+	if fallbackTagPattern.MatchString(reference) {
+		return true
+	}
+	known := p.table.get(repository, m.digest)
+	return known != nil && known.evidence && reference == m.digest.String()
+}
+
+// judge asks the gate about one manifest, with the indexes that are known to list it. Where it has no acceptable signature
+// of its own and an index that has may exist, the repository is searched for one first.
+//
+// A refusal by digest stands only after a complete search: until then it is not known whether a signed index lists the
+// manifest, and "cannot decide" is the truth. By tag, the manifest is what the user named, and the refusal is about it.
+func (p *Proxy) judge(ctx context.Context, repository string, digest v1.Hash, mediaType string, byDigest bool) (gate.Verdict, *failure) {
+	parents := p.table.parents(repository, digest)
+	v, fail := p.admit(ctx, repository, digest, mediaType, parents)
+	if fail != nil || v.Code != gate.CodeUnsigned && v.Code != gate.CodeNotAcceptable {
+		return v, fail
+	}
+	searchErr := p.walk(ctx, repository)
+	if found := p.table.parents(repository, digest); len(found) > len(parents) {
+		v, fail = p.admit(ctx, repository, digest, mediaType, found)
+		if fail != nil || v.Admitted() {
+			return v, fail
+		}
+	}
+	if searchErr != nil && byDigest {
+		return v, unavailable("manifest "+digest.String()+" has no acceptable signature of its own, and the repository could not be searched for a signed index that lists it", searchErr)
+	}
+	return v, nil
+}
+
+// admit puts one question to the gate.
+func (p *Proxy) admit(ctx context.Context, repository string, digest v1.Hash, mediaType string, parents []v1.Hash) (gate.Verdict, *failure) {
+	s, err := p.upstream.session(ctx, repository)
+	if err != nil {
+		return gate.Verdict{}, explain("looking for signatures of "+digest.String(), err)
+	}
+	return p.admitter.Admit(ctx, gate.Request{
+		Repository: p.registry + "/" + repository,
+		Digest:     digest,
+		MediaType:  mediaType,
+		Parents:    parents,
+		Source: attach.Source{
+			Repository: p.upstream.registry.Repo(repository),
+			Transport:  s.transport,
+			Keychain:   p.upstream.keychain,
+			UserAgent:  userAgent,
+		},
+	}), nil
+}
+
+// refusal is the answer to a manifest or blob that is not admitted: DENIED only if the gate decided so.
+func (p *Proxy) refusal(v gate.Verdict) *failure {
+	f := &failure{
+		status:  http.StatusServiceUnavailable,
+		code:    codeUnavailable,
+		message: p.hideUpstream(v.Reason),
+		detail:  p.detail(v),
+	}
+	if v.Outcome == gate.OutcomeRefused {
+		f.status, f.code = http.StatusForbidden, codeDenied
+	}
+	if f.message == "" {
+		f.message = "no decision could be made about " + v.Digest
+	}
+	return f
+}
+
+// detail is the verdict without what was asked where: the upstream's addresses are not for everybody who may pull.
+func (p *Proxy) detail(v gate.Verdict) json.RawMessage {
+	v.Lookups = nil
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil
+	}
+	return json.RawMessage(p.hideUpstream(string(raw)))
+}
+
+// hideUpstream writes the registry's logical name where the upstream's address stands.
+func (p *Proxy) hideUpstream(s string) string {
+	host := p.upstream.registry.RegistryStr()
+	if host == p.registry {
+		return s
+	}
+	return strings.ReplaceAll(s, host, p.registry)
+}

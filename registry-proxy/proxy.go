@@ -1,0 +1,227 @@
+// Package registryproxy is a registry proxy that serves only what the policy admits.
+//
+// It stands in front of one registry and speaks the pull side of the OCI distribution specification 1.1, so every client
+// can pull through it: docker, containerd, podman, skopeo, crane, oras and cosign need nothing but another address.
+//
+//	p, err := registryproxy.New(registryproxy.Config{
+//		Upstream: "https://registry.example",
+//		Admitter: g, // a *gate.Gate
+//	})
+//	http.Serve(listener, p.Handler())
+//
+// What it promises:
+//
+//   - A tag is resolved once. The bytes that came back are hashed here, exactly those bytes are judged by the
+//     [gate.Admitter], and exactly those bytes are served, on GET and HEAD alike. The upstream's headers are not believed.
+//   - A manifest that can be read in two ways (CVE-2021-41190), of another type than the four image types, or with a
+//     malformed digest anywhere, is never served.
+//   - A blob is served only under a manifest of the same repository that is admitted at that moment. It is hashed while it
+//     streams, and its end is held back until the digest is confirmed: no complete wrong blob leaves.
+//   - Signatures, attestations and SBOMs can be read before there is a verdict, so that clients can verify for themselves;
+//     see evidence.go for what passes as such, and why nothing else can dress up as it.
+//   - "Refused" is 403 DENIED with the verdict's sentence. "Could not decide" is 503 with Retry-After: an outage is never
+//     called unsigned, and never admits.
+//   - Nothing of a client's request reaches the upstream but names that passed the grammar; the proxy uses its own
+//     credentials, and they never appear in an answer or the log.
+//
+// It is read-only: those who push and sign talk to the registry itself.
+//
+// A client must have no other way to the registry: a mirror entry is not enforcement, because podman, skopeo and containerd
+// ask the registry itself when a mirror answers 403. The proxy has to be the location (registries.conf) or the server
+// (hosts.toml).
+//
+// The proxy keeps no state that it could not lose. A table of what manifests list (facts, not verdicts) is filled as
+// images are pulled; after a restart, or on another replica, the repository's tags are searched for what is missing, and
+// if that does not find it, the answer is 503.
+package registryproxy
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/touchmark/touchmark/core/gate"
+)
+
+// Config says what a [Proxy] fronts and who decides.
+type Config struct {
+	// Upstream is the registry, scheme://host[:port], http or https. Required.
+	Upstream string
+	// LogicalName is the registry's name in policies and in ?ns=; by default the upstream's host, docker.io for Docker
+	// Hub's many names.
+	LogicalName string
+	// Admitter decides. Required.
+	Admitter gate.Admitter
+	// Keychain finds the proxy's own credentials for the upstream; nil is anonymous.
+	Keychain authn.Keychain
+	// TokenHosts are hosts (host[:port]) of token services that the upstream may send the proxy to, besides itself and
+	// those built in for well-known registries.
+	TokenHosts []string
+	// Transport carries every request to the outside. Nil is one with timeouts that does not dial loopback and link-local
+	// addresses unless they are the upstream's.
+	Transport http.RoundTripper
+	// Logger gets a line per decision and per failure; nil discards them.
+	Logger *slog.Logger
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Proxy is a verifying registry proxy. Its methods may be called at the same time.
+type Proxy struct {
+	registry string // logical name
+	upstream *upstream
+	admitter gate.Admitter
+	logger   *slog.Logger
+	now      func() time.Time
+
+	table           *table
+	fetches         chan struct{} // see maxFetches
+	manifestFlights flights[judged]
+	walkFlights     flights[struct{}]
+
+	mu    sync.Mutex
+	walks map[string]walked // by repository
+}
+
+// builtInTokenHosts are the token services of registries that keep theirs on another host.
+var builtInTokenHosts = map[string]string{
+	"index.docker.io":      "auth.docker.io",
+	"registry-1.docker.io": "auth.docker.io",
+	"registry.gitlab.com":  "gitlab.com",
+}
+
+// New checks the configuration and returns a proxy. It contacts nobody.
+func New(c Config) (*Proxy, error) {
+	if c.Admitter == nil {
+		return nil, errors.New("admitter is missing")
+	}
+	u, err := newUpstream(c)
+	if err != nil {
+		return nil, err
+	}
+	registry := c.LogicalName
+	if registry == "" {
+		registry = u.registry.RegistryStr()
+		if builtInTokenHosts[registry] == "auth.docker.io" {
+			registry = "docker.io"
+		}
+	}
+	// The gate's own normalisation must leave the name alone, or policies would be asked about another one.
+	const probe = "/library/x"
+	if full, err := gate.NormalizeRepository(registry + probe); err != nil || full != registry+probe {
+		return nil, fmt.Errorf("logical name %q is not a registry's name as policies write it", registry)
+	}
+	p := &Proxy{
+		registry: registry,
+		upstream: u,
+		admitter: c.Admitter,
+		logger:   c.Logger,
+		now:      c.Now,
+		table:    newTable(maxTableEntries),
+		fetches:  make(chan struct{}, maxFetches),
+		walks:    map[string]walked{},
+	}
+	if p.logger == nil {
+		p.logger = slog.New(slog.DiscardHandler)
+	}
+	if p.now == nil {
+		p.now = time.Now
+	}
+	return p, nil
+}
+
+func newUpstream(c Config) (*upstream, error) {
+	u, err := url.Parse(c.Upstream)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, errors.New("upstream is not of the form https://host[:port]")
+	}
+	if u.User != nil || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("upstream holds more than scheme, host and port")
+	}
+	var opts []name.Option
+	if u.Scheme == "http" {
+		opts = append(opts, name.Insecure)
+	}
+	registry, err := name.NewRegistry(strings.ToLower(u.Host), opts...)
+	if err != nil {
+		return nil, fmt.Errorf("upstream %q: %w", u.Host, err)
+	}
+	g := &guard{
+		scheme:     u.Scheme,
+		host:       registry.RegistryStr(),
+		tokenHosts: map[string]bool{},
+		upstream:   c.Transport,
+		elsewhere:  c.Transport,
+	}
+	if host, ok := builtInTokenHosts[g.host]; ok {
+		g.tokenHosts[host] = true
+	}
+	for _, host := range c.TokenHosts {
+		g.tokenHosts[host] = true
+	}
+	if c.Transport == nil {
+		g.upstream, g.elsewhere = newTransport(nil), newTransport(refuseLocal)
+	}
+	keychain := c.Keychain
+	if keychain == nil {
+		keychain = anonymous{}
+	}
+	return &upstream{scheme: u.Scheme, registry: registry, keychain: keychain, guard: g, sessions: map[string]*session{}}, nil
+}
+
+// anonymous is the keychain of a proxy without credentials.
+type anonymous struct{}
+
+// Resolve implements authn.Keychain.
+func (anonymous) Resolve(authn.Resource) (authn.Authenticator, error) { return authn.Anonymous, nil }
+
+// Handler returns the registry API. Paths are taken as they were sent, so it must not be put behind an http.ServeMux,
+// which cleans them first.
+func (p *Proxy) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		// A client that does not read its answer must not hold it in memory for ever; blobs extend this as they flow.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(fetchTimeout + walkTimeout + stallTimeout))
+		if fail := p.serve(w, r); fail != nil {
+			p.logFailure(r, fail)
+			fail.write(w)
+		}
+	})
+}
+
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) *failure {
+	if !readOnly(r.Method) {
+		return &failure{status: http.StatusMethodNotAllowed, code: codeUnsupported, message: "this proxy is read-only: push and sign at the registry itself"}
+	}
+	req, fail := parseRequest(r.URL, p.registry)
+	if fail != nil {
+		return fail
+	}
+	if req.namespace != "" {
+		w.Header().Set("OCI-Namespace", req.namespace)
+	}
+	if p.registry == "docker.io" && req.endpoint != endpointBase && !strings.Contains(req.repository, "/") {
+		req.repository = "library/" + req.repository // as the gate and Docker Hub name official images
+	}
+	switch req.endpoint {
+	case endpointManifest:
+		return p.serveManifest(w, r, req)
+	case endpointBlob:
+		return p.serveBlob(w, r, req)
+	case endpointTags:
+		return p.serveTags(w, r, req)
+	case endpointReferrers:
+		return p.serveReferrers(w, r, req)
+	default:
+		return writeJSON(w, r, "application/json", struct{}{})
+	}
+}

@@ -1,0 +1,141 @@
+package registryproxy
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+const (
+	// maxWalkTags and maxWalkManifests bound what one search of a repository fetches, walkTimeout how long it takes. A
+	// client waits for it, and whoever may push can make a repository as large as they like.
+	maxWalkTags      = 1000
+	maxWalkManifests = 2000
+	walkTimeout      = 20 * time.Second
+	// walkFresh is how long the outcome of a search is believed, so that requests for nonsense do not search again and
+	// again; a parent that was pushed meanwhile is found by the next search.
+	walkFresh = 10 * time.Second
+	// maxWalks bounds the memory of remembered searches.
+	maxWalks = 4096
+)
+
+// errSearchBounded says that a repository is larger than what is searched.
+var errSearchBounded = errors.New("the repository has more tags and manifests than are searched")
+
+// walked is the outcome of one search; err is nil if everything that has a tag was seen.
+type walked struct {
+	at  time.Time
+	err error
+}
+
+// walk fills the table from what the repository's tags lead to. It is how a proxy that was restarted, or another replica,
+// finds the manifests that hold a blob or a child: every tag's manifest, the children of indexes, and the manifests that
+// fallback and .sig tags name by their digest although no tag points to them any more.
+//
+// It returns nil if the whole repository was seen, and else why not.
+func (p *Proxy) walk(ctx context.Context, repository string) error {
+	p.mu.Lock()
+	last, ok := p.walks[repository]
+	p.mu.Unlock()
+	if ok && p.now().Sub(last.at) < walkFresh {
+		return last.err
+	}
+	_, err := p.walkFlights.do(ctx, repository, func(ctx context.Context) (struct{}, error) {
+		ctx, cancel := context.WithTimeout(ctx, walkTimeout)
+		defer cancel()
+		err := p.search(ctx, repository)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if len(p.walks) >= maxWalks {
+			clear(p.walks)
+		}
+		p.walks[repository] = walked{at: p.now(), err: err}
+		return struct{}{}, err
+	})
+	return err
+}
+
+// search does the work of walk.
+func (p *Proxy) search(ctx context.Context, repository string) error {
+	s := search{p: p, repository: repository, seen: map[string]bool{}}
+	last := ""
+	for {
+		page, more, fail := p.fetchTags(ctx, repository, maxTagsPage, last)
+		if fail != nil {
+			if fail.status == 404 {
+				return nil // no such repository: there is nothing to find
+			}
+			return fail
+		}
+		for _, tag := range page {
+			s.visit(ctx, tag, 0)
+			if named, ok := digestInTag(tag); ok {
+				s.visit(ctx, named.String(), 0)
+			}
+		}
+		if !more || len(page) == 0 {
+			return s.err
+		}
+		if s.tags += len(page); s.tags >= maxWalkTags {
+			return errSearchBounded
+		}
+		last = page[len(page)-1]
+	}
+}
+
+type search struct {
+	p          *Proxy
+	repository string
+	seen       map[string]bool
+	tags       int
+	err        error // the first reason why something was not seen
+}
+
+// visit fetches one manifest and what it lists. What is missing or malformed is passed over: it is never served, so
+// nothing can be held by it.
+func (s *search) visit(ctx context.Context, reference string, depth int) {
+	if s.seen[reference] || depth > maxIndexDepth {
+		return
+	}
+	if len(s.seen) >= maxWalkManifests {
+		s.fail(errSearchBounded)
+		return
+	}
+	s.seen[reference] = true
+	var n *node
+	if digestPattern.MatchString(reference) {
+		n = s.p.table.get(s.repository, sha256Hash(reference[len("sha256:"):]))
+	}
+	if n == nil {
+		m, fail := s.p.fetchManifest(ctx, s.repository, reference)
+		if fail != nil {
+			if fail.status >= 500 && fail.code != codeManifestInvalid {
+				s.fail(fail)
+			}
+			return
+		}
+		n = newNode(s.repository, m.digest, m.doc, m.evidence)
+		s.p.table.record(n, false)
+	}
+	for _, child := range n.children {
+		s.visit(ctx, child.String(), depth+1)
+	}
+}
+
+func (s *search) fail(err error) {
+	if s.err == nil {
+		s.err = err
+	}
+}
+
+// digestInTag reads the digest that sha256-<hex> and sha256-<hex>.sig (.att, .sbom) are about.
+func digestInTag(tag string) (v1.Hash, bool) {
+	stem, _, _ := strings.Cut(tag, ".")
+	if !fallbackTagPattern.MatchString(stem) {
+		return v1.Hash{}, false
+	}
+	return sha256Hash(strings.TrimPrefix(stem, "sha256-")), true
+}
