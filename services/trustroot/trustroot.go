@@ -1,0 +1,159 @@
+// Package trustroot publishes what clients need to use a stack and to believe it: trusted_root.json, the keys and certificates of its
+// services, and signing_config.v0.2.json, where the services are.
+//
+//	GET /trusted_root.json
+//	GET /signing_config.v0.2.json
+//
+// Both files are made once, from values, read back with the reader that verifiers use, and then served and written to a directory as
+// the same bytes. Over HTTP they are a convenience for a first look: whoever fetches a trusted root over a connection that can be
+// tampered with trusts whoever tampers. Carry the file.
+//
+// The signing config names the log's Rekor v1 API only. A client picks the highest version that it is offered, and podman and
+// policy-controller verify no other yet.
+package trustroot
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/touchmark/touchmark/core/trust"
+)
+
+// The names of the files, in the directory and on the wire: those of Sigstore's TUF repository.
+const (
+	TrustedRootFile   = "trusted_root.json"
+	SigningConfigFile = "signing_config.v0.2.json"
+)
+
+// Config says what is published.
+type Config struct {
+	// Root is what clients are to trust. Required.
+	Root *trust.Root
+
+	// SigningConfig is what signers are to use. Required.
+	SigningConfig *trust.SigningConfig
+}
+
+// Documents are the published files. They do not change.
+type Documents struct {
+	trustedRoot, signingConfig []byte
+}
+
+// New writes the documents and reads them back: what verifiers would not accept is an error here, before anybody has it.
+func New(config Config) (*Documents, error) {
+	if config.Root == nil || config.SigningConfig == nil {
+		return nil, errors.New("configuring trust root: Root and SigningConfig are required")
+	}
+	d := &Documents{}
+	var err error
+	if d.trustedRoot, err = trust.Format(config.Root); err != nil {
+		return nil, fmt.Errorf("writing %s: %w", TrustedRootFile, err)
+	}
+	if _, err := trust.Parse("self", d.trustedRoot); err != nil {
+		return nil, fmt.Errorf("reading back %s: %w", TrustedRootFile, err)
+	}
+	if d.signingConfig, err = trust.FormatSigningConfig(config.SigningConfig); err != nil {
+		return nil, fmt.Errorf("writing %s: %w", SigningConfigFile, err)
+	}
+	if _, err := trust.ParseSigningConfig(d.signingConfig); err != nil {
+		return nil, fmt.Errorf("reading back %s: %w", SigningConfigFile, err)
+	}
+	return d, nil
+}
+
+// TrustedRoot returns the bytes of trusted_root.json.
+func (d *Documents) TrustedRoot() []byte { return append([]byte(nil), d.trustedRoot...) }
+
+// SigningConfig returns the bytes of signing_config.v0.2.json.
+func (d *Documents) SigningConfig() []byte { return append([]byte(nil), d.signingConfig...) }
+
+// WriteFiles writes both documents to a directory, which it makes if need be, and returns their paths. Readers see a whole old file
+// or a whole new one, whenever the machine stops.
+func (d *Documents) WriteFiles(dir string) ([]string, error) {
+	// Everybody may read what everybody may fetch.
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making directory for trust root: %w", err)
+	}
+	var paths []string
+	for _, file := range []struct {
+		name    string
+		content []byte
+	}{{TrustedRootFile, d.trustedRoot}, {SigningConfigFile, d.signingConfig}} {
+		path := filepath.Join(dir, file.name)
+		if err := replaceFile(path, file.content); err != nil {
+			return nil, fmt.Errorf("writing %s: %w", path, err)
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
+}
+
+// replaceFile puts content in the place of path: written beside it, flushed, renamed, and the rename flushed.
+func replaceFile(path string, content []byte) error {
+	dir := filepath.Dir(path)
+	file, err := os.CreateTemp(dir, ".new-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.Remove(file.Name()) }() // nothing is there after the rename
+	_, err = file.Write(content)
+	if err == nil {
+		err = file.Chmod(0o644)
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	if closeErr := file.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(file.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if closeErr := d.Close(); err == nil {
+		err = closeErr
+	}
+	return err
+}
+
+// Handler serves the documents.
+func (d *Documents) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/"+TrustedRootFile, serve(d.trustedRoot))
+	mux.HandleFunc("/"+SigningConfigFile, serve(d.signingConfig))
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { writeError(w, http.StatusNotFound, "no such resource") })
+	return mux
+}
+
+func serve(body []byte) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			writeError(w, http.StatusMethodNotAllowed, "method "+r.Method+" is not allowed here")
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(body)
+	}
+}
+
+func writeError(w http.ResponseWriter, status int, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]string{"error": message})
+}
