@@ -1,0 +1,127 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/touchmark/touchmark/core/gate"
+)
+
+func newExplain() *cobra.Command {
+	var rules ruleFlags
+	var registry registryFlags
+	var output string
+	cmd := &cobra.Command{
+		Use:   "explain IMAGE",
+		Short: "Show how the decision about an image comes about",
+		Long: `explain decides about an image as verify does, and shows everything that led
+there: which policies are about it, which signatures were found where, each
+check with what was found and what was wanted, the trust roots, and every
+request to the registry with its HTTP status.
+
+Exit status: as verify.`,
+		Example: `  touchmark explain --policy policy.yaml --trusted-root trusted_root.json registry.example/app:1`,
+		Args:    oneImage,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			v, err := judge(cmd.Context(), args[0], rules, registry)
+			if err != nil {
+				return err
+			}
+			if output == "json" {
+				if err := printJSON(cmd.OutOrStdout(), v); err != nil {
+					return err
+				}
+			} else {
+				printVerdict(cmd.OutOrStdout(), v)
+			}
+			return verdictError(v)
+		},
+	}
+	rules.register(cmd)
+	registry.register(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, or json for the whole verdict")
+	return cmd
+}
+
+// printVerdict shows a verdict to a person.
+func printVerdict(w io.Writer, v gate.Verdict) {
+	fmt.Fprintf(w, "%s@%s\n%s (%s): %s\n", v.Repository, v.Digest, v.Outcome, v.Code, v.Reason)
+	fmt.Fprintln(w, "\nPolicies about this image:")
+	if len(v.Policies) == 0 {
+		fmt.Fprintln(w, "  none")
+	}
+	for _, p := range v.Policies {
+		state := "not satisfied"
+		if p.Satisfied {
+			state = "satisfied by authority " + p.Authority
+		}
+		fmt.Fprintf(w, "  %s (%s): %s\n", p.Name, p.Mode, state)
+	}
+	fmt.Fprintln(w, "\nSignatures found:")
+	if len(v.Signatures) == 0 {
+		fmt.Fprintln(w, "  none")
+	}
+	for i, s := range v.Signatures {
+		printSignature(w, i+1, s, v.Digest)
+	}
+	fmt.Fprintln(w, "\nTrust roots:")
+	if len(v.Roots) == 0 {
+		fmt.Fprintln(w, "  none")
+	}
+	for _, r := range v.Roots {
+		fmt.Fprintf(w, "  %s, sha256 %.16s..., read %s ago\n", r.Name, r.Digest, v.DecidedAt.Sub(r.Loaded).Round(time.Millisecond))
+	}
+	fmt.Fprintf(w, "\nRequests to the registry (%d):\n", len(v.Lookups))
+	for _, l := range v.Lookups {
+		status := fmt.Sprint(l.Status)
+		if l.Err != "" {
+			status += " " + l.Err
+		}
+		fmt.Fprintf(w, "  %s %s: %s\n", l.Method, l.URL, status)
+	}
+}
+
+func printSignature(w io.Writer, n int, s gate.SignatureResult, digest string) {
+	fmt.Fprintf(w, "  %d. %s, layer %d of %s\n", n, s.Where, s.Layer, s.Manifest)
+	if s.Subject != digest {
+		fmt.Fprintf(w, "     beside the index %s\n", s.Subject)
+	}
+	if s.Unreadable != "" {
+		fmt.Fprintf(w, "     cannot be read: %s\n", s.Unreadable)
+		return
+	}
+	if len(s.Attempts) == 0 {
+		fmt.Fprintln(w, "     not needed")
+	}
+	for _, a := range s.Attempts {
+		result := "accepted"
+		if !a.Accepted {
+			result = "not accepted: " + string(a.Code)
+		}
+		fmt.Fprintf(w, "     for policy %s, authority %s, trust root %s: %s\n", a.Policy, a.Authority, orNone(a.Root), result)
+		for _, c := range a.Checks {
+			mark := "ok  "
+			if !c.Passed {
+				mark = "FAIL"
+			}
+			line := fmt.Sprintf("       %s %s: %s", mark, c.Name, c.Value)
+			if c.Want != "" {
+				line += " (wanted: " + c.Want + ")"
+			}
+			fmt.Fprintln(w, line)
+		}
+	}
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}

@@ -1,0 +1,87 @@
+// Command touchmark is a private Sigstore and its enforcement at image pull, in
+// one program. See "touchmark --help", and the manual under docs/.
+//
+// Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage, 3 could
+// not decide or could not be done (a network, a service, a trust root). Scripts
+// can tell a refusal from an outage.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses.
+const (
+	exitRefused   = 1
+	exitUsage     = 2
+	exitUndecided = 3
+)
+
+// exitError is an error that knows the exit status it leads to.
+type exitError struct {
+	status int
+	err    error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// usageError is for flags, arguments and files that are wrong.
+func usageError(err error) error { return &exitError{exitUsage, err} }
+
+// undecided is for everything that could not be had: a registry, a service.
+func undecided(err error) error { return &exitError{exitUndecided, err} }
+
+// refused is for images that the policy does not admit.
+func refused(err error) error { return &exitError{exitRefused, err} }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the whole command; tests call it in process.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "touchmark: %v\n", err)
+	var exit *exitError
+	if errors.As(err, &exit) {
+		return exit.status
+	}
+	return exitUsage // cobra's own errors are about flags and arguments
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "touchmark",
+		Short: "A private Sigstore, and its enforcement where images are pulled",
+		Long: `Touchmark is a self-hosted Sigstore in one process (certificate authority,
+certificate log, signature log, timestamps, trust root), and enforces at the
+place where images are pulled that only images signed by the right people run.
+
+Start with "touchmark demo", which shows the whole story on this machine.
+
+Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
+3 could not decide (network, service, trust root).`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(newVerify(), newExplain())
+	return root
+}
