@@ -1,0 +1,205 @@
+// Package sign signs images: key or token, certificate, log, time, bundle, registry.
+//
+// [Image] resolves a reference once and signs what it names: the index and each platform's manifest, so that the image is found to be signed by those who
+// see the index (containerd, cosign, the proxy) and by those who see only one platform's digest (podman). Each of these digests gets two signatures:
+//
+//   - an in-toto statement in a DSSE envelope, written as a Sigstore bundle v0.3 that refers to the image, which is what cosign 3 makes;
+//   - a simple signing payload at the tag sha256-<hex>.sig, which is what cosign 2 makes, and all that podman and skopeo read.
+//
+// Each signature has its own entry in the log (dsse 0.0.1 or hashedrekord 0.0.1 of Rekor's v1 API) and, where the signing config names an authority, an RFC 3161 timestamp.
+// Signing with a token makes one key for all of them, which never leaves the process, and gets one certificate for it; signing with a key gets none.
+//
+// Every answer of a service is checked before it is used. With [Config.Root], all that was made is verified as a verifier would do it, byte for byte as it will be written.
+// Nothing is written to the registry before all of that succeeded, and the index's signatures are written last.
+package sign
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/keys"
+	"github.com/touchmark/touchmark/core/token"
+	"github.com/touchmark/touchmark/core/trust"
+)
+
+// maxTargets bounds the digests signed for one image; each costs two log entries that are there for ever. The largest official images have about 15 platforms.
+const maxTargets = 64
+
+// concurrency is the number of digests that are signed at a time.
+const concurrency = 4
+
+// Config says who signs and where. Signing and exactly one of Token and Key are required.
+type Config struct {
+	// Signing names the services: a log with major version 1, a certificate authority for tokens, and a timestamp authority, which may be missing.
+	Signing *trust.SigningConfig
+	// Token gives the identity token for a certificate.
+	Token token.Source
+	// Key signs without a certificate: ECDSA or RSA, see core/keys.
+	Key crypto.Signer
+	// Root is what verifiers trust. If it is set, signatures that don't verify under it are not written.
+	Root *trust.Root
+	// HTTPClient talks to the services, not to the registry; nil is http.DefaultClient. Redirects are not followed.
+	HTTPClient *http.Client
+	// Now tells the time; nil is time.Now.
+	Now func() time.Time
+	// InsecureHTTP allows sending the token over HTTP to another host than this one.
+	InsecureHTTP bool
+}
+
+// Options are choices about one image. The zero value signs everything in both forms.
+type Options struct {
+	// SkipPlatforms signs an index without the manifests in it. Clients that see only one platform's digest may then find no signature.
+	SkipPlatforms bool
+	// SkipLegacy writes no .sig tag; podman, skopeo and cosign 2 then find no signature.
+	SkipLegacy bool
+}
+
+// Result is what was signed and written.
+type Result struct {
+	Repository string      `json:"repository"`
+	Digest     string      `json:"digest"`             // of what the reference named
+	Identity   *Identity   `json:"identity,omitempty"` // in the certificate
+	KeyHint    string      `json:"keyHint,omitempty"`  // of the key, if there is no certificate: base64 of the SHA-256 of its PKIX form
+	Verified   bool        `json:"verified"`           // against Config.Root, before writing
+	Signatures []Signature `json:"signatures"`         // platforms first, what the reference named last
+}
+
+// Identity is what the certificate says of the signer.
+type Identity struct {
+	Subject string `json:"subject"`
+	Issuer  string `json:"issuer"`
+}
+
+// Signature is what was written for one digest.
+type Signature struct {
+	Digest   string   `json:"digest"`
+	Platform string   `json:"platform,omitempty"`
+	Bundle   Written  `json:"bundle"`
+	Legacy   *Written `json:"legacy,omitempty"` // nil with Options.SkipLegacy
+}
+
+// Written is one signature in the registry and in the log.
+type Written struct {
+	Manifest  string     `json:"manifest"` // digest of the manifest that holds it
+	Log       string     `json:"log"`      // URL of the log
+	LogIndex  int64      `json:"logIndex"`
+	Timestamp *time.Time `json:"timestamp,omitempty"` // by the timestamp authority
+}
+
+// Image signs the image that ref names in the repository src. The name that is signed is ref's, which src.Repository may differ from.
+//
+// Errors of services are a [*ServiceError] or a [*token.FetchError], errors of the registry an [*attach.LookupError]: then it could not be decided whether the image can be
+// signed, and trying again may help. When an error comes from the registry while writing, signatures of some platforms may have been written.
+func Image(ctx context.Context, config Config, ref name.Reference, src attach.Source, opts Options) (*Result, error) {
+	if err := config.check(opts); err != nil {
+		return nil, fmt.Errorf("signing: %w", err)
+	}
+	desc, _, err := attach.Resolve(ctx, src, ref)
+	if err != nil {
+		return nil, fmt.Errorf("signing %s: %w", ref, err)
+	}
+	targets, err := targetsOf(ctx, src, desc, opts)
+	if err != nil {
+		return nil, fmt.Errorf("signing %s: %w", ref, err)
+	}
+	s, err := newSigner(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("signing %s: %w", ref, err)
+	}
+	signed := make([]made, len(targets))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(concurrency)
+	for i, t := range targets {
+		group.Go(func() error {
+			var err error
+			signed[i], err = s.make(groupCtx, t, ref.Context().Name(), opts)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("signing %s: %w", ref, err)
+	}
+	result := &Result{
+		Repository: ref.Context().Name(), Digest: desc.Digest.String(),
+		Identity: s.identity, KeyHint: s.hint, Verified: config.Root != nil,
+	}
+	for _, m := range signed {
+		written, err := m.write(ctx, src, s.now())
+		if err != nil {
+			return nil, fmt.Errorf("signing %s: %w", ref, err)
+		}
+		result.Signatures = append(result.Signatures, written)
+	}
+	return result, nil
+}
+
+func (c Config) check(opts Options) error {
+	switch {
+	case c.Signing == nil:
+		return errors.New("no signing config")
+	case c.Token == nil && c.Key == nil:
+		return errors.New("neither a token nor a key to sign with")
+	case c.Token != nil && c.Key != nil:
+		return errors.New("both a token and a key to sign with")
+	case c.Key == nil:
+		return nil
+	}
+	if keys.Hash(c.Key.Public()) == 0 && !opts.SkipLegacy {
+		// hashedrekord takes only the prehashed variant, which podman and cosign don't know.
+		return errors.New("an Ed25519 key can't make .sig signatures, use an ECDSA key or leave them out")
+	}
+	return keys.Check(c.Key.Public())
+}
+
+// target is one digest to sign.
+type target struct {
+	v1.Descriptor
+	platform string
+}
+
+// targetsOf lists what is signed: the manifests in an index first, then what the reference named.
+func targetsOf(ctx context.Context, src attach.Source, desc v1.Descriptor, opts Options) ([]target, error) {
+	var targets []target
+	if desc.MediaType.IsIndex() && !opts.SkipPlatforms {
+		children, _, err := attach.Children(ctx, src, desc.Digest)
+		if err != nil {
+			return nil, err
+		}
+		seen := map[v1.Hash]bool{}
+		for _, child := range children {
+			if !isPlatform(child) || seen[child.Digest] {
+				continue
+			}
+			seen[child.Digest] = true
+			t := target{Descriptor: child}
+			if child.Platform != nil {
+				t.platform = child.Platform.String()
+			}
+			targets = append(targets, t)
+		}
+	}
+	if len(targets) >= maxTargets {
+		return nil, fmt.Errorf("the index holds %d manifests, limit %d", len(targets), maxTargets-1)
+	}
+	return append(targets, target{Descriptor: desc}), nil
+}
+
+// isPlatform leaves out what nobody runs: buildkit's attestation manifests, which stand in the index with the platform unknown/unknown.
+func isPlatform(child v1.Descriptor) bool {
+	if !child.MediaType.IsImage() && !child.MediaType.IsIndex() {
+		return false
+	}
+	if child.Annotations["vnd.docker.reference.type"] == "attestation-manifest" {
+		return false
+	}
+	return child.Platform == nil || child.Platform.OS != "unknown" || child.Platform.Architecture != "unknown"
+}
