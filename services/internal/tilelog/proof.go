@@ -171,3 +171,10 @@ func (t *tiles) fetch(nodes proof.Nodes) ([][]byte, error) {
 	}
 	return nodes.Rehash(hashes, rfc6962.DefaultHasher.HashChildren)
 }
+
+// RootAt returns the root of the first size leaves, which the head is proven to
+// extend.
+func (l *Log) RootAt(ctx context.Context, size uint64) ([sha256.Size]byte, error) {
+	_, root, err := l.treeAt(ctx, size)
+	return root, err
+}
