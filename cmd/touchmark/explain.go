@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +39,9 @@ Exit status: as verify.`,
 					return err
 				}
 			} else {
-				printVerdict(cmd.OutOrStdout(), v)
+				var text strings.Builder
+				printVerdict(&text, v)
+				fmt.Fprint(cmd.OutOrStdout(), printable(text.String()))
 			}
 			return verdictError(v)
 		},

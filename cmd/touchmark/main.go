@@ -59,7 +59,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(stderr, "touchmark: %v\n", err)
+	fmt.Fprintf(stderr, "touchmark: %s\n", printable(err.Error()))
 	var exit *exitError
 	if errors.As(err, &exit) {
 		return exit.status

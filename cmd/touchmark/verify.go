@@ -48,7 +48,7 @@ Exit status: 0 admitted, 1 refused, 2 wrong usage, 3 could not decide.`,
 					return err
 				}
 			} else if v.Admitted() {
-				fmt.Fprintf(cmd.OutOrStdout(), "admitted: %s@%s\n%s\n", v.Repository, v.Digest, v.Reason)
+				fmt.Fprintf(cmd.OutOrStdout(), "admitted: %s@%s\n%s\n", v.Repository, v.Digest, printable(v.Reason))
 			}
 			return verdictError(v)
 		},
