@@ -65,7 +65,8 @@ type CTLog interface {
 
 // Issuer is an OpenID Connect issuer whose word on e-mail addresses is taken.
 type Issuer struct {
-	// URL is compared with the iss claim byte for byte. It is https, or http on a loopback host.
+	// URL is compared with the iss claim byte for byte. It is https, or http on a loopback host, or http with Keys given: keys that
+	// are fetched unprotected are anybody's.
 	URL string
 
 	// Audience must be among the token's; "" means "sigstore".
@@ -241,7 +242,7 @@ func (c *CA) accept(issuers []Issuer, client *http.Client) error {
 	}
 	c.issuers = make(map[string]*acceptedIssuer, len(issuers))
 	for i, issuer := range issuers {
-		if err := checkIssuerURL(issuer.URL); err != nil {
+		if err := checkIssuerURL(issuer.URL, issuer.Keys != nil); err != nil {
 			return fmt.Errorf("Issuers[%d]: URL %q %w", i, issuer.URL, err)
 		}
 		if c.issuers[issuer.URL] != nil {
@@ -267,15 +268,14 @@ func (c *CA) accept(issuers []Issuer, client *http.Client) error {
 	return nil
 }
 
-func checkIssuerURL(s string) error {
+func checkIssuerURL(s string, keysGiven bool) error {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
 		return errors.New("is not a plain URL")
 	}
-	if u.Scheme == "https" {
-		return nil
-	}
-	if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()) {
+	ip := net.ParseIP(u.Hostname())
+	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+	if u.Scheme == "https" || u.Scheme == "http" && (loopback || keysGiven) {
 		return nil
 	}
 	return errors.New("must be https unless its host is loopback")

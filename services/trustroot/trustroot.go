@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 
 	"github.com/touchmark/touchmark/core/trust"
+	"github.com/touchmark/touchmark/services/internal/durable"
 )
 
 // The names of the files, in the directory and on the wire: those of Sigstore's TUF repository.
@@ -84,51 +85,12 @@ func (d *Documents) WriteFiles(dir string) ([]string, error) {
 		content []byte
 	}{{TrustedRootFile, d.trustedRoot}, {SigningConfigFile, d.signingConfig}} {
 		path := filepath.Join(dir, file.name)
-		if err := replaceFile(path, file.content); err != nil {
-			return nil, fmt.Errorf("writing %s: %w", path, err)
+		if err := durable.WriteFile(path, file.content, 0o644); err != nil {
+			return nil, err
 		}
 		paths = append(paths, path)
 	}
 	return paths, nil
-}
-
-// replaceFile puts content in the place of path: written beside it, flushed, renamed, and the rename flushed.
-func replaceFile(path string, content []byte) error {
-	dir := filepath.Dir(path)
-	file, err := os.CreateTemp(dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(file.Name()) }() // nothing is there after the rename
-	_, err = file.Write(content)
-	if err == nil {
-		err = file.Chmod(0o644)
-	}
-	if err == nil {
-		err = file.Sync()
-	}
-	if closeErr := file.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(file.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if closeErr := d.Close(); err == nil {
-		err = closeErr
-	}
-	return err
 }
 
 // Handler serves the documents.
