@@ -77,10 +77,6 @@ func orSHA256(hash crypto.Hash) crypto.Hash {
 	return hash
 }
 
-func pkixName(commonName string) pkix.Name {
-	return pkix.Name{Organization: []string{"touchmark test"}, CommonName: commonName}
-}
-
 func marshal(tb testing.TB, v any) []byte {
 	tb.Helper()
 	der, err := asn1.Marshal(v)
