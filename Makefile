@@ -1,0 +1,28 @@
+# The two commands of the README are "make demo" and "make test".
+# Everything needs Go, git, gcc and make; see CONTRIBUTING.md for the rest.
+
+GO          ?= go
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+.PHONY: demo build test lint fmt bench
+
+demo: build ## the whole story on this machine, on loopback only
+	./bin/touchmark demo
+
+build:
+	$(GO) build -trimpath -o bin/touchmark ./cmd/touchmark
+
+test: ## everything, with the race detector; says what it could not run
+	./integration/test.sh
+
+lint: ## vet, staticcheck (pinned) and gofmt, over all modules
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run make fmt"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	cd integration/oracles && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+
+fmt:
+	gofmt -w $$(git ls-files '*.go')
+
+bench: ## figures, kept in integration/results/bench.txt
+	./integration/bench.sh

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Runs every test of every module with the race detector, and ends with what
+# could not be run and why. With CI=true a test that cannot run is a failure.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+for module in . integration/oracles; do
+	echo "== go test -race ./... in $module"
+	(cd "$module" && go test -race -timeout 30m -v ./... 2>&1) |
+		tee -a "$log" | grep -E '^(ok|FAIL|---? FAIL|panic:|\?|[[:space:]]+[a-z_A-Z0-9]+\.go:[0-9]+:.*(want|got)|#)' |
+		grep -v 'no test files'
+	[ "${PIPESTATUS[0]}" -eq 0 ] || status=1
+done
+
+passed=$(grep -cE '^[[:space:]]*--- PASS' "$log")
+failed=$(grep -cE '^[[:space:]]*--- FAIL' "$log")
+skipped=$(grep -cE '^[[:space:]]*--- SKIP' "$log")
+if [ "$failed" -gt 0 ] || [ "$status" -ne 0 ]; then
+	echo "== what failed"
+	grep -E -B 15 '^[[:space:]]*--- FAIL|^FAIL|^panic:|\[build failed\]' "$log" | tail -n 150
+	status=1
+fi
+if [ "$skipped" -gt 0 ]; then
+	echo "== what could not be run, and why"
+	grep -E -A 1 '^[[:space:]]*--- SKIP' "$log"
+	[ "${CI:-}" != true ] || status=1
+fi
+echo "$passed passed, $failed failed, $skipped skipped"
+exit $status
