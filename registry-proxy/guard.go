@@ -33,7 +33,7 @@ var errRefusedAddress = errors.New("refused address")
 // evidence passes it. It decides by host and scheme, so that a registry cannot send the proxy, or its credentials,
 // elsewhere:
 //
-//   - the upstream itself, under the configured scheme only;
+//   - the upstream itself, always under the configured scheme;
 //   - a token service that is configured or built in for this upstream, over HTTPS;
 //   - where a redirect of a GET or HEAD points, over HTTPS, without Authorization, at most [maxRedirects] times, and not to a
 //     loopback or link-local address.
@@ -55,7 +55,11 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	if req.URL.Host == g.host {
 		if req.URL.Scheme != g.scheme {
-			return nil, fmt.Errorf("%w: %s on a registry that is configured as %s", errRefusedAddress, req.URL.Scheme, g.scheme)
+			if hops > 0 {
+				return nil, fmt.Errorf("%w: redirected to %s on a registry that is configured as %s", errRefusedAddress, req.URL.Scheme, g.scheme)
+			}
+			req = req.Clone(req.Context()) // go-containerregistry's ping tries both schemes where it believes it may
+			req.URL.Scheme = g.scheme
 		}
 		return g.send(g.upstream, req, origin)
 	}

@@ -10,8 +10,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -379,21 +377,6 @@ func (s *syncBuffer) String() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.String()
-}
-
-// tool returns the path of a client that has to be installed. Without it the test is skipped, but in CI it fails: a client
-// that was never run proves nothing.
-func tool(t *testing.T, command string) string {
-	t.Helper()
-	path, err := exec.LookPath(command)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("CI") == "true" {
-		t.Fatalf("%s is not installed, and CI runs every client", command)
-	}
-	t.Skipf("%s is not installed: pulling with it was not tested", command)
-	return ""
 }
 
 // ociManifest writes an OCI image manifest.

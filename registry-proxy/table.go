@@ -192,29 +192,17 @@ func (t *table) holdersOf(repository string, digest v1.Hash) (nodes []*node, all
 	return nodes, true
 }
 
-// parents returns the indexes that list a manifest, and the indexes that list those: no deeper, see [maxIndexDepth].
+// parents returns indexes that list a manifest, those admitted last first.
 func (t *table) parents(repository string, digest v1.Hash) []v1.Hash {
+	nodes, _ := t.holdersOf(repository, digest)
 	var all []v1.Hash
-	next := []v1.Hash{digest}
-	for range maxIndexDepth {
-		var above []v1.Hash
-		for _, child := range next {
-			nodes, _ := t.holdersOf(repository, child)
-			for _, n := range nodes {
-				if len(all) < maxParents && n.children != nil && !slices.Contains(all, n.key.digest) {
-					all = append(all, n.key.digest)
-					above = append(above, n.key.digest)
-				}
-			}
+	for _, n := range nodes {
+		if n.children != nil && len(all) < maxParents {
+			all = append(all, n.key.digest)
 		}
-		next = above
 	}
 	return all
 }
 
-const (
-	// maxIndexDepth is how deep indexes may be nested: an index of indexes is rare, and deeper ones are attacks.
-	maxIndexDepth = 2
-	// maxParents caps what the gate is given to read: each parent costs it a manifest and a lookup.
-	maxParents = 16
-)
+// maxParents is how many the gate reads: each costs it a manifest and a lookup.
+const maxParents = 8

@@ -22,6 +22,9 @@ const (
 	maxWalks = 4096
 )
 
+// maxIndexDepth is how deep nested indexes are followed: an index of indexes is rare, and deeper ones are attacks.
+const maxIndexDepth = 2
+
 // errSearchBounded says that a repository is larger than what is searched.
 var errSearchBounded = errors.New("the repository has more tags and manifests than are searched")
 
