@@ -3,10 +3,8 @@ package sign
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -108,16 +106,3 @@ func (s service) unusable(a *answer, format string, args ...any) error {
 
 // join puts a path behind a base URL.
 func join(base, path string) string { return strings.TrimSuffix(base, "/") + path }
-
-// checkSecret refuses to send a secret where others can read it on the way.
-func checkSecret(rawURL string) error {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return err
-	}
-	ip := net.ParseIP(u.Hostname())
-	if u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()) {
-		return nil
-	}
-	return errors.New("refusing to send an identity token without TLS to another machine")
-}

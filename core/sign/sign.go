@@ -26,6 +26,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/token"
 	"github.com/touchmark/touchmark/core/trust"
@@ -51,7 +52,7 @@ type Config struct {
 	HTTPClient *http.Client
 	// Now tells the time; nil is time.Now.
 	Now func() time.Time
-	// InsecureHTTP allows sending the token over HTTP to another host than this one.
+	// InsecureHTTP allows sending the token over plain HTTP to another machine.
 	InsecureHTTP bool
 }
 
@@ -115,13 +116,14 @@ func Image(ctx context.Context, config Config, ref name.Reference, src attach.So
 	if err != nil {
 		return nil, fmt.Errorf("signing %s: %w", ref, err)
 	}
+	repository := gate.LogicalName(ref.Context()) // what the gate compares with
 	signed := make([]made, len(targets))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(concurrency)
 	for i, t := range targets {
 		group.Go(func() error {
 			var err error
-			signed[i], err = s.make(groupCtx, t, ref.Context().Name(), opts)
+			signed[i], err = s.make(groupCtx, t, repository, opts)
 			return err
 		})
 	}
@@ -129,7 +131,7 @@ func Image(ctx context.Context, config Config, ref name.Reference, src attach.So
 		return nil, fmt.Errorf("signing %s: %w", ref, err)
 	}
 	result := &Result{
-		Repository: ref.Context().Name(), Digest: desc.Digest.String(),
+		Repository: repository, Digest: desc.Digest.String(),
 		Identity: s.identity, KeyHint: s.hint, Verified: config.Root != nil,
 	}
 	for _, m := range signed {

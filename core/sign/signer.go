@@ -73,7 +73,7 @@ func (s *signer) useToken(ctx context.Context, config Config) error {
 		return fmt.Errorf("choosing certificate authority: %w", err)
 	}
 	cas := newService("certificate authority", config.HTTPClient)
-	if err := checkSecret(ca.URL); err != nil && !config.InsecureHTTP {
+	if err := checkTLS(ca.URL); err != nil && !config.InsecureHTTP {
 		return cas.failed(ca.URL, 0, err)
 	}
 	tok, err := config.Token.Token(ctx)
