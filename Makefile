@@ -2,7 +2,7 @@
 # Everything needs Go, git, gcc and make; see CONTRIBUTING.md for the rest.
 
 GO          ?= go
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .PHONY: demo build test lint fmt bench
 
