@@ -1,0 +1,404 @@
+package identity
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const issuerURL = "https://issuer.example"
+
+var alice = Identity{SAN: SAN{Kind: Email, Value: "alice@acme.example"}, Issuer: issuerURL}
+
+// certificate issues a real certificate with the given extensions.
+func certificate(tb testing.TB, exts []pkix.Extension) *x509.Certificate {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<31, 0),
+		ExtraExtensions: exts,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return cert
+}
+
+// raw is a certificate whose extensions never went through crypto/x509's own
+// parser, for forms that it refuses before this package sees them.
+func raw(exts []pkix.Extension) *x509.Certificate { return &x509.Certificate{Extensions: exts} }
+
+func extensions(tb testing.TB, id Identity) []pkix.Extension {
+	tb.Helper()
+	exts, err := id.CertificateExtensions()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return exts
+}
+
+func utf8String(s string) []byte {
+	der, err := asn1.MarshalWithParams(s, "utf8")
+	if err != nil {
+		panic(err)
+	}
+	return der
+}
+
+// replace returns the extensions with the one of the given arc changed, or
+// removed if value is nil.
+func replace(exts []pkix.Extension, id asn1.ObjectIdentifier, value []byte) []pkix.Extension {
+	out := slices.Clone(exts)
+	for i := range out {
+		if out[i].Id.Equal(id) {
+			if value == nil {
+				return slices.Delete(out, i, i+1)
+			}
+			out[i].Value = value
+			return out
+		}
+	}
+	return append(out, pkix.Extension{Id: id, Value: value})
+}
+
+func TestRoundTripEveryKindAndExtension(t *testing.T) {
+	all := Extensions{}
+	for i, f := range all.fields() {
+		*f = "value " + string(rune('a'+i))
+	}
+	ids := []Identity{
+		alice,
+		{SAN: SAN{Kind: URI, Value: "https://github.example/acme/app/.github/workflows/release.yml@refs/heads/main"}, Issuer: issuerURL, Extensions: all},
+		{SAN: SAN{Kind: URI, Value: "spiffe://acme.example/builder"}, Issuer: issuerURL},
+		{SAN: SAN{Kind: Username, Value: "alice!acme.example"}, Issuer: issuerURL},
+		{SAN: SAN{Kind: Username, Value: "älice!acme.example"}, Issuer: "https://issuer.example/ü"},
+	}
+	for i := range all.fields() {
+		id := alice
+		*id.Extensions.fields()[i] = "only this one"
+		ids = append(ids, id)
+	}
+	for _, want := range ids {
+		exts := extensions(t, want)
+		if !exts[0].Id.Equal(oidSAN) || !exts[0].Critical {
+			t.Errorf("%v: the first extension is not a critical subject alternative name", want.SAN)
+		}
+		got, err := FromCertificate(certificate(t, exts))
+		if err != nil {
+			t.Errorf("%v: %v", want.SAN, err)
+			continue
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%v changed on the way (-want +got):\n%s", want.SAN, diff)
+		}
+	}
+}
+
+// TestExtensionArcs holds the numbers of Fulcio's docs/oid-info.md, both the
+// first and the last of them and those that policies use most.
+func TestExtensionArcs(t *testing.T) {
+	id := alice
+	id.Extensions = Extensions{BuildSignerURI: "9", SourceRepositoryURI: "12", SourceRepositoryRef: "14", BuildTrigger: "20", TokenSubject: "24"}
+	for _, ext := range extensions(t, id)[3:] {
+		if got, want := string(ext.Value[2:]), ext.Id.String(); !strings.HasSuffix(want, "57264.1."+got) {
+			t.Errorf("value %s stands in extension %s", got, want)
+		}
+	}
+	exts := extensions(t, alice)
+	if string(exts[1].Value) != issuerURL || exts[1].Id.String() != "1.3.6.1.4.1.57264.1.1" {
+		t.Errorf("the deprecated issuer is %v %q, want the raw bytes", exts[1].Id, exts[1].Value)
+	}
+	if exts[2].Id.String() != "1.3.6.1.4.1.57264.1.8" || exts[2].Value[0] != asn1.TagUTF8String {
+		t.Errorf("the issuer is %v %x, want a UTF8String", exts[2].Id, exts[2].Value)
+	}
+}
+
+// TestA164_KindsWithOneText encodes one text as each kind and expects that no
+// two kinds can carry it.
+func TestA164_LIB18_KindsNeverEqualByText(t *testing.T) {
+	texts := []string{
+		"alice@acme.example", "alice!acme.example", "https://acme.example/alice", "mailto:alice@acme.example",
+		"a@b!c", "a!b@c", "a!b@c!d", "x@y@z", "https://a@b!c", "urn:a@b", "a:b@c", "spiffe://acme.example/x!y",
+		"@", "!", "!x", "x!", "x@", "@x", ":", "x:", "a:b!c",
+	}
+	accepted := map[Kind]int{}
+	for _, text := range texts {
+		var kinds []Kind
+		for _, kind := range []Kind{Email, URI, Username} {
+			id := Identity{SAN: SAN{Kind: kind, Value: text}, Issuer: issuerURL}
+			if _, err := id.CertificateExtensions(); err == nil {
+				kinds = append(kinds, kind)
+				accepted[kind]++
+			}
+			got, err := FromCertificate(raw(append(sanOf(kind, text), extensions(t, alice)[1:]...)))
+			if wrote := slices.Contains(kinds, kind); (err == nil) != wrote {
+				t.Errorf("%q as %s: written %v, but reading gives %v", text, kind, wrote, err)
+			}
+			if err == nil && got.SAN != id.SAN {
+				t.Errorf("%q as %s is read as %v", text, kind, got.SAN)
+			}
+		}
+		if len(kinds) > 1 {
+			t.Errorf("%q can be %v: a policy that gives the text could not tell them apart", text, kinds)
+		}
+	}
+	for _, kind := range []Kind{Email, URI, Username} {
+		if accepted[kind] == 0 {
+			t.Errorf("no text was accepted as %s", kind)
+		}
+	}
+	if (SAN{Kind: Email, Value: "x"}) == (SAN{Kind: URI, Value: "x"}) {
+		t.Error("two names of different kinds are equal")
+	}
+	if _, err := (Identity{SAN: SAN{Kind: "dns", Value: "acme.example"}, Issuer: issuerURL}).CertificateExtensions(); err == nil {
+		t.Error("an unknown kind is written")
+	}
+}
+
+// sanOf encodes any text as any kind, without the checks of this package.
+func sanOf(kind Kind, text string) []pkix.Extension {
+	name := asn1.RawValue{Class: asn1.ClassContextSpecific, Bytes: []byte(text)}
+	switch kind {
+	case Email:
+		name.Tag = 1
+	case URI:
+		name.Tag = 6
+	case Username:
+		der, err := asn1.MarshalWithParams(otherName{ID: oidOther, Value: text}, "tag:0")
+		if err != nil {
+			panic(err)
+		}
+		name = asn1.RawValue{FullBytes: der}
+	}
+	return []pkix.Extension{sanExtension(name)}
+}
+
+func sanExtension(names ...asn1.RawValue) pkix.Extension {
+	value, err := asn1.Marshal(names)
+	if err != nil {
+		panic(err)
+	}
+	return pkix.Extension{Id: oidSAN, Critical: true, Value: value}
+}
+
+func TestLIB19_NotExactlyOneName(t *testing.T) {
+	email := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 1, Bytes: []byte(alice.SAN.Value)}
+	mallory := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 1, Bytes: []byte("mallory@evil.example")}
+	dns := asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 2, Bytes: []byte("acme.example")}
+	foreign, err := asn1.MarshalWithParams(otherName{ID: asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 311, 20, 2, 3}, Value: "alice!acme.example"}, "tag:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rest := extensions(t, alice)[1:]
+	good := sanExtension(email)
+	for _, tt := range []struct {
+		name string
+		sans []pkix.Extension
+		ok   bool
+	}{
+		{"one", []pkix.Extension{good}, true},
+		{"none", nil, false},
+		{"empty list", []pkix.Extension{sanExtension()}, false},
+		{"two, the first matching", []pkix.Extension{sanExtension(email, mallory)}, false},
+		{"two, the second matching", []pkix.Extension{sanExtension(mallory, email)}, false},
+		{"the same twice", []pkix.Extension{sanExtension(email, email)}, false},
+		{"e-mail and DNS", []pkix.Extension{sanExtension(email, dns)}, false},
+		{"DNS alone", []pkix.Extension{sanExtension(dns)}, false},
+		{"another otherName", []pkix.Extension{sanExtension(asn1.RawValue{FullBytes: foreign})}, false},
+		{"universal class", []pkix.Extension{sanExtension(asn1.RawValue{Tag: asn1.TagIA5String, Bytes: []byte(alice.SAN.Value)})}, false},
+		{"extension twice", []pkix.Extension{good, good}, false},
+		{"trailing byte", []pkix.Extension{{Id: oidSAN, Value: append(slices.Clone(good.Value), 0)}}, false},
+		{"not a sequence", []pkix.Extension{{Id: oidSAN, Value: []byte{4, 0}}}, false},
+		{"truncated", []pkix.Extension{{Id: oidSAN, Value: good.Value[:len(good.Value)-1]}}, false},
+	} {
+		if _, err := FromCertificate(raw(append(tt.sans, rest...))); (err == nil) != tt.ok {
+			t.Errorf("%s: error is %v, want accepted %v", tt.name, err, tt.ok)
+		}
+	}
+}
+
+// TestA053_LIB23_Extensions changes one extension of a certificate that is
+// accepted.
+func TestA053_LIB23_Extensions(t *testing.T) {
+	id := alice
+	id.Extensions.BuildTrigger = "push"
+	good := extensions(t, id)
+	v1, v2, trigger := oid(1), oid(8), oid(20)
+	for _, tt := range []struct {
+		name string
+		exts []pkix.Extension
+		ok   bool
+	}{
+		{"unchanged", good, true},
+		{"only the old issuer", replace(good, v2, nil), true},
+		{"only the new issuer", replace(good, v1, nil), true},
+		{"an unknown Fulcio extension", append(slices.Clone(good), pkix.Extension{Id: oid(25), Value: []byte{1}}), true},
+		{"GitHub's deprecated ones", append(slices.Clone(good), pkix.Extension{Id: oid(2), Value: []byte("push")}), true},
+		{"no issuer at all", replace(replace(good, v1, nil), v2, nil), false},
+		{"issuers disagree", replace(good, v1, []byte("https://other.example")), false},
+		{"issuers disagree by a slash", replace(good, v1, []byte(issuerURL+"/")), false},
+		{"old issuer empty", replace(good, v1, []byte{}), false},
+		{"old issuer alone and empty", replace(replace(good, v2, nil), v1, []byte{}), false},
+		{"new issuer empty", replace(good, v2, utf8String("")), false},
+		{"new issuer not DER", replace(good, v2, []byte(issuerURL)), false},
+		{"new issuer, no bytes", replace(good, v2, []byte{}), false},
+		{"new issuer as IA5String", replace(good, v2, append([]byte{asn1.TagIA5String}, utf8String(issuerURL)[1:]...)), false},
+		{"new issuer as PrintableString", replace(good, v2, append([]byte{asn1.TagPrintableString}, utf8String("issuer")[1:]...)), false},
+		{"new issuer as OCTET STRING", replace(good, v2, append([]byte{asn1.TagOctetString}, utf8String(issuerURL)[1:]...)), false},
+		{"new issuer constructed", replace(good, v2, append([]byte{0x2c, byte(len(issuerURL) + 2)}, utf8String(issuerURL)...)), false},
+		{"new issuer context-specific", replace(good, v2, append([]byte{0x8c}, utf8String(issuerURL)[1:]...)), false},
+		{"new issuer with trailing byte", replace(good, v2, append(utf8String(issuerURL), 0)), false},
+		{"new issuer twice", append(slices.Clone(good), good[2]), false},
+		{"old issuer twice", append(slices.Clone(good), good[1]), false},
+		{"trigger twice", append(slices.Clone(good), pkix.Extension{Id: trigger, Value: utf8String("push")}), false},
+		{"an unknown one twice", append(slices.Clone(good), pkix.Extension{Id: oid(25)}, pkix.Extension{Id: oid(25)}), false},
+		{"trigger is not text", replace(good, trigger, []byte{2, 1, 1}), false},
+		{"trigger with trailing byte", replace(good, trigger, append(utf8String("push"), 0)), false},
+		{"trigger empty", replace(good, trigger, utf8String("")), false},
+		{"trigger truncated", replace(good, trigger, utf8String("push")[:4]), false},
+		{"trigger with long form of length", replace(good, trigger, append([]byte{12, 0x81, 4}, "push"...)), false},
+	} {
+		got, err := FromCertificate(raw(tt.exts))
+		if (err == nil) != tt.ok {
+			t.Errorf("%s: error is %v, want accepted %v", tt.name, err, tt.ok)
+		}
+		if err == nil && got.Issuer != issuerURL {
+			t.Errorf("%s: issuer is %q", tt.name, got.Issuer)
+		}
+	}
+}
+
+// TestCA09_LIB22_Text tries hostile text in every place that holds text, both
+// when it is written and when it is read.
+func TestCA09_LIB22_Text(t *testing.T) {
+	for _, tt := range []struct {
+		name, infix string
+		ok          bool
+	}{
+		{"nothing", "", true},
+		{"a plus sign", "+tag", true},
+		{"newline", "\n", false},
+		{"carriage return", "\r", false},
+		{"NUL", "\x00", false},
+		{"tab", "\t", false},
+		{"escape", "\x1b[31m", false},
+		{"delete", "\x7f", false},
+		{"C1 control", "\u0085", false},
+		{"invalid UTF-8", "\xff", false},
+		{"surrogate half", "\xed\xa0\x80", false},
+		{"at the limit", strings.Repeat("a", maxName-len(alice.SAN.Value)), true},
+		{"too long", strings.Repeat("a", maxName), false},
+		{"64 KiB", strings.Repeat("a", 64<<10), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			san := "ali" + tt.infix + "ce@acme.example"
+			for place, id := range map[string]Identity{
+				"e-mail":    {SAN: SAN{Kind: Email, Value: san}, Issuer: issuerURL},
+				"user name": {SAN: SAN{Kind: Username, Value: strings.Replace(san, "@", "!", 1)}, Issuer: issuerURL},
+			} {
+				exts, err := id.CertificateExtensions()
+				if (err == nil) != tt.ok {
+					t.Errorf("writing %s: error is %v, want accepted %v", place, err, tt.ok)
+				}
+				if err != nil {
+					exts = append(sanOf(id.SAN.Kind, strings.ToValidUTF8(id.SAN.Value, "\x00")), extensions(t, alice)[1:]...)
+				}
+				if _, err := FromCertificate(raw(exts)); (err == nil) != tt.ok {
+					t.Errorf("reading %s: error is %v, want accepted %v", place, err, tt.ok)
+				}
+			}
+			text := "x" + tt.infix
+			if len(text) > maxName && tt.ok {
+				text = text[:maxName]
+			}
+			id := alice
+			id.Issuer = text
+			if _, err := id.CertificateExtensions(); (err == nil) != tt.ok {
+				t.Errorf("writing issuer: error is %v, want accepted %v", err, tt.ok)
+			}
+			id = alice
+			id.Extensions.SourceRepositoryRef = text
+			if _, err := id.CertificateExtensions(); (err == nil) != tt.ok {
+				t.Errorf("writing extension: error is %v, want accepted %v", err, tt.ok)
+			}
+			der := append([]byte{12}, asn1Length(len(text))...)
+			der = append(der, text...)
+			good := extensions(t, alice)
+			for place, exts := range map[string][]pkix.Extension{
+				"old issuer": replace(replace(good, oid(8), nil), oid(1), []byte(text)),
+				"new issuer": replace(replace(good, oid(1), nil), oid(8), der),
+				"extension":  replace(good, oid(14), der),
+			} {
+				if _, err := FromCertificate(raw(exts)); (err == nil) != tt.ok {
+					t.Errorf("reading %s: error is %v, want accepted %v", place, err, tt.ok)
+				}
+			}
+		})
+	}
+}
+
+func asn1Length(n int) []byte {
+	switch {
+	case n < 128:
+		return []byte{byte(n)}
+	case n < 256:
+		return []byte{0x81, byte(n)}
+	case n < 1<<16:
+		return []byte{0x82, byte(n >> 8), byte(n)}
+	}
+	return []byte{0x83, byte(n >> 16), byte(n >> 8), byte(n)}
+}
+
+// FuzzFromCertificate asserts that whatever is read can be written, and is then
+// read as the same.
+func FuzzFromCertificate(f *testing.F) {
+	add := func(id Identity) {
+		exts := extensions(f, id)
+		f.Add(exts[0].Value, exts[1].Value, exts[2].Value, utf8String("push"))
+	}
+	add(alice)
+	add(Identity{SAN: SAN{Kind: URI, Value: "https://acme.example/x"}, Issuer: issuerURL})
+	add(Identity{SAN: SAN{Kind: Username, Value: "alice!acme.example"}, Issuer: issuerURL})
+	f.Fuzz(func(t *testing.T, san, v1, v2, trigger []byte) {
+		id, err := FromCertificate(raw([]pkix.Extension{
+			{Id: oidSAN, Value: san}, {Id: oid(1), Value: v1}, {Id: oid(8), Value: v2}, {Id: oid(20), Value: trigger},
+		}))
+		if err != nil {
+			return
+		}
+		exts, err := id.CertificateExtensions()
+		if err != nil {
+			// Only text that crypto/x509 would have refused can be read and not written.
+			if id.SAN.Kind != Username && !isASCII(id.SAN.Value) {
+				return
+			}
+			t.Fatalf("%+v was read, but cannot be written: %v", id, err)
+		}
+		again, err := FromCertificate(raw(exts))
+		if err != nil || again != id {
+			t.Fatalf("read %+v, then %+v (%v)", id, again, err)
+		}
+	})
+}
+
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r > 127 })
+}
