@@ -67,6 +67,13 @@ func (reg *testRegistry) intercept(hook func(http.ResponseWriter, *http.Request)
 	reg.hook, reg.requests = hook, nil
 }
 
+// forget forgets the requests so far.
+func (reg *testRegistry) forget() {
+	reg.mu.Lock()
+	defer reg.mu.Unlock()
+	reg.requests = nil
+}
+
 func (reg *testRegistry) seen() []string {
 	reg.mu.Lock()
 	defer reg.mu.Unlock()

@@ -370,15 +370,38 @@ func TestRedirects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			target = u
+			reg.forget()
 			_, err := attach.Find(t.Context(), reg.src, subject.Digest)
 			if checkLookupError(t, err, 0, "/blobs/"); strings.Contains(err.Error(), "verysecret") {
 				t.Errorf("error %q shows a signed query", err)
+			}
+			if n := len(reg.seen()); n > 9 { // referrers, manifest, .sig, blob and five redirects
+				t.Errorf("made %d requests", n)
 			}
 		})
 	}
 	if len(auth) != 1 {
 		t.Errorf("storage was asked %d times", len(auth))
 	}
+}
+
+// A registry with TLS can't send us, or our credentials, on without it.
+func TestRedirectWithoutTLS(t *testing.T) {
+	src := source(t, "registry.example/team/app")
+	src.Keychain = credentials("registry.example")
+	src.Transport = wholeTransport(func(r *http.Request) (*http.Response, error) {
+		switch {
+		case r.URL.Scheme != "https":
+			t.Errorf("asked %s", r.URL)
+		case r.URL.Path == "/v2/":
+			return answer(r, 401, http.Header{"Www-Authenticate": {`Basic realm="x"`}}, ""), nil
+		case strings.Contains(r.URL.Path, "/referrers/"):
+			return answer(r, 307, http.Header{"Location": {"http://storage.example/x"}}, ""), nil
+		}
+		return answer(r, 404, nil, ""), nil
+	})
+	_, err := attach.Find(t.Context(), src, someDigest)
+	checkLookupError(t, err, 0, "/referrers/")
 }
 
 // The default keychain looks a registry up by its whole name (docker's own configuration format).
