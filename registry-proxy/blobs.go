@@ -12,59 +12,72 @@ import (
 	"github.com/touchmark/touchmark/core/gate"
 )
 
-// grant is the permission to pass on one blob: the size that an admitted manifest gives it, or that it is evidence.
+// grant is the permission to pass on one blob: an admitted manifest lists it with this size.
 type grant struct {
-	digest   v1.Hash
-	size     int64
-	evidence *node // the manifest that makes it evidence; nil if an admitted manifest lists it
+	digest v1.Hash
+	size   int64
 }
 
-// serveBlob passes a blob on while it hashes it, if a manifest of the repository that is admitted now lists it.
+// grantTimeout bounds the search for a manifest that lists a blob, and the questions to the gate about it.
+const grantTimeout = 30 * time.Second
+
+// serveBlob passes a blob on if it is evidence, or if a manifest of the repository that is admitted now lists it.
 func (p *Proxy) serveBlob(w http.ResponseWriter, r *http.Request, req request) *failure {
-	g, fail := p.grant(r, req)
-	if fail != nil {
+	w.Header().Set("Docker-Content-Digest", req.digest.String())
+	w.Header().Set("Content-Type", "application/octet-stream")
+	g, fail := p.grant(w, r, req)
+	switch {
+	case fail != nil:
+		w.Header().Del("Docker-Content-Digest")
 		return fail
+	case g == nil:
+		return nil // evidence, and written
 	}
-	h := w.Header()
-	h.Set("Docker-Content-Digest", g.digest.String())
-	h.Set("Accept-Ranges", "bytes")
-	h.Set("Content-Type", "application/octet-stream")
-	if g.evidence != nil {
-		h.Del("Accept-Ranges")
-		return p.serveEvidenceBlob(w, r, req.repository, g)
-	}
+	w.Header().Set("Accept-Ranges", "bytes")
 	if r.Method == http.MethodHead {
-		return p.headBlob(w, r, req.repository, g)
+		return p.headBlob(w, r, req.repository, *g)
 	}
 	rng, fail := parseRange(r.Header, g.size)
-	if fail != nil {
-		h.Set("Content-Range", "bytes */"+strconv.FormatInt(g.size, 10))
+	switch {
+	case fail != nil:
+		w.Header().Set("Content-Range", "bytes */"+strconv.FormatInt(g.size, 10))
 		return fail
+	case rng != nil:
+		return p.streamRange(w, r, req.repository, *g, *rng)
 	}
-	if rng != nil {
-		return p.streamRange(w, r, req.repository, g, *rng)
-	}
-	return p.streamBlob(w, r, req.repository, g)
+	return p.streamBlob(w, r, req.repository, *g)
 }
 
-// grant finds a manifest that lists the blob and is admitted now. The table only says which to ask about; where it knows
-// none that is, the repository is searched before anything is refused.
-func (p *Proxy) grant(r *http.Request, req request) (grant, *failure) {
-	ctx, start := r.Context(), p.now()
-	t := p.tryHolders(ctx, req)
-	if t.granted == nil {
-		searchErr := p.walk(ctx, req.repository)
-		if t = p.tryHolders(ctx, req); t.granted == nil {
-			fail := p.noGrant(ctx, req, t, searchErr)
-			p.logBlob(r, req, t.verdict, fail, p.now().Sub(start))
-			return grant{}, fail
+// grant finds a manifest that lists the blob and is admitted now, or serves the blob itself if it is evidence. The table
+// only says which manifests to ask about; where none of those will do, the repository is searched before anything is
+// refused.
+func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*grant, *failure) {
+	ctx, cancel := context.WithTimeout(r.Context(), grantTimeout)
+	defer cancel()
+	start := p.now()
+	var t tried
+	var notEvidence *failure
+	var searchErr error
+	for _, search := range []bool{false, true} {
+		if search {
+			searchErr = p.walk(ctx, req.repository)
+		}
+		var served bool
+		if served, notEvidence = p.tryEvidence(ctx, w, r, req); served {
+			return nil, nil
+		}
+		t = p.tryHolders(ctx, req)
+		if t.granted != nil {
+			p.logBlob(r, req, t.verdict, nil, p.now().Sub(start))
+			return t.granted, nil
 		}
 	}
-	p.logBlob(r, req, t.verdict, nil, p.now().Sub(start))
-	return *t.granted, nil
+	fail := p.noGrant(ctx, req, t, searchErr, notEvidence)
+	p.logBlob(r, req, t.verdict, fail, p.now().Sub(start))
+	return nil, fail
 }
 
-// tried is what came of asking about the manifests that hold a blob.
+// tried is what came of asking about the manifests that hold a blob and are not evidence.
 type tried struct {
 	granted *grant
 	verdict gate.Verdict // of the manifest that granted it, or the first that did not
@@ -76,14 +89,9 @@ type tried struct {
 func (p *Proxy) tryHolders(ctx context.Context, req request) tried {
 	nodes, all := p.table.holdersOf(req.repository, req.digest)
 	t := tried{open: !all}
-	var evidence *node
 	for _, n := range nodes {
-		if n.evidence {
-			evidence = n
+		if n.evidence || n.children != nil { // what an index lists is a manifest
 			continue
-		}
-		if n.children != nil {
-			continue // an index that lists the digest lists a manifest
 		}
 		t.holders++
 		v, fail := p.admit(ctx, req.repository, n.key.digest, n.mediaType, p.table.parents(req.repository, n.key.digest))
@@ -103,16 +111,13 @@ func (p *Proxy) tryHolders(ctx context.Context, req request) tried {
 			t.verdict = v
 		}
 	}
-	if evidence != nil {
-		t.granted = &grant{digest: req.digest, size: evidence.blobSize(req.digest), evidence: evidence}
-	}
 	return t
 }
 
 // noGrant says why a blob is not served. It is DENIED only if every manifest of the repository was seen and those that
 // list the blob are refused. A manifest without a tag is in no list that could be searched, so "no manifest lists it" is
 // never known: that is 503, or 404 where the upstream has no such blob.
-func (p *Proxy) noGrant(ctx context.Context, req request, t tried, searchErr error) *failure {
+func (p *Proxy) noGrant(ctx context.Context, req request, t tried, searchErr error, notEvidence *failure) *failure {
 	what := "blob " + req.digest.String()
 	switch {
 	case t.outage != nil:
@@ -125,6 +130,8 @@ func (p *Proxy) noGrant(ctx context.Context, req request, t tried, searchErr err
 		return unavailable(what+": no admitted manifest that lists it is known here, and the repository could not be searched for one", searchErr)
 	case t.holders > 0:
 		return p.refusal(t.verdict)
+	case notEvidence != nil:
+		return notEvidence
 	}
 	if fail := p.probeBlob(ctx, req.repository, req.digest, -1); fail != nil {
 		return fail

@@ -22,8 +22,11 @@ func (p *Proxy) logDecision(r *http.Request, req request, j judged, took time.Du
 
 // logBlob writes one line for a blob. Those that pass are worth one only when somebody debugs: their manifest had its own.
 func (p *Proxy) logBlob(r *http.Request, req request, v gate.Verdict, fail *failure, took time.Duration) {
+	if v.Outcome == "" {
+		return // evidence, or nobody could be asked
+	}
 	level := slog.LevelDebug
-	if fail != nil && v.Outcome != "" {
+	if fail != nil {
 		level = slog.LevelInfo
 	}
 	p.logVerdict(r, level, req, v.Digest, v, took, slog.String("blob", req.digest.String()))

@@ -181,7 +181,7 @@ func (l *lab) seen(part string) int {
 			n++
 		}
 	}
-	l.requests = nil
+	l.requests, l.headers = nil, nil
 	return n
 }
 
@@ -303,7 +303,8 @@ func (l *lab) do(method, path string, headers ...string) reply {
 func (l *lab) want(r reply, status int, code string) reply {
 	l.t.Helper()
 	if r.StatusCode != status || r.code() != code {
-		l.t.Fatalf("got %d %s %.300s, want %d %s\n%s", r.StatusCode, r.code(), r.body, status, code, l.logs.String())
+		log := l.logs.String()
+		l.t.Fatalf("got %d %s %.300s, want %d %s\nlog: ...%s", r.StatusCode, r.code(), r.body, status, code, log[max(0, len(log)-1500):])
 	}
 	return r
 }
@@ -386,4 +387,10 @@ func ociManifest(config descriptor, layers []descriptor, more string) []byte {
 		return string(b)
 	}
 	return []byte(fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":%s,"layers":%s%s}`, typeOCIManifest, raw(config), raw(layers), more))
+}
+
+// sum is the digest of some bytes.
+func sum(b []byte) v1.Hash {
+	h, _, _ := v1.SHA256(bytes.NewReader(b))
+	return h
 }

@@ -102,8 +102,11 @@ func (p *Proxy) resolve(ctx context.Context, req request) (judged, *failure) {
 	if fail != nil {
 		return judged{}, fail
 	}
-	if v.Admitted() {
+	switch {
+	case v.Admitted():
 		p.table.record(newNode(req.repository, m.digest, m.doc, false), true)
+	case p.isFallbackIndex(req.repository, req.reference(), m): // as the search for parents has found
+		m.evidence = true
 	}
 	return judged{manifest: m, verdict: v}, nil
 }

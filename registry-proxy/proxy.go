@@ -192,7 +192,9 @@ func (p *Proxy) Handler() http.Handler {
 		// A client that does not read its answer must not hold it in memory for ever; blobs extend this as they flow.
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(fetchTimeout + walkTimeout + stallTimeout))
 		if fail := p.serve(w, r); fail != nil {
-			p.logFailure(r, fail)
+			if fail.detail == nil { // a verdict has its own line
+				p.logFailure(r, fail)
+			}
 			fail.write(w)
 		}
 	})

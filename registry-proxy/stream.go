@@ -1,7 +1,6 @@
 package registryproxy
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -183,35 +182,4 @@ func (p *Proxy) streamRange(w http.ResponseWriter, r *http.Request, repository s
 	}
 	p.logger.WarnContext(r.Context(), "blob range cut off", "repository", p.registry+"/"+repository, "digest", g.digest.String(), "client", clientAddress(r))
 	panic(http.ErrAbortHandler)
-}
-
-// serveEvidenceBlob reads the whole of a blob, which is small, and serves it if it is what evidence consists of.
-func (p *Proxy) serveEvidenceBlob(w http.ResponseWriter, r *http.Request, repository string, g grant) *failure {
-	what := "blob " + g.digest.String()
-	release, err := p.fetchSlot(r.Context())
-	if err != nil {
-		return explain(what, err)
-	}
-	defer release()
-	body, fail := p.openBlob(r.Context(), repository, g.digest, "")
-	if fail != nil {
-		return fail
-	}
-	defer body.Close()
-	var buf bytes.Buffer
-	if err := copyVerified(&buf, body, g.digest, g.size); err != nil {
-		if errors.Is(err, errWrongBlob) {
-			return badUpstream(codeDigestInvalid, "the upstream registry sent a "+err.Error(), nil)
-		}
-		return explain(what, err)
-	}
-	if err := checkEvidenceBlob(buf.Bytes(), g.digest == g.evidence.config, g.evidence.layers()); err != nil {
-		return &failure{status: http.StatusForbidden, code: codeDenied, message: what + " is listed as evidence only, and " + err.Error()}
-	}
-	w.Header().Set("Content-Length", strconv.Itoa(buf.Len()))
-	w.WriteHeader(http.StatusOK)
-	if r.Method == http.MethodGet {
-		_, _ = w.Write(buf.Bytes()) // the client may be gone
-	}
-	return nil
 }

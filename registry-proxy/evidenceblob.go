@@ -1,0 +1,71 @@
+package registryproxy
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// tryEvidence serves a blob that a manifest of evidence lists, after reading the whole of it, which is small. It comes
+// before any question to the gate: evidence must be readable when nothing can be decided. served is false if nothing was
+// written; fail then says why, unless no evidence lists the blob.
+func (p *Proxy) tryEvidence(ctx context.Context, w http.ResponseWriter, r *http.Request, req request) (served bool, fail *failure) {
+	nodes, _ := p.table.holdersOf(req.repository, req.digest)
+	var body []byte
+	var err error
+	for _, n := range nodes {
+		if !n.evidence {
+			continue
+		}
+		if body == nil {
+			if body, fail = p.readBlob(ctx, req); fail != nil {
+				return false, fail
+			}
+		}
+		if int64(len(body)) != n.blobSize(req.digest) {
+			fail = wrongSize("blob "+req.digest.String(), int64(len(body)), n.blobSize(req.digest))
+			continue
+		}
+		if err = checkEvidenceBlob(body, req.digest == n.config, n.layers()); err != nil {
+			fail = &failure{status: http.StatusForbidden, code: codeDenied, message: "blob " + req.digest.String() + " is listed as evidence only, and " + err.Error()}
+			continue
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+		w.WriteHeader(http.StatusOK)
+		if r.Method == http.MethodGet {
+			_, _ = w.Write(body) // the client may be gone
+		}
+		return true, nil
+	}
+	return false, fail
+}
+
+// readBlob reads a small blob and checks its digest.
+func (p *Proxy) readBlob(ctx context.Context, req request) ([]byte, *failure) {
+	what := "blob " + req.digest.String()
+	release, err := p.fetchSlot(ctx)
+	if err != nil {
+		return nil, explain(what, err)
+	}
+	defer release()
+	blob, fail := p.openBlob(ctx, req.repository, req.digest, "")
+	if fail != nil {
+		return nil, fail
+	}
+	defer blob.Close()
+	body, err := io.ReadAll(io.LimitReader(blob, maxEvidenceLayer+1))
+	switch {
+	case err != nil:
+		return nil, explain(what, err)
+	case len(body) > maxEvidenceLayer:
+		return nil, explain(what, errTooLarge)
+	}
+	if h, _, _ := v1.SHA256(bytes.NewReader(body)); h != req.digest {
+		return nil, badUpstream(codeDigestInvalid, "the upstream registry sent a wrong blob: "+req.digest.String()+" has digest "+h.String(), nil)
+	}
+	return body, nil
+}
