@@ -82,6 +82,6 @@ Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newVerify(), newExplain())
+	root.AddCommand(newDemo(), newSign(), newVerify(), newExplain())
 	return root
 }

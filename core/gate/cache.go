@@ -9,10 +9,10 @@ import (
 const (
 	// admittedFor is how long an admission is given again.
 	admittedFor = 10 * time.Minute
-	// refusedFor is how long a refusal is given again: long enough to take a
-	// herd's second wave, short enough that an image can be pulled right after
-	// it was signed.
-	refusedFor = 5 * time.Second
+	// refusedFor is how long a refusal is given again: long enough to blunt a
+	// client that asks in a loop, short enough that an image can be pulled right
+	// after it was signed.
+	refusedFor = time.Second
 	// maxVerdicts bounds the cache, at a few KiB each.
 	maxVerdicts = 10_000
 	// maxClockDrift is how far the wall clock may depart from the monotonic one

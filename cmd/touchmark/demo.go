@@ -1,0 +1,40 @@
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/demo"
+)
+
+func newDemo() *cobra.Command {
+	var c demo.Config
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Show the whole story on this machine, in a few seconds",
+		Long: `demo starts a registry, a private Sigstore and a verifying proxy in this process,
+on loopback only, and shows an unsigned image being refused, the same image
+admitted once alice has signed it, mallory's signature refused, a moved tag and a
+tampered signature found out, and pulls that go on when the Sigstore is stopped.
+
+Nothing is left behind. With --keep everything goes on running, and commands to
+try with cosign, crane, podman and skopeo are printed.
+
+Exit status: 0 if every step went as it must, otherwise 3.`,
+		Example: `  touchmark demo
+  touchmark demo --keep`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.Out = cmd.OutOrStdout()
+			c.Color = c.Out == os.Stdout && term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""
+			if err := demo.Run(cmd.Context(), c); err != nil {
+				return undecided(err)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&c.Keep, "keep", false, "leave everything running until interrupted, and print commands to try")
+	return cmd
+}
