@@ -178,7 +178,7 @@ func (l *Log) openTree(ctx context.Context, name, origin string, key crypto.Sign
 	if err != nil {
 		return nil, Tree{}, err
 	}
-	tree, err := tilelog.Open(ctx, engine, tilelog.Options{Origin: origin, Signer: signer, Logger: l.cfg.Logger})
+	tree, err := tilelog.Open(ctx, engine, tilelog.Options{Origin: origin, Signer: signer, Verifier: signer.Verifier(), Logger: l.cfg.Logger})
 	if err != nil {
 		return nil, Tree{}, err
 	}

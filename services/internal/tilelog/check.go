@@ -54,7 +54,7 @@ func (l *Log) checkPublished(t *tiles) error {
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", name, err)
 	}
-	cp, err := l.opts.Signer.Verifier().Open(string(raw))
+	cp, err := l.opts.Verifier.Open(string(raw))
 	if errors.Is(err, tlog.ErrNotSigned) {
 		return fmt.Errorf("reading %s: it is not signed by this log's key", name)
 	}

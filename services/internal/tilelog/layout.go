@@ -67,16 +67,36 @@ func nextEntry(s *cryptobyte.String) (leaf, error) {
 	return leaf{data: data, hash: tlog.LeafHash(data)}, nil
 }
 
-// nextTileLeaf reads one TileLeaf:
+// The entry types of RFC 6962 section 3.1.
+const x509Entry, precertEntry = 0, 1
+
+// TileLeaf is the bundle entry of the precertificate with the given timestamp
+// extensions (static-ct-api, "Log Entries"):
 //
 //	struct { TimestampedEntry timestamped_entry;
 //	         select (entry_type) { case precert_entry: ASN.1Cert pre_certificate; };
 //	         Fingerprint certificate_chain<0..2^16-1>; } TileLeaf;
 //
-// The tree commits to MerkleTreeLeaf, which is version and leaf type (two zero
+// An error means that a part is too long for its length prefix.
+func (p Precert) TileLeaf(extensions []byte) ([]byte, error) {
+	var b cryptobyte.Builder
+	b.AddUint64(p.Timestamp)
+	b.AddUint16(precertEntry)
+	b.AddBytes(p.IssuerKeyHash[:])
+	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(p.TBS) })
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(extensions) })
+	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(p.Precertificate) })
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
+		for _, fingerprint := range p.Chain {
+			b.AddBytes(fingerprint[:])
+		}
+	})
+	return b.Bytes()
+}
+
+// nextTileLeaf reads one TileLeaf. The tree commits to MerkleTreeLeaf, which is version and leaf type (two zero
 // bytes) before the timestamped entry (RFC 6962 section 3.4).
 func nextTileLeaf(s *cryptobyte.String) (leaf, error) {
-	const x509Entry, precertEntry = 0, 1
 	start := []byte(*s)
 	var timestamp uint64
 	var entryType uint16

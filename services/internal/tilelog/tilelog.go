@@ -6,7 +6,7 @@
 // [Open], and use the [Log]:
 //
 //	engine, err := posix.Open(dir, tilelog.Entries, logger)
-//	log, err := tilelog.Open(ctx, engine, tilelog.Options{Origin: "log.example", Signer: signer})
+//	log, err := tilelog.Open(ctx, engine, tilelog.Options{Origin: "log.example", Signer: signer, Verifier: signer.Verifier()})
 //	index, err := log.Add(ctx, leaf)             // durable when it returns
 //	signed, err := log.Checkpoint(ctx)           // covers the leaf
 //	proof, err := log.InclusionProof(ctx, index, signed.Size)
@@ -60,13 +60,26 @@ var ErrStopped = errors.New("log is stopped")
 // ErrClosed is returned by Add after Close.
 var ErrClosed = errors.New("log is closed")
 
-// Options configure a Log. Origin and Signer are required.
+// Signer signs the log's checkpoints: [tlog.Signer] is one.
+type Signer interface {
+	// SignCheckpoint returns the whole signed note.
+	SignCheckpoint(tlog.Checkpoint) (note string, err error)
+}
+
+// Verifier opens what the Signer signed: [tlog.Verifier] is one.
+type Verifier interface {
+	// Open returns the checkpoint, or [tlog.ErrNotSigned] if another key signed it.
+	Open(untrustedNote string) (tlog.Checkpoint, error)
+}
+
+// Options configure a Log. Origin, Signer and Verifier are required.
 type Options struct {
 	// Origin is the first line of the log's checkpoints.
 	Origin string
-	// Signer signs checkpoints. The key must be the one that signed the
-	// checkpoint found in storage, if there is one.
-	Signer *tlog.Signer
+	// Signer signs checkpoints, and Verifier opens them. The key must be the one that
+	// signed the checkpoint found in storage, if there is one.
+	Signer   Signer
+	Verifier Verifier
 	// Logger gets storage errors and corruption; nil discards.
 	Logger *slog.Logger
 }

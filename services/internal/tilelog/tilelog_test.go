@@ -83,7 +83,7 @@ func open(t testing.TB, n int) (*tilelog.Log, *faultEngine) {
 		t.Fatal(err)
 	}
 	engine := &faultEngine{Engine: real}
-	log, err := tilelog.Open(t.Context(), engine, tilelog.Options{Origin: "log.example", Signer: signer})
+	log, err := tilelog.Open(t.Context(), engine, tilelog.Options{Origin: "log.example", Signer: signer, Verifier: signer.Verifier()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,7 +49,7 @@ func (l *testLog) open(t *testing.T) error {
 	if err != nil {
 		return err
 	}
-	log, err := tilelog.Open(t.Context(), engine, tilelog.Options{Origin: "log.example", Signer: l.signer})
+	log, err := tilelog.Open(t.Context(), engine, tilelog.Options{Origin: "log.example", Signer: l.signer, Verifier: l.signer.Verifier()})
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func TestLOG23_ChangedKeyOrOriginIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tilelog.Open(t.Context(), engine, tilelog.Options{Origin: "other.example", Signer: good}); err == nil {
+	if _, err := tilelog.Open(t.Context(), engine, tilelog.Options{Origin: "other.example", Signer: good, Verifier: good.Verifier()}); err == nil {
 		t.Fatal("opened under another origin")
 	}
 }
