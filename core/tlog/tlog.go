@@ -17,6 +17,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
@@ -58,6 +60,10 @@ func parseCheckpoint(text string) (Checkpoint, error) {
 	origin, size, root := lines[0], lines[1], lines[2]
 	if origin == "" || len(origin) > maxOrigin {
 		return Checkpoint{}, errors.New("checkpoint: its origin line is empty or too long")
+	}
+	// No note with such an origin could be opened, so none may be signed.
+	if !utf8.ValidString(origin) || strings.ContainsFunc(origin, unicode.IsControl) {
+		return Checkpoint{}, errors.New("checkpoint: its origin line holds a control character or invalid UTF-8")
 	}
 	n, err := strconv.ParseUint(size, 10, 63)
 	if err != nil || strconv.FormatUint(n, 10) != size {
