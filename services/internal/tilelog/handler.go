@@ -1,6 +1,7 @@
 package tilelog
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"net/http"
@@ -68,11 +69,7 @@ func (l *Log) serveTile(w http.ResponseWriter, r *http.Request, path string) {
 		http.NotFound(w, r)
 		return
 	}
-	read := func() ([]byte, error) { return l.engine.Tile(res.Level, res.Index, res.Width) }
-	if res.Kind == BundleResource {
-		read = func() ([]byte, error) { return l.engine.Bundle(res.Index, res.Width) }
-	}
-	b, err := read()
+	b, err := l.stored(res, head.Size)
 	if errors.Is(err, fs.ErrNotExist) && res.Width < tileWidth {
 		http.NotFound(w, r)
 		return
@@ -88,6 +85,31 @@ func (l *Log) serveTile(w http.ResponseWriter, r *http.Request, path string) {
 	}
 	w.Header().Set("Cache-Control", cache)
 	write(w, r, "application/octet-stream", b)
+}
+
+// stored reads a tile or bundle for a tree of the given size. One that is narrower
+// than in that tree only exists if it is the beginning of the wider one: a crash may
+// have left it behind without it ever having been part of the tree.
+func (l *Log) stored(res Resource, size uint64) ([]byte, error) {
+	read := func(width int) ([]byte, error) {
+		if res.Kind == BundleResource {
+			return l.engine.Bundle(res.Index, width)
+		}
+		return l.engine.Tile(res.Level, res.Index, width)
+	}
+	b, err := read(res.Width)
+	present := widthAt(res.Level, res.Index, size)
+	if err != nil || res.Width == present {
+		return b, err
+	}
+	wider, err := read(present)
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > len(wider) || !bytes.Equal(b, wider[:len(b)]) {
+		return nil, fs.ErrNotExist
+	}
+	return b, nil
 }
 
 // unavailable answers a read that storage failed, without saying where it lies.
