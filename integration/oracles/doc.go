@@ -1,0 +1,6 @@
+// Package oracles holds core's verifier against the reference: on whatever input, ours accepts only what sigstore-go accepts.
+//
+// It is a module of its own, so that what only tests need stays out of the product's go.mod. Bundles that others made are read from sigstore-go's module in the
+// module cache; bundles of our own come from core/coretest. Each is tampered with in thousands of ways (see mutations), and both verifiers judge every copy.
+// The benchmarks measure both verifiers on the same bundle in the same run.
+package oracles
