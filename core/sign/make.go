@@ -2,6 +2,8 @@ package sign
 
 import (
 	"context"
+	"crypto"
+	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
 	"time"
@@ -117,16 +119,14 @@ func (s *signer) bundle(ctx context.Context, hexDigest string) (*bundle.Evidence
 	return evidence, written, err
 }
 
-// legacy signs a simple signing payload, and has it logged and timestamped.
+// legacy signs a simple signing payload, and has it logged and timestamped. Whatever the key, its hash is SHA-256: cosign and podman know no other here.
 func (s *signer) legacy(ctx context.Context, payload []byte) (*bundle.Evidence, Written, error) {
-	sig, err := keys.Sign(s.key, payload)
+	digest := sha256.Sum256(payload)
+	sig, err := s.key.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
-		return nil, Written{}, err
+		return nil, Written{}, fmt.Errorf("signing: %w", err)
 	}
-	hash := keys.Hash(s.key.Public())
-	h := hash.New()
-	h.Write(payload)
-	body, err := entry.HashedRekordV001(hash, h.Sum(nil), sig, s.verifierPEM)
+	body, err := entry.HashedRekordV001(crypto.SHA256, digest[:], sig, s.verifierPEM)
 	if err != nil {
 		return nil, Written{}, err
 	}
