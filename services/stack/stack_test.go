@@ -1,0 +1,428 @@
+package stack
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/touchmark/touchmark/core/identity"
+	"github.com/touchmark/touchmark/core/sct"
+	"github.com/touchmark/touchmark/core/trust"
+	"github.com/touchmark/touchmark/core/tsp"
+)
+
+// Every service answers on the one URL, and what it makes verifies under the trusted root that is published beside it.
+func TestServicesAgreeWithTrustedRoot(t *testing.T) {
+	s := start(t, testConfig(t))
+	url := serve(t, s)
+	root, err := trust.Parse("test", s.TrustedRoot())
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	leaf, err := issueOver(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if who := must(identity.FromCertificate(leaf)); who.SAN.Value != alice || who.Issuer != testURL {
+		t.Errorf("identity %+v", who)
+	}
+	if err := leaf.CheckSignatureFrom(root.CertificateAuthorities[0].Intermediates[0]); err != nil {
+		t.Error(err)
+	}
+	timestamps := must(sct.FromCertificate(leaf))
+	if len(timestamps) != 1 || root.FindCTLog(timestamps[0].LogID) == nil {
+		t.Errorf("timestamps %v are not of the trusted root's log", timestamps)
+	}
+
+	message := []byte("message")
+	response, err := http.Post(url+"/api/v1/timestamp", "application/timestamp-query", bytes.NewReader(must(tsp.NewRequest(message, tsp.RequestOptions{}))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var reply bytes.Buffer
+	must(reply.ReadFrom(response.Body))
+	if err := must(tsp.Parse(reply.Bytes())).Verify(message, root.TimestampAuthorities[0].Authority); err != nil {
+		t.Error(err)
+	}
+
+	for _, path := range []string{
+		"/healthz", "/trusted_root.json", "/signing_config.v0.2.json", "/api/v1/log", "/api/v1/log/publicKey", "/api/v2/trustBundle", "/api/v2/configuration",
+		"/api/v1/rootCert", "/api/v1/timestamp/certchain", "/.well-known/openid-configuration", "/issuer/keys", "/ct/checkpoint", "/ct/v1/get-roots",
+		"/checkpoint", "/api/v2/checkpoint",
+	} {
+		if status, body := get(t, url+path); status != http.StatusOK {
+			t.Errorf("%s: status %d: %s", path, status, body)
+		}
+	}
+	config := must(trust.ParseSigningConfig(s.SigningConfig()))
+	if config.CAs[0].URL != testURL || config.Logs[0].MajorAPIVersion != 1 || config.TSAs[0].URL != testURL+"/api/v1/timestamp" || len(config.Logs) != 1 {
+		t.Errorf("signing config %+v", config)
+	}
+	if len(root.Logs) != 2 {
+		t.Errorf("%d logs in the trusted root, want those of both trees", len(root.Logs))
+	}
+}
+
+func TestSecondStartFindsEverything(t *testing.T) {
+	config := testConfig(t)
+	first := start(t, config)
+	if created := first.Created(); len(created) < 14 || !slices.Contains(created, filepath.Join(config.Dir, "state.json")) {
+		t.Errorf("created %v", created)
+	}
+	before := first.TrustedRoot()
+	leaf, err := issueOver(t.Context(), serve(t, first))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Healthy(); err == nil {
+		t.Error("a stack that is closed says that it is healthy")
+	}
+	// The roots' keys are taken away, as the manual says they may be.
+	for _, name := range []string{"ca-root", "tsa-root"} {
+		if err := os.Remove(filepath.Join(config.Dir, "keys", name+".pem")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	second := start(t, config)
+	if len(second.Created()) != 0 {
+		t.Errorf("a second start created %v", second.Created())
+	}
+	if !bytes.Equal(before, second.TrustedRoot()) {
+		t.Error("the trusted root changed")
+	}
+	url := serve(t, second)
+	again, err := issueOver(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.CheckSignatureFrom(second.authorityCertificate()); err != nil {
+		t.Error(err)
+	}
+	if err := leaf.CheckSignatureFrom(second.authorityCertificate()); err != nil {
+		t.Errorf("a certificate of before: %v", err)
+	}
+}
+
+func TestRefusesOtherStart(t *testing.T) {
+	config := testConfig(t)
+	s := start(t, config)
+
+	if _, err := New(t.Context(), config); err == nil || !strings.Contains(err.Error(), "another process uses") || !strings.Contains(err.Error(), config.Dir) {
+		t.Errorf("second writer: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	other := config
+	other.PublicURL = "http://127.0.0.1:7466"
+	if _, err := New(t.Context(), other); err == nil || !strings.Contains(err.Error(), testURL) || !strings.Contains(err.Error(), other.PublicURL) {
+		t.Errorf("other URL: %v", err)
+	}
+
+	state := filepath.Join(config.Dir, "state.json")
+	good := must(os.ReadFile(state))
+	for name, test := range map[string]struct{ content, want string }{
+		"newer schema":  {`{"schema":2,"publicURL":"` + testURL + `","created":"2026-01-01T00:00:00Z","new":1}`, "schema 2"},
+		"no schema":     {`{"publicURL":"` + testURL + `","created":"2026-01-01T00:00:00Z"}`, "schema is missing"},
+		"unknown field": {`{"schema":1,"publicURL":"` + testURL + `","created":"2026-01-01T00:00:00Z","new":1}`, "unknown field"},
+		"no URL":        {`{"schema":1,"created":"2026-01-01T00:00:00Z"}`, "publicURL"},
+		"not JSON":      {"x", state},
+		"empty":         {"", state},
+	} {
+		if err := os.WriteFile(state, []byte(test.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New(t.Context(), config); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want %q", name, err, test.want)
+		}
+	}
+	if err := os.WriteFile(state, good, 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	// What was lost is not made anew.
+	for _, path := range []string{"keys/ctlog.pem", "keys/issuer.pem", "certs/tsa.pem", "certs/ca-root.pem", "ctlog", "siglog", "state.json"} {
+		path = filepath.Join(config.Dir, path)
+		aside := config.Dir + ".aside"
+		if err := os.Rename(path, aside); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := New(t.Context(), config); err == nil {
+			t.Errorf("%s is missing: the stack started", path)
+		} else if !strings.Contains(err.Error(), filepath.Base(path)) {
+			t.Errorf("%s is missing: %v", path, err)
+		}
+		if _, err := os.Stat(path); err == nil {
+			if err := os.RemoveAll(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Rename(aside, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start(t, config)
+}
+
+func TestRefusesConfiguration(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"no directory":            func(c *Config) { c.Dir = "" },
+		"no URL":                  func(c *Config) { c.PublicURL = "" },
+		"URL with a path":         func(c *Config) { c.PublicURL = "https://acme.example/sigstore" },
+		"URL with a slash":        func(c *Config) { c.PublicURL = "https://acme.example/" },
+		"URL in upper case":       func(c *Config) { c.PublicURL = "https://ACME.example" },
+		"URL of no host":          func(c *Config) { c.PublicURL = "http://0.0.0.0:7465" },
+		"dev issuer, public URL":  func(c *Config) { c.PublicURL = "https://sigstore.acme.example" },
+		"dev issuer, public port": func(c *Config) { c.Listen = "0.0.0.0:7465" },
+		"dev issuer, any address": func(c *Config) { c.Listen = ":7465" },
+	} {
+		config := testConfig(t)
+		change(&config)
+		if s, err := New(t.Context(), config); err == nil {
+			t.Errorf("%s: the stack started", name)
+			_ = s.Close()
+		}
+	}
+	config := testConfig(t)
+	config.PublicURL, config.InsecureDevIssuer, config.Listen = "https://sigstore.acme.example", false, "0.0.0.0:7465"
+	s := start(t, config)
+	if status, _ := get(t, serve(t, s)+"/dev/token?sub="+alice); status != http.StatusNotFound {
+		t.Errorf("/dev/token without the development issuer: status %d", status)
+	}
+	if _, err := s.Token(alice); err == nil {
+		t.Error("Token without the development issuer gave one")
+	}
+}
+
+// A directory that holds something else is left alone.
+func TestForeignDirectory(t *testing.T) {
+	config := testConfig(t)
+	if err := os.Mkdir(config.Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	mine := filepath.Join(config.Dir, "thesis.txt")
+	if err := os.WriteFile(mine, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(t.Context(), config); err == nil || !strings.Contains(err.Error(), "thesis.txt") {
+		t.Errorf("foreign directory: %v", err)
+	}
+	if err := os.Remove(mine); err != nil {
+		t.Fatal(err)
+	}
+	start(t, config)
+	if info := must(os.Stat(config.Dir)); info.Mode().Perm() != 0o700 {
+		t.Errorf("mode %v", info.Mode())
+	}
+}
+
+func TestOPS02_CA19_KeyFiles(t *testing.T) {
+	config := testConfig(t)
+	if err := start(t, config).Close(); err != nil {
+		t.Fatal(err)
+	}
+	refuses := func(name, path string) {
+		t.Helper()
+		if s, err := New(t.Context(), config); err == nil {
+			t.Errorf("%s: the stack started", name)
+			_ = s.Close()
+		} else if !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: the error does not name %s: %v", name, path, err)
+		}
+	}
+	names := must(filepath.Glob(filepath.Join(config.Dir, "keys", "*.pem")))
+	if len(names) != 8 {
+		t.Fatalf("keys %v", names)
+	}
+	aside := config.Dir + ".aside"
+	for _, path := range names {
+		if mode := must(os.Stat(path)).Mode(); mode.Perm() != 0o600 {
+			t.Errorf("%s has mode %v", path, mode)
+		}
+		for _, mode := range []os.FileMode{0o644, 0o640, 0o604, 0o620} {
+			must(0, os.Chmod(path, mode))
+			refuses(mode.String(), path)
+		}
+		must(0, os.Chmod(path, 0o600))
+
+		must(0, os.Rename(path, aside))
+		must(0, os.Symlink(aside, path))
+		refuses("symbolic link", path)
+		must(0, os.Remove(path))
+		must(0, os.Mkdir(path, 0o700))
+		refuses("directory", path)
+		must(0, os.Remove(path))
+		must(0, os.Rename(aside, path))
+	}
+	swap := func(a, b string) {
+		a, b = filepath.Join(config.Dir, "keys", a), filepath.Join(config.Dir, "keys", b)
+		must(0, os.Rename(a, aside))
+		must(0, os.Rename(b, a))
+		must(0, os.Rename(aside, b))
+	}
+	for _, pair := range [][2]string{{"ca-intermediate.pem", "tsa.pem"}, {"ca-root.pem", "tsa-root.pem"}, {"log-v1.pem", "ctlog.pem"}, {"log-v2.pem", "issuer.pem"}, {"tsa.pem", "log-v1.pem"}} {
+		swap(pair[0], pair[1])
+		refuses("swapped "+pair[0]+" and "+pair[1], "")
+		swap(pair[0], pair[1])
+	}
+	start(t, config)
+}
+
+func TestOPS01_Directories(t *testing.T) {
+	base := t.TempDir()
+	open := filepath.Join(base, "open")
+	must(0, os.Mkdir(open, 0o700))
+	must(0, os.Chmod(open, 0o777))
+	real := filepath.Join(base, "real")
+	must(0, os.Mkdir(real, 0o700))
+	link := filepath.Join(base, "link")
+	must(0, os.Symlink(real, link))
+	file := filepath.Join(base, "file")
+	must(0, os.WriteFile(file, nil, 0o600))
+	writable := filepath.Join(base, "writable")
+	must(0, os.Mkdir(writable, 0o700))
+	must(0, os.Chmod(writable, 0o777))
+	pipe := filepath.Join(base, "pipe")
+	must(0, mkfifo(pipe))
+	for _, dir := range []string{link, file, writable, pipe, filepath.Join(open, "data"), "/proc/self/fd", filepath.Join(file, "data")} {
+		config := testConfig(t)
+		config.Dir = dir
+		if s, err := New(t.Context(), config); err == nil {
+			t.Errorf("%s: the stack started", dir)
+			_ = s.Close()
+		} else if !strings.Contains(err.Error(), dir) {
+			t.Errorf("%s: the error does not name it: %v", dir, err)
+		}
+	}
+
+	// Within a directory that is in use.
+	config := testConfig(t)
+	if err := start(t, config).Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"keys", "certs", "state.json", "lock"} {
+		path, aside := filepath.Join(config.Dir, name), config.Dir+".aside"
+		must(0, os.Rename(path, aside))
+		for kind, make := range map[string]func() error{
+			"symbolic link": func() error { return os.Symlink(aside, path) }, "pipe": func() error { return mkfifo(path) },
+		} {
+			must(0, make())
+			if s, err := New(t.Context(), config); err == nil {
+				t.Errorf("%s is a %s: the stack started", name, kind)
+				_ = s.Close()
+			} else if !strings.Contains(err.Error(), path) {
+				t.Errorf("%s is a %s: the error does not name it: %v", name, kind, err)
+			}
+			must(0, os.Remove(path))
+		}
+		must(0, os.Rename(aside, path))
+	}
+	must(0, os.Chmod(filepath.Join(config.Dir, "keys"), 0o777))
+	if _, err := New(t.Context(), config); err == nil || !strings.Contains(err.Error(), filepath.Join(config.Dir, "keys")) {
+		t.Errorf("keys/ is writable for all: %v", err)
+	}
+	must(0, os.Chmod(filepath.Join(config.Dir, "keys"), 0o700))
+	start(t, config)
+}
+
+// Nothing that is secret is written to the log, whatever happens.
+func TestOPS03_LogHoldsNoSecrets(t *testing.T) {
+	var lines lockedBuffer
+	config := testConfig(t)
+	config.Logger = slog.New(slog.NewJSONHandler(&lines, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	s := start(t, config)
+	url := serve(t, s)
+	identity := must(s.Token(alice))
+	if _, err := issueOver(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	request := must(http.NewRequest(http.MethodPost, url+"/api/v2/signingCert", strings.NewReader(`{}`)))
+	request.Header.Set("Authorization", "Bearer "+identity)
+	_ = must(http.DefaultClient.Do(request)).Body.Close()
+	if text := lines.String(); !strings.Contains(text, "certificate issued") {
+		t.Errorf("log lacks the certificate:\n%s", text)
+	}
+	for _, secret := range []string{"PRIVATE KEY", "eyJ", strings.Split(identity, ".")[2]} {
+		if strings.Contains(lines.String(), secret) {
+			t.Errorf("log holds %q:\n%s", secret, lines.String())
+		}
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// A start that fails gives the directory back.
+func TestFailedStartUnlocks(t *testing.T) {
+	config := testConfig(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if s, err := New(ctx, config); err == nil {
+		_ = s.Close()
+	} else if !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	start(t, config)
+}
+
+// BenchmarkUp measures a first start, from nothing to ready.
+func BenchmarkUp(b *testing.B) {
+	dir := b.TempDir()
+	for i := 0; b.Loop(); i++ {
+		config := testConfig(b)
+		config.Dir = filepath.Join(dir, time.Duration(i).String())
+		s, err := New(b.Context(), config)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if err := s.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}
+
+// BenchmarkIssue measures certificates over HTTP, token and log on disk included.
+func BenchmarkIssue(b *testing.B) {
+	url := serve(b, start(b, testConfig(b)))
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := issueOver(b.Context(), url); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "certificates/s")
+}

@@ -1,0 +1,99 @@
+package stack
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// tlsFiles is a certificate and key in files that somebody else renews.
+type tlsFiles struct {
+	certFile, keyFile string
+	logger            *slog.Logger
+
+	mu      sync.Mutex
+	current *tls.Certificate
+	seen    [2]stamp // of the files when they were last read, whether they could be used or not
+}
+
+// stamp tells whether a file has changed.
+type stamp struct {
+	modified time.Time
+	size     int64
+	inode    fs.FileInfo
+}
+
+func (a stamp) same(b stamp) bool {
+	return a.modified.Equal(b.modified) && a.size == b.size && a.inode != nil && b.inode != nil && os.SameFile(a.inode, b.inode)
+}
+
+func openTLSFiles(certFile, keyFile string, logger *slog.Logger) (*tlsFiles, error) {
+	if certFile == "" || keyFile == "" {
+		return nil, errors.New("TLS needs a certificate file and a key file, and only one is given")
+	}
+	f := &tlsFiles{certFile: certFile, keyFile: keyFile, logger: logger}
+	seen, err := f.stamps()
+	if err != nil {
+		return nil, err
+	}
+	f.seen = seen
+	if f.current, err = f.load(); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// get returns the certificate for a handshake. Two looks at the files' metadata cost little beside a handshake, and work wherever
+// files can be replaced, on network file systems and by symbolic links, too.
+func (f *tlsFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	seen, err := f.stamps()
+	if err != nil || seen[0].same(f.seen[0]) && seen[1].same(f.seen[1]) {
+		return f.current, nil // a file that is missing is about to come
+	}
+	f.seen = seen
+	renewed, err := f.load()
+	if err != nil {
+		f.logger.Error("TLS files changed but cannot be used, the certificate before stays", "err", err)
+		return f.current, nil
+	}
+	f.logger.Info("TLS certificate reloaded", "file", f.certFile, "not_after", renewed.Leaf.NotAfter)
+	f.current = renewed
+	return f.current, nil
+}
+
+func (f *tlsFiles) stamps() (s [2]stamp, err error) {
+	for i, path := range []string{f.certFile, f.keyFile} {
+		info, err := os.Stat(path)
+		if err != nil {
+			return s, fmt.Errorf("reading TLS files: %w", err)
+		}
+		s[i] = stamp{info.ModTime(), info.Size(), info}
+	}
+	return s, nil
+}
+
+// load reads both files and refuses a pair that clients would refuse, and a key that anybody on the machine can read.
+func (f *tlsFiles) load() (*tls.Certificate, error) {
+	info, err := os.Stat(f.keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading TLS key: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o007 != 0 {
+		return nil, fmt.Errorf("reading TLS key: %s must be a regular file that is closed to others (it is %v): chmod o= it", f.keyFile, info.Mode())
+	}
+	certificate, err := tls.LoadX509KeyPair(f.certFile, f.keyFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading TLS certificate %s and key %s: %w", f.certFile, f.keyFile, err)
+	}
+	if end := certificate.Leaf.NotAfter; time.Now().After(end) {
+		return nil, fmt.Errorf("reading TLS certificate: %s ended at %s", f.certFile, end.Format(time.RFC3339))
+	}
+	return &certificate, nil
+}
