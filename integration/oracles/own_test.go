@@ -53,7 +53,7 @@ func TestLIB35_TamperedOwnBundles(t *testing.T) {
 	for _, one := range samples {
 		t.Run(one.name, func(t *testing.T) {
 			t.Parallel()
-			tamper(t, one, donors...).report(t)
+			tamper(t, one, donors...).report(t, one)
 		})
 	}
 }

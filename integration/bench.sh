@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Prints every figure, and keeps the run in integration/results/bench.txt. The
+# machine is what it is: compare ratios, and figures of one run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+out=integration/results/bench.txt
+mkdir -p "$(dirname "$out")"
+{
+	echo "# make bench"
+	echo "# commit $(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo ' with uncommitted changes'), $(date -u +%F), $(go version | cut -d' ' -f3-4), $(nproc) cores"
+	echo
+	echo "## verification of one keyless bundle, beside sigstore-go"
+	(cd integration/oracles && go test -run '^$' -bench . -benchtime 2s -count 3 ./...)
+	echo
+	echo "## touchmark up from an empty directory to /healthz; resident memory then"
+	go test -run '^$' -bench Up -benchtime 5x ./integration
+	echo
+	echo "## certificates, log appends with proof, proxy manifests, decisions"
+	go test -run '^$' -bench . ./services/... ./registry-proxy ./core/...
+} 2>&1 | grep -v -E '^(ok|PASS|\?|goos|goarch)' | tee "$out"
