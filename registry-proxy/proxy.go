@@ -183,6 +183,9 @@ type anonymous struct{}
 // Resolve implements authn.Keychain.
 func (anonymous) Resolve(authn.Resource) (authn.Authenticator, error) { return authn.Anonymous, nil }
 
+// Registry is the logical name under which policies are asked about the upstream's repositories.
+func (p *Proxy) Registry() string { return p.registry }
+
 // Handler returns the registry API. Paths are taken as they were sent, so it must not be put behind an http.ServeMux,
 // which cleans them first.
 func (p *Proxy) Handler() http.Handler {

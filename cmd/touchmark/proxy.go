@@ -1,0 +1,119 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/spf13/cobra"
+
+	registryproxy "github.com/touchmark/touchmark/registry-proxy"
+	"github.com/touchmark/touchmark/services/stack"
+)
+
+// proxyFlags are the proxy's configuration as it is typed.
+type proxyFlags struct {
+	upstream, name, listen string
+	tokenHosts             []string
+	rules                  ruleFlags // of which a proxy has policy and roots only
+	registry               registryFlags
+	tlsCert, tlsKey        string
+}
+
+func newProxy() *cobra.Command {
+	var f proxyFlags
+	cmd := &cobra.Command{
+		Use:   "proxy",
+		Short: "Serve a registry's images to every client, but only those that the policy admits",
+		Long: `proxy stands in front of one registry and speaks the registry protocol, so docker,
+containerd, podman, skopeo, crane, oras and cosign pull through it by another
+address. What the policy does not admit cannot be pulled: the answer is 403
+DENIED with the reason. When it cannot decide (the registry is down), it answers
+503 and never admits.
+
+It is read-only: push and sign at the registry itself. An image signed there can
+be pulled here at once. Signatures, attestations and SBOMs are readable before
+there is a verdict.
+
+Policies name images as their users do. If clients say registry.example/app and
+the proxy reaches it at another address, give --name registry.example.
+
+Make it the only way to the registry: as location in registries.conf (podman,
+skopeo) or as server in hosts.toml (containerd, docker). A mirror entry does not
+enforce anything, because clients ask the registry itself when a mirror refuses.
+
+The proxy's credentials for the registry are those of "docker login" for the
+account it runs under. One line of JSON per decision goes to standard error.`,
+		Example: `  touchmark proxy --upstream https://registry.example --policy policy.yaml \
+    --trusted-root trusted_root.json --listen 127.0.0.1:5000
+  touchmark proxy --upstream https://registry-1.docker.io --policy policy.yaml \
+    --trusted-root private=trusted_root.json --listen :443 --tls-cert cert.pem --tls-key key.pem
+  skopeo inspect --tls-verify=false docker://127.0.0.1:5000/app:1`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.upstream, "upstream", "", "`URL` of the registry, https://host[:port]")
+	fl.StringVar(&f.name, "name", "", "the registry's `name` in policies (default: the upstream's host; docker.io for Docker Hub)")
+	fl.StringVar(&f.listen, "listen", "127.0.0.1:5000", "`address` to listen on; port 0 takes a free one")
+	fl.StringVar(&f.rules.policy, "policy", "", "`file` of ClusterImagePolicy documents")
+	fl.StringArrayVar(&f.tokenHosts, "token-host", nil, "`host[:port]` of the registry's token service, if it is another host than the registry's; may be repeated")
+	fl.StringVar(&f.tlsCert, "tls-cert", "", "PEM `file` with the certificate to serve, and its chain; read again when it changes")
+	fl.StringVar(&f.tlsKey, "tls-key", "", "PEM `file` with its key")
+	f.rules.roots.register(cmd)
+	f.registry.register(cmd)
+	return cmd
+}
+
+func (f proxyFlags) run(cmd *cobra.Command) error {
+	if f.rules.policy == "" {
+		return usageError(errors.New("--policy is missing"))
+	}
+	if err := f.checkUpstream(); err != nil {
+		return usageError(err)
+	}
+	if f.tlsCert != "" || f.tlsKey != "" {
+		if _, err := tls.LoadX509KeyPair(f.tlsCert, f.tlsKey); err != nil {
+			return usageError(fmt.Errorf("--tls-cert %s, --tls-key %s: %w", f.tlsCert, f.tlsKey, err))
+		}
+	}
+	g, err := f.rules.gate()
+	if err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
+	p, err := registryproxy.New(registryproxy.Config{
+		Upstream: f.upstream, LogicalName: f.name, Admitter: g, Keychain: authn.DefaultKeychain, TokenHosts: f.tokenHosts, Logger: logger,
+	})
+	if err != nil {
+		return usageError(fmt.Errorf("--upstream, --name: %w", err))
+	}
+	server, err := stack.Listen(stack.ServerConfig{Addr: f.listen, CertFile: f.tlsCert, KeyFile: f.tlsKey, Logger: logger})
+	if err != nil {
+		return undecided(err)
+	}
+	server.Use(p.Handler())
+	logger.Info("proxy is ready", "url", server.URL(), "upstream", f.upstream, "registry", p.Registry(), "policy", f.rules.policy)
+	if err := server.Serve(cmd.Context()); err != nil {
+		return undecided(err)
+	}
+	return nil
+}
+
+// checkUpstream refuses plain HTTP by the same rule as everywhere: only on loopback, or where it was asked for.
+func (f proxyFlags) checkUpstream() error {
+	u, err := url.Parse(f.upstream)
+	if err != nil || f.upstream == "" {
+		return errors.New("--upstream is missing or not a URL")
+	}
+	addr, err := netip.ParseAddr(u.Hostname())
+	loopback := u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
+	if u.Scheme == "http" && !loopback && !f.registry.allowHTTP {
+		return errors.New("--upstream is plain HTTP: anybody on the way could answer in the registry's place; give --allow-http-registry if that is meant")
+	}
+	return nil
+}

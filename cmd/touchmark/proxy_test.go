@@ -1,0 +1,146 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/bundle"
+	"github.com/touchmark/touchmark/core/coretest"
+)
+
+const proxyPolicy = `apiVersion: policy.sigstore.dev/v1beta1
+kind: ClusterImagePolicy
+metadata: {name: release}
+spec:
+  images: [{glob: "registry.acme.example/**"}]
+  authorities:
+  - name: release-team
+    keyless:
+      identities: [{issuer: "` + coretest.Issuer + `", subject: alice@acme.example}]
+`
+
+// writeFiles writes a policy and a trusted root.
+func writeFiles(t *testing.T, s *coretest.Sigstore) (policyFile, rootFile string) {
+	t.Helper()
+	dir := t.TempDir()
+	policyFile, rootFile = filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "trusted_root.json")
+	if err := os.WriteFile(policyFile, []byte(proxyPolicy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(rootFile, s.TrustedRootJSON(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return policyFile, rootFile
+}
+
+func TestProxyServesUntilItIsStopped(t *testing.T) {
+	s := coretest.New(t)
+	policyFile, rootFile := writeFiles(t, s)
+	host := coretest.NewRegistry(t, true)
+	good := coretest.Push(t, host+"/app:good", coretest.Image(t, 1))
+	coretest.Push(t, host+"/app:bad", coretest.Image(t, 2))
+	evidence := s.SignDigest(t, coretest.Digest(t, coretest.Image(t, 1)), coretest.SignOptions{Identity: coretest.Email("alice@acme.example")})
+	body, err := bundle.Marshal(evidence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := v1.Descriptor{MediaType: "application/vnd.oci.image.manifest.v1+json", Size: 1}
+	if subject.Digest, err = v1.NewHash(good.DigestStr()); err != nil {
+		t.Fatal(err)
+	}
+	repo, err := name.NewRepository(host + "/app")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := attach.WriteBundle(t.Context(), attach.Source{Repository: repo}, subject, body, "https://sigstore.dev/cosign/sign/v1", s.Clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	log, logWriter := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		cmd := newProxy()
+		cmd.SetArgs([]string{"--upstream", "http://" + host, "--name", "registry.acme.example", "--policy", policyFile, "--trusted-root", rootFile, "--listen", "127.0.0.1:0"})
+		cmd.SetErr(logWriter)
+		cmd.SilenceUsage = true
+		ended <- cmd.ExecuteContext(ctx)
+		logWriter.Close()
+	}()
+	lines := bufio.NewScanner(log)
+	if !lines.Scan() {
+		t.Fatal("it said nothing: ", <-ended)
+	}
+	var ready struct{ Msg, URL, Registry string }
+	if err := json.Unmarshal(lines.Bytes(), &ready); err != nil || ready.URL == "" || ready.Registry != "registry.acme.example" {
+		t.Fatalf("first line is %s", lines.Text())
+	}
+	go io.Copy(io.Discard, log)
+	for tag, want := range map[string]int{"good": http.StatusOK, "bad": http.StatusForbidden, "none": http.StatusNotFound} {
+		resp, err := http.Get(ready.URL + "/v2/app/manifests/" + tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: got %d %s, want %d", tag, resp.StatusCode, answer, want)
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestProxyNamesWhatIsWrong(t *testing.T) {
+	s := coretest.New(t)
+	policyFile, rootFile := writeFiles(t, s)
+	broken := filepath.Join(t.TempDir(), "broken.yaml")
+	if err := os.WriteFile(broken, []byte("kind: ClusterImagePolicy\nnonsense: true\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	good := []string{"--upstream", "https://registry.acme.example", "--policy", policyFile, "--trusted-root", rootFile, "--listen", "127.0.0.1:0"}
+	for _, c := range []struct {
+		name   string
+		change []string // behind the good ones, so they win
+		status int
+		want   string
+	}{
+		{"policy missing", []string{"--policy", ""}, exitUsage, "--policy"},
+		{"policy not there", []string{"--policy", "/nowhere/policy.yaml"}, exitUsage, "/nowhere/policy.yaml"},
+		{"policy broken", []string{"--policy", broken}, exitUsage, broken},
+		{"root not there", []string{"--trusted-root", "/nowhere/root.json"}, exitUsage, "/nowhere/root.json"},
+		{"root broken", []string{"--trusted-root", "other=" + broken}, exitUsage, broken},
+		{"upstream missing", []string{"--upstream", ""}, exitUsage, "--upstream"},
+		{"upstream without scheme", []string{"--upstream", "registry.acme.example"}, exitUsage, "--upstream"},
+		{"upstream with credentials", []string{"--upstream", "https://u:secret@registry.acme.example"}, exitUsage, "upstream"},
+		{"upstream plain", []string{"--upstream", "http://registry.acme.example"}, exitUsage, "--allow-http-registry"},
+		{"name", []string{"--name", "library"}, exitUsage, `"library"`},
+		{"certificate without key", []string{"--tls-cert", policyFile}, exitUsage, "--tls-cert"},
+		{"certificate broken", []string{"--tls-cert", policyFile, "--tls-key", rootFile}, exitUsage, policyFile},
+		{"address", []string{"--listen", "127.0.0.1:99999"}, exitUndecided, "127.0.0.1:99999"},
+	} {
+		cmd := newProxy()
+		cmd.SetArgs(append(append([]string{}, good...), c.change...))
+		cmd.SetErr(io.Discard)
+		cmd.SilenceUsage, cmd.SilenceErrors = true, true
+		err := cmd.ExecuteContext(t.Context())
+		exit, ok := err.(*exitError)
+		if !ok || exit.status != c.status || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: got %v, want status %d and %q", c.name, err, c.status, c.want)
+		}
+	}
+}
