@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/keys"
+	"github.com/touchmark/touchmark/core/sign"
+	"github.com/touchmark/touchmark/services/stack"
+)
+
+// signWorld is a stack with a trusted root file, a key file and an image to sign.
+func signWorld(t *testing.T) (server, root, key, image string) {
+	t.Helper()
+	var handler atomic.Value
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { handler.Load().(http.Handler).ServeHTTP(w, r) }))
+	up, err := stack.New(t.Context(), stack.Config{Dir: t.TempDir(), PublicURL: s.URL, InsecureDevIssuer: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	handler.Store(up.Handler())
+	t.Cleanup(func() { s.Close(); up.Close() })
+	dir := t.TempDir()
+	root, key = filepath.Join(dir, "trusted_root.json"), filepath.Join(dir, "release.key")
+	if err := os.WriteFile(root, up.TrustedRoot(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	private, err := keys.Generate(keys.P256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := keys.WritePrivate(key, private); err != nil {
+		t.Fatal(err)
+	}
+	image = coretest.NewRegistry(t, true) + "/team/app:1"
+	coretest.Push(t, image, coretest.Index(t, 1))
+	return s.URL, root, key, image
+}
+
+func touchmark(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	status = run(t.Context(), args, &out, &errOut)
+	return status, out.String(), errOut.String()
+}
+
+func TestSign(t *testing.T) {
+	server, root, key, image := signWorld(t)
+	t.Run("as alice, then verify", func(t *testing.T) {
+		status, stdout, stderr := touchmark(t, "sign", "--server", server, "--as", "alice@acme.example", "--trusted-root", root, "-o", "json", image)
+		var result sign.Result
+		if err := json.Unmarshal([]byte(stdout), &result); status != 0 || err != nil || len(result.Signatures) != 3 || !result.Verified {
+			t.Fatalf("status %d, %s%s", status, stdout, stderr)
+		}
+		status, stdout, stderr = touchmark(t, "verify", "--certificate-identity", "alice@acme.example", "--certificate-oidc-issuer", server, "--trusted-root", root, image)
+		if status != 0 {
+			t.Errorf("verify: status %d, %s%s", status, stdout, stderr)
+		}
+		status, _, stderr = touchmark(t, "verify", "--certificate-identity", "mallory@acme.example", "--certificate-oidc-issuer", server, "--trusted-root", root, image)
+		if status != 1 {
+			t.Errorf("verify as mallory: status %d, %s", status, stderr)
+		}
+	})
+	t.Run("with a key", func(t *testing.T) {
+		status, stdout, stderr := touchmark(t, "sign", "--server", server, "--key", key, image)
+		if status != 0 || !strings.Contains(stdout, "linux/arm64") || !strings.Contains(stdout, "not verified: no --trusted-root given") {
+			t.Errorf("status %d, %s%s", status, stdout, stderr)
+		}
+	})
+	t.Run("with a token file", func(t *testing.T) {
+		resp, err := http.Get(server + "/dev/token?sub=alice@acme.example")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		var tok bytes.Buffer
+		if _, err := tok.ReadFrom(resp.Body); err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(file, tok.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, given := range []string{file, strings.TrimSpace(tok.String())} {
+			if status, stdout, stderr := touchmark(t, "sign", "--server", server, "--identity-token", given, image); status != 0 || !strings.Contains(stdout, "alice@acme.example (from "+server+")") {
+				t.Errorf("status %d, %s%s", status, stdout, stderr)
+			}
+		}
+	})
+}
+
+func TestSignRefuses(t *testing.T) {
+	server, root, key, image := signWorld(t)
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	public := key + ".mode"
+	if err := os.WriteFile(public, []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		args   []string
+		status int
+		want   string
+	}{
+		{"no image", []string{"--key", key}, 2, "exactly one image"},
+		{"bad image", []string{"--key", key, "A:B:C"}, 2, `image "A:B:C"`},
+		{"nobody", []string{image}, 2, "--identity-token, --as and --key"},
+		{"two", []string{"--key", key, "--as", "alice@acme.example", image}, 2, "--identity-token, --as and --key"},
+		{"bad output", []string{"--key", key, "-o", "yaml", image}, 2, "--output"},
+		{"key that others can read", []string{"--key", public, image}, 2, "mode 0644"},
+		{"no such key", []string{"--key", key + ".none", image}, 2, "--key"},
+		{"no such root", []string{"--key", key, "--trusted-root", root + ".none", image}, 2, "--trusted-root"},
+		{"no such signing config", []string{"--key", key, "--signing-config", root, image}, 2, "--signing-config"},
+		{"neither token nor file", []string{"--identity-token", "s3cret", image}, 2, "--identity-token"},
+		{"server is down", []string{"--server", closed.URL, "--key", key, image}, 3, closed.URL},
+		{"no TLS to another machine", []string{"--server", "http://touchmark.acme.example", "--as", "alice@acme.example", image}, 3, "plain HTTP"},
+		{"no such image", []string{"--key", key, strings.Replace(image, "app", "none", 1)}, 3, "status 404"},
+		{"registry is down", []string{"--key", key, strings.TrimPrefix(closed.URL, "http://") + "/app:1"}, 3, closed.URL},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			status, stdout, stderr := touchmark(t, append([]string{"sign", "--server", server}, tt.args...)...)
+			if status != tt.status || !strings.Contains(stderr, tt.want) || stdout != "" {
+				t.Errorf("status %d, want %d; %s%s", status, tt.status, stdout, stderr)
+			}
+			if strings.Contains(stderr, "s3cret") || strings.Count(strings.TrimSpace(stderr), "\n") > 0 {
+				t.Errorf("stderr %q, want one line without secrets", stderr)
+			}
+		})
+	}
+}
