@@ -143,6 +143,15 @@ func (l *Log) PublicKey() crypto.PublicKey { return l.cfg.Key.Public() }
 // can't.
 func (l *Log) Healthy() error { return l.tree.Err() }
 
+// Check reads the tree from end to end and returns the first thing that does not
+// fit, naming the file; the log then takes no more certificates.
+func (l *Log) Check(ctx context.Context) error {
+	if err := l.tree.Check(ctx); err != nil {
+		return fmt.Errorf("checking certificate log: %w", err)
+	}
+	return nil
+}
+
 // Close waits for the certificates under way and closes the files. A timestamp
 // that was handed out is covered by what is on stable storage.
 func (l *Log) Close() error { return l.tree.Close() }

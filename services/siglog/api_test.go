@@ -284,6 +284,7 @@ func TestFloodIsTurnedAway(t *testing.T) {
 	key := newKey(t)
 	good := sign(t, key, keyPEM(t, key.Public()), "a")
 	// Requests whose bodies never end hold all places.
+	const places = 128
 	var ends []*io.PipeWriter
 	defer func() {
 		for _, w := range ends {
@@ -291,8 +292,8 @@ func TestFloodIsTurnedAway(t *testing.T) {
 		}
 	}()
 	client := &http.Client{Transport: &http.Transport{ExpectContinueTimeout: time.Minute}}
-	entered := make(chan struct{}, 256)
-	for range 256 {
+	entered := make(chan struct{}, places)
+	for range places {
 		r, w := io.Pipe()
 		ends = append(ends, w)
 		req, err := http.NewRequestWithContext(t.Context(), "POST", l.server.URL+"/api/v1/log/entries", r)
@@ -312,7 +313,7 @@ func TestFloodIsTurnedAway(t *testing.T) {
 			}
 		}()
 	}
-	for range 256 {
+	for range places {
 		<-entered
 	}
 	a := l.post(t, good)

@@ -98,7 +98,10 @@ func (l *Log) completeIndex(ctx context.Context) error {
 	if next > size {
 		return fmt.Errorf("the index knows %d entries, the v1 tree holds %d: one of them was replaced", next, size)
 	}
-	if next < size {
+	switch {
+	case next == 0 && size > 0:
+		l.cfg.Logger.WarnContext(ctx, "the index is empty: rebuilding it from the tree, the entries' times are lost", "size", size)
+	case next < size:
 		l.cfg.Logger.InfoContext(ctx, "completing the index from the tree", "from", next, "size", size)
 	}
 	for next < size {

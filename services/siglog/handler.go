@@ -18,11 +18,10 @@ import (
 const (
 	// maxRequests bounds the requests answered at once, so that a flood waits in the
 	// network and not in memory: each holds up to maxRequest bytes.
-	maxRequests = 256
+	maxRequests = 128
 	// maxRequest bounds a request's body in bytes. A dsse entry carries the whole
-	// statement; bundles in this project end at 1 MiB, and base64 makes a third more
-	// of it, twice.
-	maxRequest = 4 << 20
+	// envelope, and no verifier here reads a bundle over 1 MiB.
+	maxRequest = 2 << 20
 	// requestTimeout ends a request before sigstore-go's client gives up at 30 s.
 	requestTimeout = 25 * time.Second
 )
@@ -98,18 +97,21 @@ var errBusy = &statusError{http.StatusServiceUnavailable, "the log is busy; try 
 func (l *Log) answerError(w http.ResponseWriter, r *http.Request, err error) {
 	var status *statusError
 	var tooLarge *http.MaxBytesError
+	ours := false
 	switch {
 	case errors.As(err, &status):
 	case errors.As(err, &tooLarge):
 		status = &statusError{http.StatusRequestEntityTooLarge, "the request's body is larger than the log takes"}
-	case errors.Is(err, ErrClosed), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		status = &statusError{http.StatusServiceUnavailable, "the log could not answer in time; try again"}
+	case errors.Is(err, ErrClosed), errors.Is(err, context.Canceled):
+		status = &statusError{http.StatusServiceUnavailable, "the log is shutting down; try again"}
+	case errors.Is(err, context.DeadlineExceeded):
+		status, ours = &statusError{http.StatusServiceUnavailable, "the log could not answer in time; try again"}, true
 	case errors.Is(err, tilelog.ErrStopped), errors.Is(err, tilelog.ErrClosed):
-		status = &statusError{http.StatusServiceUnavailable, "the log has stopped writing; its operator must look at it"}
+		status, ours = &statusError{http.StatusServiceUnavailable, "the log has stopped writing; its operator must look at it"}, true
 	default:
-		status = &statusError{http.StatusInternalServerError, "the log failed to answer"}
+		status, ours = &statusError{http.StatusInternalServerError, "the log failed to answer"}, true
 	}
-	if status.status >= 500 {
+	if ours {
 		l.cfg.Logger.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "status", status.status, "error", err)
 	}
 	if status.status == http.StatusServiceUnavailable {

@@ -194,6 +194,17 @@ func (l *Log) V2() Tree { return l.trees[1] }
 // Healthy is nil while the log can take entries, and otherwise says why it can't.
 func (l *Log) Healthy() error { return l.v1.Err() }
 
+// Check reads both trees from end to end and returns the first thing that does not
+// fit, naming the file; the tree then takes no more entries.
+func (l *Log) Check(ctx context.Context) error {
+	for _, tree := range []*tilelog.Log{l.v1, l.v2} {
+		if err := tree.Check(ctx); err != nil {
+			return fmt.Errorf("checking signature log: %w", err)
+		}
+	}
+	return nil
+}
+
 // Close waits for the entries under way, publishes last checkpoints and closes the
 // files. What was acknowledged is on stable storage before; entries that come
 // later are refused.

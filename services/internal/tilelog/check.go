@@ -11,8 +11,13 @@ import (
 	"github.com/touchmark/touchmark/core/tlog"
 )
 
+// checkedAtOpen is the size in leaves up to which Open checks the whole tree: some
+// 40 MB, which take less than half a second.
+const checkedAtOpen = 1 << 14
+
 // load checks the right edge of what is stored and the published checkpoint, and
-// sets the head. It is cheap: a few tiles, whatever the size.
+// sets the head. That is cheap: a few tiles, whatever the size. A small tree is
+// checked as a whole.
 func (l *Log) load(ctx context.Context) error {
 	state, err := l.engine.State()
 	if err != nil {
@@ -39,6 +44,11 @@ func (l *Log) load(ctx context.Context) error {
 	l.head = tlog.Checkpoint{Origin: l.opts.Origin, Size: state.Size, Root: state.Root}
 	if err := l.checkPublished(t); err != nil {
 		return fmt.Errorf("opening log: %w", err)
+	}
+	if state.Size <= checkedAtOpen {
+		if err := t.check(ctx); err != nil {
+			return fmt.Errorf("opening log: %w", err)
+		}
 	}
 	return l.publish(ctx)
 }
@@ -91,25 +101,8 @@ func (l *Log) Check(ctx context.Context) error {
 		return err
 	}
 	t := newTiles(l.engine, head.Size)
-	for index := range tilesAt(0, head.Size) {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if err := t.checkBundle(index); err != nil {
-			return l.stopIfCorrupt(err)
-		}
-		clear(t.read) // a whole log does not fit into memory
-	}
-	for level := uint64(0); tilesAt(level, head.Size) > 0; level++ {
-		for index := range tilesAt(level, head.Size) {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-			if err := t.checkTile(level, index); err != nil {
-				return l.stopIfCorrupt(err)
-			}
-			clear(t.read)
-		}
+	if err := t.check(ctx); err != nil {
+		return l.stopIfCorrupt(err)
 	}
 	rng, err := t.rangeAt(head.Size)
 	if err != nil {
@@ -119,6 +112,31 @@ func (l *Log) Check(ctx context.Context) error {
 		return l.fail(t.blame(State{Size: head.Size, Root: head.Root}))
 	}
 	return l.stopIfCorrupt(l.checkPublished(t))
+}
+
+// check compares every bundle with its tile, and every tile with the one above.
+func (t *tiles) check(ctx context.Context) error {
+	for index := range tilesAt(0, t.size) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := t.checkBundle(index); err != nil {
+			return err
+		}
+		clear(t.read) // a whole log does not fit into memory
+	}
+	for level := uint64(0); tilesAt(level, t.size) > 0; level++ {
+		for index := range tilesAt(level, t.size) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if err := t.checkTile(level, index); err != nil {
+				return err
+			}
+			clear(t.read)
+		}
+	}
+	return nil
 }
 
 // tilesAt is the number of tiles at a level, the partial one included.

@@ -114,8 +114,9 @@ var ranges = compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}
 // Open checks what the engine holds and returns the log. It recomputes the root
 // from the tiles of the right edge, compares it with the engine's, compares the
 // last bundle's leaves with the tile above them, and demands that the published
-// checkpoint bears the log's signature and is a prefix of the tree. A check that
-// fails is an error which names the file. ctx bounds the check only. The engine
+// checkpoint bears the log's signature and is a prefix of the tree; a small tree is
+// read as a whole, as [Log.Check] does. A check that fails is an error which names
+// the file. ctx bounds the check only. The engine
 // belongs to the log from here on: Close closes it, and so does a failed Open.
 func Open(ctx context.Context, engine Engine, opts Options) (*Log, error) {
 	if opts.Logger == nil {

@@ -49,6 +49,9 @@ func (t *tiles) tile(level, index uint64) ([]byte, error) {
 		return b, nil
 	}
 	width := widthAt(level, index, t.size)
+	if width == 0 {
+		return nil, fmt.Errorf("tile %d at level %d is not in a tree of %d leaves", index, level, t.size)
+	}
 	b, stored, err := partialOrFull(width, func(w int) ([]byte, error) { return t.engine.Tile(level, index, w) })
 	name := t.engine.Name(Resource{Kind: TileResource, Level: level, Index: index, Width: stored})
 	if err != nil {
@@ -65,6 +68,9 @@ func (t *tiles) tile(level, index uint64) ([]byte, error) {
 // bundle returns the parsed entries of a bundle in the tree of this size.
 func (t *tiles) bundle(index uint64) ([]leaf, string, error) {
 	width := widthAt(0, index, t.size)
+	if width == 0 {
+		return nil, "", fmt.Errorf("bundle %d is not in a tree of %d leaves", index, t.size)
+	}
 	b, stored, err := partialOrFull(width, func(w int) ([]byte, error) { return t.engine.Bundle(index, w) })
 	name := t.engine.Name(Resource{Kind: BundleResource, Index: index, Width: stored})
 	if err != nil {

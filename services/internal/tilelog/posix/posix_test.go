@@ -265,13 +265,13 @@ func TestLOG08_DamagedFileIsRefusedByName(t *testing.T) {
 	}
 }
 
-func TestLOG14_EditedRightEdgeIsRefusedAtStart(t *testing.T) {
+func TestLOG14_EditedFileIsRefusedAtStart(t *testing.T) {
 	l := newTestLog(t)
 	l.fill(t, 0, 600)
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range rightEdge(l.dir) {
+	for _, name := range append(rightEdge(l.dir), l.dir+"/tree/tile/0/000", l.dir+"/tree/tile/entries/001") {
 		restore := flipBit(t, name, 200)
 		if err := l.open(t); err == nil {
 			t.Errorf("opened with a flipped bit in %s", name)
