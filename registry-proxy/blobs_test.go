@@ -364,3 +364,43 @@ func TestA085_BigLayerIsStreamed(t *testing.T) {
 		t.Errorf("memory grew by %d MiB", growth>>20)
 	}
 }
+
+func BenchmarkProxyBlob(b *testing.B) {
+	const size = 256 << 20
+	sum := sha256.New()
+	io.CopyBuffer(struct{ io.Writer }{sum}, struct{ io.Reader }{&pattern{size}}, make([]byte, 32<<10))
+	digest := sha256Hash(hex.EncodeToString(sum.Sum(nil)))
+	content := make([]byte, 32<<10)
+	(&pattern{size}).Read(content)
+
+	l := newLab(b, withConfig(func(c *Config) { c.Logger = nil }))
+	config := l.putBlob("app", typeImageConfig, []byte(`{}`))
+	layer := descriptor{MediaType: layerType, Digest: digest, Size: size, UntrustedDigest: digest.String()}
+	l.admitter.sign(l.put("app", "v1", typeOCIManifest, ociManifest(config, []descriptor{layer}, "")))
+	l.setLie(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, digest.String()) {
+			return false
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(size))
+		for range size / len(content) {
+			w.Write(content)
+		}
+		return true
+	})
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+	for name, url := range map[string]string{"proxy": l.url, "upstream": l.upstream.URL} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(size)
+			for b.Loop() {
+				resp, err := http.Get(url + "/v2/app/blobs/" + digest.String())
+				if err != nil {
+					b.Fatal(err)
+				}
+				if n, err := io.Copy(io.Discard, resp.Body); n != size || err != nil {
+					b.Fatal(n, err)
+				}
+				resp.Body.Close()
+			}
+		})
+	}
+}

@@ -40,7 +40,7 @@ spec:
       identities: [{issuer: "` + coretest.Issuer + `", subject: alice@acme.example}]
 `
 
-func newRealLab(t *testing.T, referrers bool) *realLab {
+func newRealLab(t testing.TB, referrers bool) *realLab {
 	t.Helper()
 	sigstore, clock := coretest.New(t), coretest.NewClock(time.Now())
 	set, err := policy.Parse([]byte(realPolicy))

@@ -3,6 +3,7 @@ package registryproxy
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"sync"
 )
 
@@ -55,7 +56,7 @@ func (f *flights[T]) join(ctx context.Context, key string, work func(context.Con
 		defer f.land(key, fl)
 		defer func() {
 			if p := recover(); p != nil { // the waiting handlers must not hang, and one bad answer must not end the process
-				fl.err = fmt.Errorf("panic: %v", p)
+				fl.err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 			}
 		}()
 		fl.value, fl.err = work(workCtx)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -540,28 +541,33 @@ func TestPX35_LogValuesAreEscaped(t *testing.T) {
 }
 
 func BenchmarkProxyManifestWarm(b *testing.B) {
-	l := newLab(b, withConfig(func(c *Config) { c.Logger = nil }))
-	img := l.pushImage("app:v1")
-	l.admitter.sign(digestOf(b, img))
+	l := newRealLab(b, true)
+	l.proxy.logger = slog.New(slog.DiscardHandler)
+	img := l.pushReal("app/web:v1", 1)
+	l.sign("app/web", img, "", "alice@acme.example")
 	raw := rawManifest(b, img)
-	b.SetBytes(int64(len(raw)))
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
-	for _, c := range []struct{ name, path string }{
-		{"tag", "/v2/app/manifests/v1"},
-		{"digest", "/v2/app/manifests/" + digestOf(b, img).String()},
+	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+	b.Cleanup(transport.CloseIdleConnections)
+	client := &http.Client{Transport: transport}
+	for _, c := range []struct{ name, url string }{
+		{"tag", l.url + "/v2/app/web/manifests/v1"},
+		{"digest", l.url + "/v2/app/web/manifests/" + digestOf(b, img).String()},
+		{"upstream", l.upstream.URL + "/v2/app/web/manifests/v1"}, // the same client on the registry itself, for comparison
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			b.SetParallelism(8)
+			b.SetParallelism(8) // 16 clients on two cores
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					resp, err := client.Get(l.url + c.path)
+					resp, err := client.Get(c.url)
 					if err != nil {
-						b.Fatal(err)
+						b.Error(err)
+						return
 					}
 					n, _ := io.Copy(io.Discard, resp.Body)
 					resp.Body.Close()
-					if resp.StatusCode != 200 || n != int64(len(raw)) {
-						b.Fatal(resp.StatusCode, n)
+					if resp.StatusCode != http.StatusOK || n != int64(len(raw)) {
+						b.Error(resp.StatusCode, n)
+						return
 					}
 				}
 			})

@@ -1,12 +1,16 @@
 package registryproxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -15,6 +19,8 @@ const (
 	maxWalkTags      = 1000
 	maxWalkManifests = 2000
 	walkTimeout      = 20 * time.Second
+	// walkWorkers is how many manifests one search fetches at a time: a share of [maxFetches], so that pulls go on.
+	walkWorkers = 8
 	// walkFresh is how long the outcome of a search is believed, so that requests for nonsense do not search again and
 	// again; a parent that was pushed meanwhile is found by the next search.
 	walkFresh = 10 * time.Second
@@ -64,25 +70,20 @@ func (p *Proxy) walk(ctx context.Context, repository string) error {
 // search does the work of walk.
 func (p *Proxy) search(ctx context.Context, repository string) error {
 	s := search{p: p, repository: repository, seen: map[string]bool{}}
-	last := ""
+	tags, last := 0, ""
 	for {
 		page, more, fail := p.fetchTags(ctx, repository, maxTagsPage, last)
 		if fail != nil {
-			if fail.status == 404 {
+			if fail.status == http.StatusNotFound {
 				return nil // no such repository: there is nothing to find
 			}
 			return fail
 		}
-		for _, tag := range page {
-			s.visit(ctx, tag, 0)
-			if named, ok := digestInTag(tag); ok {
-				s.visit(ctx, named.String(), 0)
-			}
-		}
+		s.visitTags(ctx, page)
 		if !more || len(page) == 0 {
 			return s.err
 		}
-		if s.tags += len(page); s.tags >= maxWalkTags {
+		if tags += len(page); tags >= maxWalkTags {
 			return errSearchBounded
 		}
 		last = page[len(page)-1]
@@ -92,22 +93,34 @@ func (p *Proxy) search(ctx context.Context, repository string) error {
 type search struct {
 	p          *Proxy
 	repository string
-	seen       map[string]bool
-	tags       int
-	err        error // the first reason why something was not seen
+
+	mu   sync.Mutex
+	seen map[string]bool // by tag or digest
+	err  error           // the first reason why something was not seen
+}
+
+// visitTags visits what each tag leads to, and what it names.
+func (s *search) visitTags(ctx context.Context, tags []string) {
+	var group errgroup.Group
+	group.SetLimit(walkWorkers)
+	for _, tag := range tags {
+		group.Go(func() error {
+			s.visit(ctx, tag, 0)
+			if named, ok := digestInTag(tag); ok {
+				s.visit(ctx, named.String(), 0)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // visits note their errors themselves
 }
 
 // visit fetches one manifest and what it lists. What is missing or malformed is passed over: it is never served, so
 // nothing can be held by it.
 func (s *search) visit(ctx context.Context, reference string, depth int) {
-	if s.seen[reference] || depth > maxIndexDepth {
+	if depth > maxIndexDepth || !s.begin(reference) {
 		return
 	}
-	if len(s.seen) >= maxWalkManifests {
-		s.fail(errSearchBounded)
-		return
-	}
-	s.seen[reference] = true
 	var n *node
 	if digestPattern.MatchString(reference) {
 		n = s.p.table.get(s.repository, sha256Hash(reference[len("sha256:"):]))
@@ -128,10 +141,25 @@ func (s *search) visit(ctx context.Context, reference string, depth int) {
 	}
 }
 
-func (s *search) fail(err error) {
-	if s.err == nil {
-		s.err = err
+// begin reports whether a reference is still to be visited.
+func (s *search) begin(reference string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen[reference] {
+		return false
 	}
+	if len(s.seen) >= maxWalkManifests {
+		s.err = cmp.Or(s.err, errSearchBounded)
+		return false
+	}
+	s.seen[reference] = true
+	return true
+}
+
+func (s *search) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = cmp.Or(s.err, err)
 }
 
 // digestInTag reads the digest that sha256-<hex> and sha256-<hex>.sig (.att, .sbom) are about.
