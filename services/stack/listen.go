@@ -53,6 +53,9 @@ type Server struct {
 	handler  atomic.Pointer[http.Handler]
 }
 
+// ErrTLSFiles is wrapped by the errors of [Listen] that the TLS files are to blame for.
+var ErrTLSFiles = errors.New("the TLS files cannot be used")
+
 // Listen opens the listener and checks the TLS files. The error names the address or the file.
 func Listen(config ServerConfig) (*Server, error) {
 	logger := config.Logger
@@ -64,7 +67,7 @@ func Listen(config ServerConfig) (*Server, error) {
 	if config.CertFile != "" || config.KeyFile != "" {
 		files, err := openTLSFiles(config.CertFile, config.KeyFile, logger)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", ErrTLSFiles, err)
 		}
 		s.scheme = "https"
 		tlsConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.get}

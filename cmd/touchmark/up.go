@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/touchmark/touchmark/services/stack"
+)
+
+// upFlags are what a stack is started with.
+type upFlags struct {
+	data, listen, publicURL, tlsCert, tlsKey string
+	insecureDevIssuer                        bool
+}
+
+func newUp() *cobra.Command {
+	var f upFlags
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run a private Sigstore on one URL",
+		Long: `up runs everything that signing needs in one process, on one URL, in one
+directory: certificate authority (Fulcio's API), certificate log, signature log
+(Rekor's API), RFC 3161 timestamps, an OpenID Connect issuer, and the trusted root
+and signing config for clients. GET /healthz answers 200 when all is ready.
+
+The first start makes the data directory and says what it made. Later starts find
+everything again. The public URL is fixed by the first start, because certificates
+name it as their issuer and the log as its origin; a start with another one is
+refused. Without --public-url it is the address of --listen, so whoever puts a
+proxy in front or listens on all addresses must say how clients reach it. Port 0
+takes a free port at the first start, and the same port again later.
+
+One process uses a data directory at a time. Back it up whole while up is stopped.
+The keys keys/ca-root.pem and keys/tsa-root.pem are not used after the first start:
+take them to a safe place.
+
+--insecure-dev-issuer gives identity tokens, for any e-mail address and without
+asking who wants them, to every program on this machine: for trying things out. It
+needs a loopback address and a loopback URL.
+
+TLS files are read again when they change. A pair that cannot be used is logged,
+and the one before it stays. SIGTERM and SIGINT end the process when requests under
+way are answered, at most 30 seconds later; a second one ends it at once.`,
+		Example: `  touchmark up --data sigstore --insecure-dev-issuer
+  touchmark up --data /var/lib/touchmark --listen :443 --public-url https://sigstore.acme.example \
+    --tls-cert tls.crt --tls-key tls.key`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.data, "data", "touchmark-data", "the data `directory`, made if it does not exist")
+	fl.StringVar(&f.listen, "listen", "127.0.0.1:7465", "`address` to listen on; port 0 takes a free one")
+	fl.StringVar(&f.publicURL, "public-url", "", "the `URL` at which clients reach it (default: that of --listen)")
+	fl.StringVar(&f.tlsCert, "tls-cert", "", "PEM `file` with the certificate to serve, and its chain")
+	fl.StringVar(&f.tlsKey, "tls-key", "", "PEM `file` with its key")
+	fl.BoolVar(&f.insecureDevIssuer, "insecure-dev-issuer", false, "give identity tokens to anybody on this machine")
+	return cmd
+}
+
+func (f upFlags) run(cmd *cobra.Command) error {
+	if err := f.check(); err != nil {
+		return usageError(err)
+	}
+	recorded, err := stack.RecordedURL(f.data)
+	if err != nil {
+		return undecided(err)
+	}
+	logger := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
+	server, err := stack.Listen(stack.ServerConfig{Addr: f.address(recorded), CertFile: f.tlsCert, KeyFile: f.tlsKey, Logger: logger})
+	if errors.Is(err, stack.ErrTLSFiles) {
+		return usageError(fmt.Errorf("--tls-cert, --tls-key: %w", err))
+	}
+	if err != nil {
+		return undecided(err)
+	}
+	if f.publicURL == "" {
+		f.publicURL = server.URL()
+	}
+	if recorded != "" && recorded != f.publicURL {
+		_ = server.Close()
+		return usageError(fmt.Errorf("the public URL is %s, but %s was set up for %s, which its certificates' issuer and its log's origin name: "+
+			"give --public-url %s, or another --data", f.publicURL, f.data, recorded, recorded))
+	}
+
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+	// The first signal ends ctx; the next one is to end the process, as it would by default.
+	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt, syscall.SIGTERM) })
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ctx) }() // 503 until there is a stack
+
+	s, err := stack.New(ctx, stack.Config{
+		Dir: f.data, PublicURL: f.publicURL, Listen: f.listen, InsecureDevIssuer: f.insecureDevIssuer, Logger: logger,
+	})
+	if err != nil {
+		cancel()
+		return undecided(errors.Join(err, <-served))
+	}
+	server.Use(s.Handler())
+	f.announce(cmd.OutOrStdout(), s, server.URL())
+	if strings.HasPrefix(f.publicURL, "http://") && !loopbackURL(f.publicURL) {
+		logger.Warn("the public URL is plain http: identity tokens can be read and used by anybody on the way", "url", f.publicURL)
+	}
+	if err := errors.Join(<-served, s.Close()); err != nil {
+		return undecided(err)
+	}
+	return nil
+}
+
+// check refuses flags that contradict each other, before anything is made.
+func (f upFlags) check() error {
+	host, _, err := net.SplitHostPort(f.listen)
+	if err != nil {
+		return fmt.Errorf("--listen %s: want HOST:PORT", f.listen)
+	}
+	if f.data == "" {
+		return errors.New("--data is missing")
+	}
+	if (f.tlsCert == "") != (f.tlsKey == "") {
+		return errors.New("--tls-cert and --tls-key are needed together")
+	}
+	ip := net.ParseIP(host)
+	if f.publicURL == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return fmt.Errorf("--listen %s is every address of this machine: say with --public-url at which URL clients reach it", f.listen)
+	}
+	if f.insecureDevIssuer && !loopbackHost(host) {
+		return fmt.Errorf("--insecure-dev-issuer gives tokens to anybody who asks: it needs a loopback address, and --listen is %s", f.listen)
+	}
+	if f.publicURL == "" {
+		return nil
+	}
+	u, err := url.Parse(f.publicURL)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.Scheme+"://"+u.Host != f.publicURL {
+		return fmt.Errorf("--public-url %s: want https://HOST[:PORT], or http://, without a path", f.publicURL)
+	}
+	if f.insecureDevIssuer && !loopbackURL(f.publicURL) {
+		return fmt.Errorf("--insecure-dev-issuer gives tokens to anybody who asks: it needs a loopback URL, and --public-url is %s", f.publicURL)
+	}
+	return nil
+}
+
+// address is where to listen: the recorded port in the place of port 0, so that the public URL stays what it is.
+func (f upFlags) address(recorded string) string {
+	host, port, err := net.SplitHostPort(f.listen)
+	if err != nil || port != "0" || f.publicURL != "" {
+		return f.listen
+	}
+	if u, err := url.Parse(recorded); err == nil && u.Hostname() == host && u.Port() != "" {
+		return net.JoinHostPort(host, u.Port())
+	}
+	return f.listen
+}
+
+// announce says what was made, where it is, and what to do next.
+func (f upFlags) announce(w io.Writer, s *stack.Stack, listening string) {
+	if created := s.Created(); len(created) > 0 {
+		fmt.Fprintf(w, "First start. Created in %s:\n", f.data)
+		for _, path := range created {
+			fmt.Fprintf(w, "  %s\n", path)
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "Ready at %s", s.PublicURL())
+	if listening != s.PublicURL() {
+		fmt.Fprintf(w, ", listening at %s", listening)
+	}
+	fmt.Fprint(w, "\n\nClients need these files:\n")
+	files := s.ClientFiles()
+	for _, path := range files {
+		fmt.Fprintf(w, "  %s\n", path)
+	}
+	who := "--identity-token TOKEN"
+	first := "curl " + s.PublicURL() + "/healthz"
+	if f.insecureDevIssuer {
+		who = "--as alice@acme.example"
+		first = "touchmark token --server " + s.PublicURL() + " " + who
+	}
+	fmt.Fprintf(w, "\nTry:\n  %s\n", first)
+	fmt.Fprintf(w, "  touchmark sign --server %s %s --trusted-root %s IMAGE\n", s.PublicURL(), who, files[0])
+	fmt.Fprintf(w, "  touchmark verify --trusted-root %s --certificate-identity alice@acme.example --certificate-oidc-issuer %s IMAGE\n", files[0], s.PublicURL())
+}
+
+func loopbackURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && loopbackHost(u.Hostname())
+}
+
+func loopbackHost(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
