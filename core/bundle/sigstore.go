@@ -180,6 +180,8 @@ func readEntry(tle *rekorpb.TransparencyLogEntry, v01 bool) (Entry, error) {
 
 // Marshal writes evidence as a v0.3 bundle. The evidence must hold an
 // envelope or a message signature; a legacy payload has no form as a bundle.
+// Of a certificate chain only the leaf is written. It is an error if [Parse]
+// would refuse the bundle, as where a log entry has no inclusion proof.
 func Marshal(e *Evidence) ([]byte, error) {
 	if err := e.check(); err != nil {
 		return nil, fmt.Errorf("bundle: %w", err)
@@ -224,7 +226,14 @@ func Marshal(e *Evidence) ([]byte, error) {
 	}
 	// protojson varies its white space on purpose; what is pushed to a registry
 	// by digest has to be reproducible.
-	return json.Marshal(json.RawMessage(raw))
+	out, err := json.Marshal(json.RawMessage(raw))
+	if err != nil {
+		return nil, fmt.Errorf("bundle: encoding: %w", err)
+	}
+	if _, err := Parse(out); err != nil {
+		return nil, fmt.Errorf("writing as v0.3: %w", err)
+	}
+	return out, nil
 }
 
 func (e Entry) proto() *rekorpb.TransparencyLogEntry {
