@@ -82,6 +82,10 @@ Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newDemo(), newSign(), newVerify(), newExplain())
+	root.AddCommand(
+		newDemo(), newUp(), newToken(),
+		newSign(), newVerify(), newExplain(),
+		newProxy(),
+	)
 	return root
 }
