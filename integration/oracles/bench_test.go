@@ -23,15 +23,20 @@ func BenchmarkVerify(b *testing.B) {
 		if one.key != nil {
 			continue
 		}
-		our, their := mustJudge(b, one)
-		ourParsed, theirParsed := parsed(b, one)
-		b.Run("touchmark/with parse/"+one.name, func(b *testing.B) { benchmark(b, our, one.bundle) })
-		b.Run("sigstore-go/with parse/"+one.name, func(b *testing.B) { benchmark(b, their, one.bundle) })
-		b.Run("touchmark/parsed/"+one.name, func(b *testing.B) { benchmark(b, ourParsed, nil) })
-		b.Run("sigstore-go/parsed/"+one.name, func(b *testing.B) { benchmark(b, theirParsed, nil) })
-		b.Run("ratio/with parse/"+one.name, func(b *testing.B) { benchmarkRatio(b, our, their, one.bundle) })
-		b.Run("ratio/parsed/"+one.name, func(b *testing.B) { benchmarkRatio(b, ourParsed, theirParsed, nil) })
+		benchmarkBoth(b, one)
 	}
+}
+
+// benchmarkBoth runs each verifier by itself, and both by turns.
+func benchmarkBoth(b *testing.B, s sample) {
+	our, their := mustJudge(b, s)
+	ourParsed, theirParsed := parsed(b, s)
+	b.Run("touchmark/with parse/"+s.name, func(b *testing.B) { benchmark(b, our, s.bundle) })
+	b.Run("sigstore-go/with parse/"+s.name, func(b *testing.B) { benchmark(b, their, s.bundle) })
+	b.Run("touchmark/parsed/"+s.name, func(b *testing.B) { benchmark(b, ourParsed, nil) })
+	b.Run("sigstore-go/parsed/"+s.name, func(b *testing.B) { benchmark(b, theirParsed, nil) })
+	b.Run("ratio/with parse/"+s.name, func(b *testing.B) { benchmarkRatio(b, our, their, s.bundle) })
+	b.Run("ratio/parsed/"+s.name, func(b *testing.B) { benchmarkRatio(b, ourParsed, theirParsed, nil) })
 }
 
 // benchmarkRatio runs both verifiers by turns and reports how many times as fast ours is, by the fastest run of each: what else the machine does at the time

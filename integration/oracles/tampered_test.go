@@ -138,7 +138,7 @@ func TestLIB35_TamperedFixtures(t *testing.T) {
 			t.Fatal(err)
 		}
 		if our(s.bundle) != nil {
-			continue // TestFixturesAgree says that sigstore-go refuses it, too
+			continue // TestLIB35_FixturesAgree says that sigstore-go refuses it, too
 		}
 		good++
 		t.Run(s.name, func(t *testing.T) {
