@@ -12,7 +12,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"math/big"
 	"strings"
 	"testing"
 )
@@ -75,8 +74,13 @@ func TestKeyIDVectors(t *testing.T) {
 	if got, want := newSigner(t, name, edKey).KeyHash(), uint32(0x1ae504af); got != want {
 		t.Errorf("Ed25519: hint is %08x, want %08x", got, want)
 	}
-	p := elliptic.P256().Params()
-	ecKey := &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int).Set(p.Gx), Y: new(big.Int).Set(p.Gy)} // d=1
+	one := make([]byte, 32)
+	one[31] = 1
+	private, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ecKey := private.Public()
 	for _, n := range []string{name, "another name"} {
 		id, err = KeyID(n, ecKey)
 		if err != nil {

@@ -5,7 +5,6 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"encoding/hex"
-	"math/big"
 	"testing"
 
 	"github.com/touchmark/touchmark/core/tlog"
@@ -14,11 +13,15 @@ import (
 // TestHashedRekordV002Golden holds the body and leaf hash that rekor-tiles
 // makes for the P-256 key with d=1 over sha256("hello").
 func TestHashedRekordV002Golden(t *testing.T) {
-	p := elliptic.P256().Params()
-	pub := &ecdsa.PublicKey{Curve: elliptic.P256(), X: new(big.Int).Set(p.Gx), Y: new(big.Int).Set(p.Gy)}
+	one := make([]byte, 32)
+	one[31] = 1
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), one)
+	if err != nil {
+		t.Fatal(err)
+	}
 	digest := sha256.Sum256([]byte("hello"))
 	sig, _ := hex.DecodeString("3006020101020101")
-	body, err := HashedRekordV002(digest[:], sig, Verifier{Key: pub})
+	body, err := HashedRekordV002(digest[:], sig, Verifier{Key: key.Public()})
 	if err != nil {
 		t.Fatal(err)
 	}
