@@ -103,11 +103,11 @@ func (o object) json(tb testing.TB) []byte {
 }
 
 var (
-	material  = []any{"verificationMaterial"}
-	entry     = []any{"verificationMaterial", "tlogEntries", 0}
-	proof     = []any{"verificationMaterial", "tlogEntries", 0, "inclusionProof"}
-	timestamp = []any{"verificationMaterial", "timestampVerificationData"}
-	envelope  = []any{"dsseEnvelope"}
+	inMaterial  = []any{"verificationMaterial"}
+	inEntry     = []any{"verificationMaterial", "tlogEntries", 0}
+	inProof     = []any{"verificationMaterial", "tlogEntries", 0, "inclusionProof"}
+	inTimestamp = []any{"verificationMaterial", "timestampVerificationData"}
+	inEnvelope  = []any{"dsseEnvelope"}
 )
 
 func set(path []any, key string, value any) func(object) {
@@ -144,18 +144,18 @@ func TestA059_A080_LIB06_LIB33_Form(t *testing.T) {
 		{"version a number", set(nil, "mediaType", 3), "malformed"},
 		{"unknown field", set(nil, "extra", 1), "malformed"},
 		{"unknown field that is null", set(nil, "extra", nil), "malformed"},
-		{"unknown field below", set(material, "extra", map[string]any{}), "malformed"},
+		{"unknown field below", set(inMaterial, "extra", map[string]any{}), "malformed"},
 		{"unknown content", func(o object) { o["otherSignature"] = o["dsseEnvelope"]; delete(o, "dsseEnvelope") }, "malformed"},
 		{"two contents", set(nil, "messageSignature", map[string]any{"signature": sig}), "malformed"},
 		{"no content", drop(nil, "dsseEnvelope"), "dsseEnvelope"},
 		{"no material", drop(nil, "verificationMaterial"), "verificationMaterial"},
-		{"no signer", drop(material, "certificate"), "neither"},
-		{"certificate and key", set(material, "publicKey", map[string]any{"hint": "x"}), "malformed"},
-		{"certificate empty", set(material, "certificate", map[string]any{}), "certificate"},
-		{"certificate null", set(material, "certificate", nil), "neither"},
-		{"certificate too large", set(material, "certificate", map[string]any{"rawBytes": make([]byte, bundle.MaxCertificateSize+1)}), "certificate"},
+		{"no signer", drop(inMaterial, "certificate"), "neither"},
+		{"certificate and key", set(inMaterial, "publicKey", map[string]any{"hint": "x"}), "malformed"},
+		{"certificate empty", set(inMaterial, "certificate", map[string]any{}), "certificate"},
+		{"certificate null", set(inMaterial, "certificate", nil), "neither"},
+		{"certificate too large", set(inMaterial, "certificate", map[string]any{"rawBytes": make([]byte, bundle.MaxCertificateSize+1)}), "certificate"},
 		{"chain in v0.3", func(o object) {
-			m := o.at(material...)
+			m := o.at(inMaterial...)
 			m["x509CertificateChain"] = map[string]any{"certificates": []any{m["certificate"]}}
 			delete(m, "certificate")
 		}, "x509CertificateChain"},
@@ -165,44 +165,44 @@ func TestA059_A080_LIB06_LIB33_Form(t *testing.T) {
 		{"chain of 50 in v0.2", chain(50), "certificates"},
 		{"empty chain in v0.2", chain(0), "x509CertificateChain"},
 
-		{"no signature", set(envelope, "signatures", []any{}), "signatures"},
-		{"signatures missing", drop(envelope, "signatures"), "signatures"},
-		{"two signatures", set(envelope, "signatures", repeat(map[string]any{"sig": sig}, 2)), "signatures"},
-		{"100 signatures", set(envelope, "signatures", repeat(map[string]any{"sig": sig}, 100)), "signatures"},
-		{"empty signature", set(envelope, "signatures", []any{map[string]any{"sig": ""}}), "empty"},
-		{"signature null", set(envelope, "signatures", []any{nil}), "malformed"},
-		{"no payload type", drop(envelope, "payloadType"), "payloadType"},
+		{"no signature", set(inEnvelope, "signatures", []any{}), "signatures"},
+		{"signatures missing", drop(inEnvelope, "signatures"), "signatures"},
+		{"two signatures", set(inEnvelope, "signatures", repeat(map[string]any{"sig": sig}, 2)), "signatures"},
+		{"100 signatures", set(inEnvelope, "signatures", repeat(map[string]any{"sig": sig}, 100)), "signatures"},
+		{"empty signature", set(inEnvelope, "signatures", []any{map[string]any{"sig": ""}}), "empty"},
+		{"signature null", set(inEnvelope, "signatures", []any{nil}), "malformed"},
+		{"no payload type", drop(inEnvelope, "payloadType"), "payloadType"},
 
-		{"log entry null", set(material, "tlogEntries", []any{nil}), "malformed"},
-		{"log entry empty", set(material, "tlogEntries", []any{map[string]any{}}), "logId"},
-		{"no log ID", drop(entry, "logId"), "logId"},
-		{"log ID null", set(entry, "logId", nil), "logId"},
-		{"short log ID", set(entry, "logId", map[string]any{"keyId": make([]byte, 31)}), "logId"},
-		{"long log ID", set(entry, "logId", map[string]any{"keyId": make([]byte, 33)}), "logId"},
-		{"negative index", set(entry, "logIndex", "-1"), "negative"},
-		{"index above 2^63", set(entry, "logIndex", "9223372036854775808"), "malformed"},
-		{"index a fraction", set(entry, "logIndex", 1.5), "malformed"},
-		{"negative time", set(entry, "integratedTime", "-1"), "negative"},
-		{"no kind", drop(entry, "kindVersion"), "kindVersion"},
-		{"no body", drop(entry, "canonicalizedBody"), "canonicalizedBody"},
-		{"body empty", set(entry, "canonicalizedBody", ""), "canonicalizedBody"},
-		{"promise empty", set(entry, "inclusionPromise", map[string]any{}), "inclusionPromise"},
-		{"no promise", drop(entry, "inclusionPromise"), ""},
-		{"no proof", drop(entry, "inclusionProof"), "inclusionProof"},
-		{"proof empty", set(entry, "inclusionProof", map[string]any{}), "inclusionProof"},
-		{"no checkpoint", drop(proof, "checkpoint"), "checkpoint"},
-		{"checkpoint empty", set(proof, "checkpoint", map[string]any{"envelope": ""}), "checkpoint"},
-		{"negative proof index", set(proof, "logIndex", "-1"), "negative"},
-		{"tree of no leaves", set(proof, "treeSize", "0"), "treeSize"},
-		{"negative tree", set(proof, "treeSize", "-5"), "treeSize"},
-		{"proof with a null hash", set(proof, "hashes", []any{nil}), "malformed"},
+		{"log entry null", set(inMaterial, "tlogEntries", []any{nil}), "malformed"},
+		{"log entry empty", set(inMaterial, "tlogEntries", []any{map[string]any{}}), "logId"},
+		{"no log ID", drop(inEntry, "logId"), "logId"},
+		{"log ID null", set(inEntry, "logId", nil), "logId"},
+		{"short log ID", set(inEntry, "logId", map[string]any{"keyId": make([]byte, 31)}), "logId"},
+		{"long log ID", set(inEntry, "logId", map[string]any{"keyId": make([]byte, 33)}), "logId"},
+		{"negative index", set(inEntry, "logIndex", "-1"), "negative"},
+		{"index above 2^63", set(inEntry, "logIndex", "9223372036854775808"), "malformed"},
+		{"index a fraction", set(inEntry, "logIndex", 1.5), "malformed"},
+		{"negative time", set(inEntry, "integratedTime", "-1"), "negative"},
+		{"no kind", drop(inEntry, "kindVersion"), "kindVersion"},
+		{"no body", drop(inEntry, "canonicalizedBody"), "canonicalizedBody"},
+		{"body empty", set(inEntry, "canonicalizedBody", ""), "canonicalizedBody"},
+		{"promise empty", set(inEntry, "inclusionPromise", map[string]any{}), "inclusionPromise"},
+		{"no promise", drop(inEntry, "inclusionPromise"), ""},
+		{"no proof", drop(inEntry, "inclusionProof"), "inclusionProof"},
+		{"proof empty", set(inEntry, "inclusionProof", map[string]any{}), "inclusionProof"},
+		{"no checkpoint", drop(inProof, "checkpoint"), "checkpoint"},
+		{"checkpoint empty", set(inProof, "checkpoint", map[string]any{"envelope": ""}), "checkpoint"},
+		{"negative proof index", set(inProof, "logIndex", "-1"), "negative"},
+		{"tree of no leaves", set(inProof, "treeSize", "0"), "treeSize"},
+		{"negative tree", set(inProof, "treeSize", "-5"), "treeSize"},
+		{"proof with a null hash", set(inProof, "hashes", []any{nil}), "malformed"},
 
-		{"timestamp empty", set(timestamp, "rfc3161Timestamps", []any{map[string]any{}}), "signedTimestamp"},
-		{"timestamp null", set(timestamp, "rfc3161Timestamps", []any{nil}), "malformed"},
-		{"no timestamps", drop(material, "timestampVerificationData"), ""},
-		{"no log entries", drop(material, "tlogEntries"), ""},
+		{"timestamp empty", set(inTimestamp, "rfc3161Timestamps", []any{map[string]any{}}), "signedTimestamp"},
+		{"timestamp null", set(inTimestamp, "rfc3161Timestamps", []any{nil}), "malformed"},
+		{"no timestamps", drop(inMaterial, "timestampVerificationData"), ""},
+		{"no log entries", drop(inMaterial, "tlogEntries"), ""},
 		{"the same log entry twice", func(o object) {
-			m := o.at(material...)
+			m := o.at(inMaterial...)
 			m["tlogEntries"] = repeat(m["tlogEntries"].([]any)[0], 2)
 		}, "twice"},
 	} {
@@ -221,7 +221,7 @@ func TestA059_A080_LIB06_LIB33_Form(t *testing.T) {
 func chain(n int) func(object) {
 	return func(o object) {
 		o["mediaType"] = v02
-		m := o.at(material...)
+		m := o.at(inMaterial...)
 		m["x509CertificateChain"] = map[string]any{"certificates": repeat(m["certificate"], n)}
 		delete(m, "certificate")
 	}
@@ -246,13 +246,13 @@ func TestLIB12_LIB13_ProofsByVersion(t *testing.T) {
 		o := decode(t, good)
 		o["mediaType"] = tt.version
 		if !tt.checkpoint {
-			drop(proof, "checkpoint")(o)
+			drop(inProof, "checkpoint")(o)
 		}
 		if !tt.promise {
-			drop(entry, "inclusionPromise")(o)
+			drop(inEntry, "inclusionPromise")(o)
 		}
 		if !tt.proof {
-			drop(entry, "inclusionProof")(o)
+			drop(inEntry, "inclusionProof")(o)
 		}
 		e, err := bundle.Parse(o.json(t))
 		if (err == nil) != tt.ok {
@@ -273,17 +273,17 @@ func TestA069_Counts(t *testing.T) {
 		fill func(o object, n int)
 	}{
 		{"log entries", bundle.MaxEntries, func(o object, n int) {
-			first := o.at(entry...)
+			first := o.at(inEntry...)
 			var list []any
 			for i := range n {
 				e := maps.Clone(first)
 				e["logIndex"] = fmt.Sprint(i)
 				list = append(list, e)
 			}
-			o.at(material...)["tlogEntries"] = list
+			o.at(inMaterial...)["tlogEntries"] = list
 		}},
 		{"timestamps", bundle.MaxTimestamps, func(o object, n int) {
-			ts := o.at(timestamp...)
+			ts := o.at(inTimestamp...)
 			ts["rfc3161Timestamps"] = repeat(ts["rfc3161Timestamps"].([]any)[0], n)
 		}},
 	} {
