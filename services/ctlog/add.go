@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/touchmark/touchmark/core/sct"
+	"github.com/touchmark/touchmark/services/internal/durable"
 )
 
 // AddPreChain logs the precertificate chain[0], given in DER with its issuers up to
@@ -73,23 +74,5 @@ func (l *Log) storeIssuer(cert *x509.Certificate) error {
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), "new-*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(cert.Raw)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.WriteFile(path, cert.Raw, 0o600)
 }

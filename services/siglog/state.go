@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 
 	"github.com/go-json-experiment/json"
+
+	"github.com/touchmark/touchmark/services/internal/durable"
 )
 
 // stateSchema is the version of the directory's layout.
@@ -75,30 +77,5 @@ func createState(path, hostname string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return s.TreeID, writeDurably(path, append(b, '\n'))
-}
-
-// writeDurably writes a new file: temporary file, fsync, rename, fsync of the
-// directory.
-func writeDurably(path string, b []byte) error {
-	temporary := path + ".new"
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return s.TreeID, durable.WriteFile(path, append(b, '\n'), 0o600)
 }

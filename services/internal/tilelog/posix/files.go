@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/touchmark/touchmark/services/internal/durable"
 	"github.com/touchmark/touchmark/services/internal/tilelog"
 )
 
@@ -52,28 +53,23 @@ func (e *Engine) Checkpoint() ([]byte, error) {
 	return readFile(e.Name(tilelog.Resource{Kind: tilelog.CheckpointResource}), maxState)
 }
 
-// SetCheckpoint implements [tilelog.Engine]: temporary file, fsync, rename, fsync
-// of the directory.
+// SetCheckpoint implements [tilelog.Engine].
 func (e *Engine) SetCheckpoint(b []byte) error {
-	name := e.Name(tilelog.Resource{Kind: tilelog.CheckpointResource})
-	temporary := name + ".new"
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	return durable.WriteFile(e.Name(tilelog.Resource{Kind: tilelog.CheckpointResource}), b, 0o600)
+}
+
+// removeTemporary removes what a crash left of SetCheckpoint.
+func (e *Engine) removeTemporary() error {
+	files, err := os.ReadDir(e.dir)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
+	for _, f := range files {
+		if durable.IsTemporary(f.Name()) {
+			if err := os.Remove(filepath.Join(e.dir, f.Name())); err != nil {
+				return err
+			}
+		}
 	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temporary, name); err != nil {
-		return err
-	}
-	dir, err := os.Open(e.dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return nil
 }

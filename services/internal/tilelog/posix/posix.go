@@ -115,6 +115,9 @@ func (e *Engine) open() error {
 	} else if err != nil {
 		return fmt.Errorf("opening log directory: %w", err)
 	}
+	if err := e.removeTemporary(); err != nil {
+		return fmt.Errorf("opening log directory: %w", err)
+	}
 	signer, err := throwawaySigner()
 	if err != nil {
 		return err
