@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,9 +11,7 @@ import (
 )
 
 func newExplain() *cobra.Command {
-	var rules ruleFlags
-	var registry registryFlags
-	var output string
+	d := decision{text: printVerdict}
 	cmd := &cobra.Command{
 		Use:   "explain IMAGE",
 		Short: "Show how the decision about an image comes about",
@@ -26,29 +23,9 @@ request to the registry with its HTTP status.
 Exit status: as verify.`,
 		Example: `  touchmark explain --policy policy.yaml --trusted-root trusted_root.json registry.example/app:1`,
 		Args:    oneImage,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkOutput(output); err != nil {
-				return err
-			}
-			v, err := judge(cmd.Context(), args[0], rules, registry)
-			if err != nil {
-				return err
-			}
-			if output == "json" {
-				if err := printJSON(cmd.OutOrStdout(), v); err != nil {
-					return err
-				}
-			} else {
-				var text strings.Builder
-				printVerdict(&text, v)
-				fmt.Fprint(cmd.OutOrStdout(), printable(text.String()))
-			}
-			return verdictError(v)
-		},
+		RunE:    d.run,
 	}
-	rules.register(cmd)
-	registry.register(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, or json for the whole verdict")
+	d.register(cmd)
 	return cmd
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -17,9 +18,11 @@ import (
 )
 
 func newVerify() *cobra.Command {
-	var rules ruleFlags
-	var registry registryFlags
-	var output string
+	d := decision{text: func(w io.Writer, v gate.Verdict) {
+		if v.Admitted() {
+			fmt.Fprintf(w, "admitted: %s@%s\n%s\n", v.Repository, v.Digest, v.Reason)
+		}
+	}}
 	cmd := &cobra.Command{
 		Use:   "verify IMAGE",
 		Short: "Decide whether an image may run, and say who signed it",
@@ -35,28 +38,44 @@ Exit status: 0 admitted, 1 refused, 2 wrong usage, 3 could not decide.`,
     --trusted-root trusted_root.json registry.example/app:1
   touchmark verify --key release.pub --trusted-root trusted_root.json registry.example/app:1`,
 		Args: oneImage,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkOutput(output); err != nil {
-				return err
-			}
-			v, err := judge(cmd.Context(), args[0], rules, registry)
-			if err != nil {
-				return err
-			}
-			if output == "json" {
-				if err := printJSON(cmd.OutOrStdout(), v); err != nil {
-					return err
-				}
-			} else if v.Admitted() {
-				fmt.Fprintf(cmd.OutOrStdout(), "admitted: %s@%s\n%s\n", v.Repository, v.Digest, printable(v.Reason))
-			}
-			return verdictError(v)
-		},
+		RunE: d.run,
 	}
-	rules.register(cmd)
-	registry.register(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, or json for the whole verdict")
+	d.register(cmd)
 	return cmd
+}
+
+// decision is a command that decides about one image.
+type decision struct {
+	rules    ruleFlags
+	registry registryFlags
+	output   string
+	text     func(io.Writer, gate.Verdict) // shows the verdict to a person
+}
+
+func (d *decision) register(cmd *cobra.Command) {
+	d.rules.register(cmd)
+	d.registry.register(cmd)
+	cmd.Flags().StringVarP(&d.output, "output", "o", "text", "text, or json for the whole verdict")
+}
+
+func (d *decision) run(cmd *cobra.Command, args []string) error {
+	if err := checkOutput(d.output); err != nil {
+		return err
+	}
+	v, err := judge(cmd.Context(), args[0], d.rules, d.registry)
+	if err != nil {
+		return err
+	}
+	if d.output == "json" {
+		if err := printJSON(cmd.OutOrStdout(), v); err != nil {
+			return err
+		}
+	} else {
+		var text strings.Builder
+		d.text(&text, v)
+		fmt.Fprint(cmd.OutOrStdout(), printable(text.String()))
+	}
+	return verdictError(v)
 }
 
 // judge resolves an image and asks the gate about it.
