@@ -34,12 +34,15 @@ func parseRoot(data []byte) (*Root, error) {
 	if pb.GetMediaType() != mediaTypeRoot {
 		return nil, fmt.Errorf("mediaType is %q, want %q", pb.GetMediaType(), mediaTypeRoot)
 	}
-	for list, n := range map[string]int{
-		"tlogs": len(pb.GetTlogs()), "ctlogs": len(pb.GetCtlogs()),
-		"certificateAuthorities": len(pb.GetCertificateAuthorities()), "timestampAuthorities": len(pb.GetTimestampAuthorities()),
+	for _, list := range []struct {
+		name string
+		n    int
+	}{
+		{"tlogs", len(pb.GetTlogs())}, {"ctlogs", len(pb.GetCtlogs())},
+		{"certificateAuthorities", len(pb.GetCertificateAuthorities())}, {"timestampAuthorities", len(pb.GetTimestampAuthorities())},
 	} {
-		if n > maxInstances {
-			return nil, fmt.Errorf("%s has %d instances, the limit is %d", list, n, maxInstances)
+		if list.n > maxInstances {
+			return nil, fmt.Errorf("%s has %d instances, the limit is %d", list.name, list.n, maxInstances)
 		}
 	}
 	root := &Root{}
@@ -172,6 +175,22 @@ func parseChain(pb *commonpb.X509CertificateChain) ([]*x509.Certificate, error) 
 }
 
 func parseCA(pb *trustpb.CertificateAuthority) (CertificateAuthority, error) {
+	ca, err := parseAuthority(pb)
+	if err != nil {
+		return CertificateAuthority{}, err
+	}
+	// A signer's own certificate trusted as an authority would vouch for itself.
+	first := ca.Root
+	if len(ca.Intermediates) > 0 {
+		first = ca.Intermediates[0]
+	}
+	if !first.IsCA {
+		return CertificateAuthority{}, errors.New("certChain[0] is not a certificate authority's")
+	}
+	return ca, nil
+}
+
+func parseAuthority(pb *trustpb.CertificateAuthority) (CertificateAuthority, error) {
 	window, err := parseWindow(pb.GetValidFor())
 	if err != nil {
 		return CertificateAuthority{}, fmt.Errorf("validFor: %w", err)
@@ -185,7 +204,7 @@ func parseCA(pb *trustpb.CertificateAuthority) (CertificateAuthority, error) {
 }
 
 func parseTSA(pb *trustpb.CertificateAuthority) (TimestampAuthority, error) {
-	ca, err := parseCA(pb)
+	ca, err := parseAuthority(pb)
 	if err != nil {
 		return TimestampAuthority{}, err
 	}
