@@ -204,12 +204,3 @@ func tamperAll(t *testing.T, samples []sample) {
 		})
 	}
 }
-
-// BenchmarkVerifyStack is BenchmarkVerify on a bundle that touchmark's services made.
-func BenchmarkVerifyStack(b *testing.B) {
-	s := startStack(b)
-	digest := sha256.Sum256([]byte("manifest"))
-	text, _ := s.referenceSigned(b, &sgsign.DSSEData{PayloadType: "application/vnd.in-toto+json", Data: coretest.Statement(digest, "", "")}, true)
-	one := sample{name: "dsse keyless", bundle: text, root: s.root, digest: verify.SHA256(digest)}
-	benchmarkBoth(b, one)
-}
