@@ -12,6 +12,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -264,7 +265,9 @@ func TestServicesThatFail(t *testing.T) {
 		return func(b []byte) []byte { return bytes.Replace(b, []byte(old), []byte(new), 1) }
 	}
 	const ca, entries, tsa = "/api/v2/signingCert", "/api/v1/log/entries", "/api/v1/timestamp"
-	var earlier []byte // an answer to another request
+	var earlier []byte // an answer of the CA to another request
+	var mu sync.Mutex
+	var stamp []byte // an answer of the TSA to another request; guarded by mu
 	tests := []struct {
 		name, path string
 		status     int                 // instead of the answer, if not 0
@@ -293,6 +296,14 @@ func TestServicesThatFail(t *testing.T) {
 		{name: "log moved the index", path: entries, change: replace(`"logIndex":`, `"logIndex":1`), want: "checking the bundle before writing it"},
 		{name: "TSA is down", path: tsa, status: 502, want: "status 502"},
 		{name: "TSA answers nonsense", path: tsa, change: func([]byte) []byte { return []byte("no DER") }, want: "can't be used"},
+		{name: "TSA repeats an answer", path: tsa, change: func(b []byte) []byte {
+			mu.Lock()
+			defer mu.Unlock()
+			if stamp == nil {
+				stamp = b
+			}
+			return stamp
+		}, want: "checking timestamp nonce"},
 		{name: "endless answer", path: tsa, change: func([]byte) []byte { return make([]byte, 2<<20) }, want: "larger than"},
 		{name: "admitted twin", path: "/none"},
 	}
