@@ -45,11 +45,12 @@ func (r *run) checkSignature() error {
 // checkKeySignature tries each expected key: a hint in the evidence selects
 // nothing.
 func (r *run) checkKeySignature() error {
-	for _, key := range r.Signer.keys {
+	for i := range r.Signer.keys {
+		key := &r.Signer.keys[i]
 		if verifySignature(key.Public, r.Evidence) != nil {
 			continue
 		}
-		r.key = key.Public
+		r.key, r.expectedKey = key.Public, key
 		r.result.Signer = Signer{Key: key.Name}
 		r.pass(checkSignature, "by key "+key.Name, "")
 		return nil

@@ -176,6 +176,9 @@ type run struct {
 	leaf  *x509.Certificate   // nil for keyed evidence
 	chain []*x509.Certificate // leaf's, from the trust root; set by checkChain
 	key   crypto.PublicKey    // that verified the signature
+	// expectedKey is the one of the expected keys that key is; nil for a
+	// certificate's.
+	expectedKey *Key
 	// unwindowed are logs whose entries carry no time of their own; their
 	// windows are checked once the times are known.
 	unwindowed []*trust.Log
@@ -229,13 +232,7 @@ func (r *run) checkSigner() error {
 
 // checkKeyWindow checks that the key was valid when it signed.
 func (r *run) checkKeyWindow() error {
-	var key *Key
-	for i := range r.Signer.keys {
-		if r.Signer.keys[i].Name == r.result.Signer.Key {
-			key = &r.Signer.keys[i]
-			break
-		}
-	}
+	key := r.expectedKey
 	if key.Window != nil {
 		times := r.result.Times
 		if len(times) == 0 {
