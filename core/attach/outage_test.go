@@ -1,0 +1,113 @@
+package attach_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/touchmark/touchmark/core/attach"
+)
+
+// Every place, every status that isn't an answer: an error that names URL and status, never "none".
+func TestA156_OutageIsNeverNone(t *testing.T) {
+	for _, place := range []string{"/v2/", "/referrers/", "/manifests/sha256-%s", "/manifests/sha256-%s.sig", "bundle", "manifest"} {
+		for _, status := range []int{401, 403, 407, 418, 429, 500, 501, 502, 503, 504, 302} {
+			t.Run(fmt.Sprintf("%s %d", place, status), func(t *testing.T) {
+				t.Parallel()
+				reg := newRegistry(t, !strings.HasSuffix(place, "%s"))
+				subject := reg.image(t)
+				manifest := reg.writeBundle(t, subject, 1)
+				suffix := place
+				switch place {
+				case "bundle":
+					suffix = "/blobs/"
+				case "manifest":
+					suffix = "/manifests/" + manifest.String()
+				default:
+					if strings.Contains(place, "%s") {
+						suffix = fmt.Sprintf(place, subject.Digest.Hex)
+					}
+				}
+				reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+					if !strings.HasSuffix(r.URL.Path, suffix) && (strings.HasPrefix(suffix, "/manifests/") || suffix == "/v2/" || !strings.Contains(r.URL.Path, suffix)) {
+						return false
+					}
+					w.Header().Set("Retry-After", "3600") // so that nothing is tried again
+					w.WriteHeader(status)
+					return true
+				})
+				found, err := attach.Find(t.Context(), reg.src, subject.Digest)
+				if status == 302 || place == "/v2/" && status == 401 {
+					if err == nil && place != "/v2/" {
+						t.Fatalf("no error, found %v", found.Evidence)
+					}
+					return
+				}
+				checkLookupError(t, err, status, suffix)
+				if last := found.Lookups[len(found.Lookups)-1]; place != "bundle" && place != "manifest" && (last.Status != status || last.Err == "") {
+					t.Errorf("last lookup %+v", last)
+				}
+			})
+		}
+	}
+}
+
+func TestThrottledRegistry(t *testing.T) {
+	reg := newRegistry(t, true)
+	subject := reg.image(t)
+	for n := range 3 {
+		reg.writeBundle(t, subject, n)
+	}
+	var count, throttled atomic.Int32
+	reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if count.Add(1)%3 != 0 {
+			return false
+		}
+		throttled.Add(1)
+		w.Header().Set("Retry-After", "0")
+		w.WriteHeader(http.StatusTooManyRequests)
+		return true
+	})
+	if got, errs := signatures(find(t, reg.src, subject.Digest)); len(got) != 3 || errs != nil {
+		t.Errorf("found %v, %v", got, errs)
+	}
+	if throttled.Load() == 0 {
+		t.Error("nothing was throttled")
+	}
+}
+
+func TestUnavailableRegistry(t *testing.T) {
+	reg := newRegistry(t, true)
+	var count atomic.Int32
+	reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		count.Add(1)
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	})
+	_, err := attach.Find(t.Context(), reg.src, someDigest)
+	checkLookupError(t, err, http.StatusServiceUnavailable, reg.URL+"/v2/")
+	if n := count.Load(); n != 4 {
+		t.Errorf("asked %d times, want 4", n)
+	}
+	reg.Close()
+	_, err = attach.Find(t.Context(), reg.src, someDigest)
+	checkLookupError(t, err, 0, reg.URL+"/v2/")
+}
+
+func TestFindStopsWhenCancelled(t *testing.T) {
+	reg := newRegistry(t, true)
+	ctx, cancel := context.WithCancel(t.Context())
+	reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		cancel()
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return true
+	})
+	_, err := attach.Find(ctx, reg.src, someDigest)
+	if checkLookupError(t, err, 0, "/v2/"); !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v, want context.Canceled", err)
+	}
+}
