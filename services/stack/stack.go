@@ -120,8 +120,13 @@ func New(ctx context.Context, config Config) (_ *Stack, err error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
+	// Absolute, so that every error and every path that is printed means the same wherever it is read.
+	dir, err := filepath.Abs(config.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening stack: %w", err)
+	}
 	s := &Stack{url: config.PublicURL, logger: config.Logger, devIssuer: config.InsecureDevIssuer}
-	if s.directory, err = openDirectory(filepath.Clean(config.Dir), config.PublicURL, config.Clock()); err != nil {
+	if s.directory, err = openDirectory(dir, config.PublicURL, config.Clock()); err != nil {
 		return nil, fmt.Errorf("opening stack: %w", err)
 	}
 	defer func() {

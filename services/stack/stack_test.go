@@ -231,6 +231,21 @@ func TestForeignDirectory(t *testing.T) {
 	}
 }
 
+// A relative directory, with or without a slash at its end, is the same directory.
+func TestRelativeDirectory(t *testing.T) {
+	t.Chdir(t.TempDir())
+	config := testConfig(t)
+	config.Dir = "data/"
+	first := start(t, config)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	config.Dir = "./data"
+	if second := start(t, config); !bytes.Equal(first.TrustedRoot(), second.TrustedRoot()) {
+		t.Error("another stack was made")
+	}
+}
+
 func TestOPS02_CA19_KeyFiles(t *testing.T) {
 	config := testConfig(t)
 	if err := start(t, config).Close(); err != nil {
