@@ -20,6 +20,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"slices"
 )
 
 // Kinds and versions of log entries, as they stand in a bundle's kindVersion.
@@ -226,13 +227,38 @@ func algorithmV2(key crypto.PublicKey) (crypto.Hash, string, error) {
 			return crypto.SHA256, "PKIX_RSA_PKCS1V15_4096_SHA256", nil
 		}
 	case ed25519.PublicKey:
-		return crypto.SHA512, "PKIX_ED25519_PH", nil
+		if len(k) == ed25519.PublicKeySize && !hasSmallOrder(k) {
+			return crypto.SHA512, "PKIX_ED25519_PH", nil
+		}
 	}
 	return 0, "", fmt.Errorf("hashedrekord entry: no signature algorithm is registered for this key (%T)", key)
 }
 
+// smallOrder are the y coordinates of the points of small order on Ed25519's
+// curve, and the encodings above the field's prime that mean the same.
+var smallOrder = []string{
+	"0000000000000000000000000000000000000000000000000000000000000000",
+	"0100000000000000000000000000000000000000000000000000000000000000",
+	"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+	"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+	"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	"edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+}
+
+// hasSmallOrder reports whether anybody can sign for the key: for a point of
+// small order there are signatures that verify over every message, or one
+// message in eight.
+func hasSmallOrder(k ed25519.PublicKey) bool {
+	y := slices.Clone(k)
+	y[len(y)-1] &= 0x7f // the sign of x
+	return slices.Contains(smallOrder, hex.EncodeToString(y))
+}
+
 // HashFor is the hash that goes with a signing key by default: SHA-256 for
-// P-256 and RSA, SHA-384 for P-384, SHA-512 for P-521 and Ed25519ph.
+// P-256 and RSA, SHA-384 for P-384, SHA-512 for P-521 and Ed25519ph. It is an
+// error if the key's type or size is not in Sigstore's algorithm registry, or
+// if it is an Ed25519 key of small order.
 func HashFor(key crypto.PublicKey) (crypto.Hash, error) {
 	hash, _, err := algorithmV2(key)
 	return hash, err

@@ -173,6 +173,21 @@ func TestA160_LIB32_Algorithms(t *testing.T) {
 			t.Errorf("%s makes an entry with a certificate", name)
 		}
 	}
+	for _, y := range smallOrder {
+		for _, sign := range []byte{0, 0x80} {
+			point, err := hex.DecodeString(y)
+			if err != nil {
+				t.Fatal(err)
+			}
+			point[31] |= sign
+			if _, err := HashFor(ed25519.PublicKey(point)); err == nil {
+				t.Errorf("an Ed25519 key of small order has a hash: %x", point)
+			}
+		}
+	}
+	if _, err := HashFor(ed25519.PublicKey{1}); err == nil {
+		t.Error("an Ed25519 key of one byte has a hash")
+	}
 	for _, hash := range []crypto.Hash{0, crypto.SHA1, crypto.MD5, crypto.SHA224, crypto.SHA512_256, crypto.SHA3_256, 99} {
 		if _, err := HashedRekordV001(hash, make([]byte, 32), []byte{1}, []byte{1}); err == nil {
 			t.Errorf("hash %d makes an entry", hash)
