@@ -92,7 +92,7 @@ func (r *run) checkSCT() error {
 		if log == nil {
 			continue
 		}
-		at, err := verifySCT(s, log, issuerKeyHash, tbs)
+		at, err := r.verifySCT(s, log, issuerKeyHash, tbs)
 		if err != nil {
 			problem = err
 			continue
@@ -106,7 +106,7 @@ func (r *run) checkSCT() error {
 	return nil
 }
 
-func verifySCT(s sct.SCT, log *trust.Log, issuerKeyHash [32]byte, tbs []byte) (time.Time, error) {
+func (r *run) verifySCT(s sct.SCT, log *trust.Log, issuerKeyHash [32]byte, tbs []byte) (time.Time, error) {
 	key, ok := log.Key.(*ecdsa.PublicKey)
 	if !ok {
 		return time.Time{}, fmt.Errorf("the log %s does not sign with ECDSA", log.BaseURL)
@@ -118,6 +118,9 @@ func verifySCT(s sct.SCT, log *trust.Log, issuerKeyHash [32]byte, tbs []byte) (t
 	at = at.UTC()
 	if !log.Window.Contains(at) {
 		return time.Time{}, fmt.Errorf("the log %s is trusted %s, but the timestamp is of %s", log.BaseURL, log.Window, at.Format(time.RFC3339))
+	}
+	if at.After(r.leaf.NotAfter) {
+		return time.Time{}, fmt.Errorf("the log %s made its timestamp at %s, after the certificate had expired", log.BaseURL, at.Format(time.RFC3339))
 	}
 	return at, s.Verify(key, issuerKeyHash, tbs)
 }
