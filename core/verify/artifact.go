@@ -51,7 +51,7 @@ func (r *run) checkArtifact() error {
 }
 
 func (r *run) wrongArtifact(got string) error {
-	return r.fail(CodeWrongArtifact, checkArtifact, got, r.Artifact.String(), fmt.Errorf("it is about %s, not %s", got, r.Artifact))
+	return r.fail(CodeWrongArtifact, checkArtifact, got, r.Artifact.String(), fmt.Errorf("it is about %q, not %s", got, r.Artifact))
 }
 
 // statement is an in-toto statement. As its specification demands, unknown

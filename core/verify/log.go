@@ -171,7 +171,7 @@ func checkInclusion(e bundle.Entry, body []byte, log *trust.Log, v2 bool) error 
 type unsupportedEntry struct{ kind, version string }
 
 func (u *unsupportedEntry) Error() string {
-	return fmt.Sprintf("log entries of kind %s %s are not supported for this form of evidence", u.kind, u.version)
+	return fmt.Sprintf("log entries of kind %q %q are not supported for this form of evidence", u.kind, u.version)
 }
 
 // rebuildBody makes the body that a log must hold for this evidence, from what

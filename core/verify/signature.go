@@ -4,7 +4,6 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rsa"
 	_ "crypto/sha256" // for crypto.Hash.New
 	_ "crypto/sha512"
@@ -101,8 +100,12 @@ func checkStrength(pub crypto.PublicKey) error {
 	return err
 }
 
-// verifySignature verifies the evidence's signature over what it is over.
+// verifySignature verifies the evidence's signature over what it is over, with
+// a key that is strong enough.
 func verifySignature(pub crypto.PublicKey, e *bundle.Evidence) error {
+	if err := checkStrength(pub); err != nil {
+		return err
+	}
 	switch {
 	case e.Envelope != nil:
 		return verifyMessage(pub, 0, bundle.PAE(e.Envelope.PayloadType, e.Envelope.Payload), e.Envelope.Signature)
@@ -130,9 +133,6 @@ func verifyMessage(pub crypto.PublicKey, hash crypto.Hash, message, sig []byte) 
 		}
 		return nil
 	}
-	if err := checkStrength(pub); err != nil {
-		return err
-	}
 	if hash == 0 {
 		hash, _ = entry.HashFor(pub)
 	}
@@ -149,7 +149,7 @@ func verifyDigest(pub crypto.PublicKey, hash crypto.Hash, digest, sig []byte) er
 	ok := false
 	switch key := pub.(type) {
 	case *ecdsa.PublicKey:
-		ok = key.Curve != elliptic.P224() && ecdsa.VerifyASN1(key, digest, sig)
+		ok = ecdsa.VerifyASN1(key, digest, sig)
 	case *rsa.PublicKey:
 		ok = rsa.VerifyPKCS1v15(key, hash, digest, sig) == nil
 	case ed25519.PublicKey:
