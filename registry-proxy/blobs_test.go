@@ -85,6 +85,17 @@ func TestPX05_UndecidedHolderIsNoRefusal(t *testing.T) {
 	l.want(l.get("/v2/app/blobs/"+layerDigests(t, img)[0].String()), http.StatusServiceUnavailable, codeUnavailable)
 }
 
+func TestPX05_MoreHoldersThanAreAskedAreNoRefusal(t *testing.T) {
+	l := newLab(t)
+	layer := layerDigests(t, l.pushImage("app:v1"))[0]
+	for i := range maxHolders {
+		l.proxy.table.record(&node{key: tableKey{"app", tableDigest(i)}, mediaType: typeOCIManifest, blobs: []sizedBlob{{layer, 1}}}, false)
+	}
+	l.want(l.get("/v2/app/blobs/"+layer.String()), http.StatusServiceUnavailable, codeUnavailable) // with app:v1, one too many
+	l.restart()
+	l.want(l.get("/v2/app/blobs/"+layer.String()), http.StatusForbidden, codeDenied)
+}
+
 func TestPX06_A144_BlobOfAnotherRepository(t *testing.T) {
 	l := newLab(t)
 	img := l.pushImage("secret:v1")

@@ -153,6 +153,28 @@ func TestPX07_NoRefusalWithoutACompleteSearch(t *testing.T) {
 	l.want(l.get(child), http.StatusOK, "")
 }
 
+func TestPX07_NoRefusalWhenAPartOfTheSearchFailed(t *testing.T) {
+	l := newLab(t)
+	good := l.pushIndex("app:good")
+	bad := l.pushImage("app:bad")
+	l.admitter.sign(digestOf(t, good))
+	l.setLie(func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/manifests/good") {
+			w.WriteHeader(http.StatusBadGateway)
+			return true
+		}
+		return false
+	})
+	child := "/v2/app/manifests/" + children(t, good)[0].String()
+	l.want(l.get(child), http.StatusServiceUnavailable, codeUnavailable)
+	l.want(l.get("/v2/app/manifests/"+digestOf(t, bad).String()), http.StatusServiceUnavailable, codeUnavailable)
+	l.want(l.get("/v2/app/manifests/bad"), http.StatusForbidden, codeDenied) // the user named it
+	l.setLie(nil)
+	l.restart()
+	l.want(l.get(child), http.StatusOK, "")
+	l.want(l.get("/v2/app/manifests/"+digestOf(t, bad).String()), http.StatusForbidden, codeDenied)
+}
+
 func TestPX09_DeepIndexesAndBoundedSearch(t *testing.T) {
 	l := newLab(t)
 	leaf := digestOf(t, l.pushImage("app:leaf"))
