@@ -217,16 +217,18 @@ func (l *Log) Close() error {
 }
 
 func (l *Log) closeStorage() error {
-	var errs []error
-	for _, tree := range []*tilelog.Log{l.v1, l.v2} {
+	var errs [3]error
+	var closing sync.WaitGroup // each waits for its own disk
+	for i, tree := range []*tilelog.Log{l.v1, l.v2} {
 		if tree != nil {
-			errs = append(errs, tree.Close())
+			closing.Go(func() { errs[i] = tree.Close() })
 		}
 	}
 	if l.index != nil {
-		errs = append(errs, l.index.Close())
+		closing.Go(func() { errs[2] = l.index.Close() })
 	}
-	return errors.Join(errs...)
+	closing.Wait()
+	return errors.Join(errs[:]...)
 }
 
 // publicKeyDER is the v1 key's SubjectPublicKeyInfo.

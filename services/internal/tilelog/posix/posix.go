@@ -118,6 +118,10 @@ func (e *Engine) open() error {
 	if err := e.removeTemporary(); err != nil {
 		return fmt.Errorf("opening log directory: %w", err)
 	}
+	// Tessera makes its mark anew, but would never replace a damaged one.
+	if err := os.Remove(filepath.Join(e.dir, "tree", "checkpoint")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("opening log directory: %w", err)
+	}
 	signer, err := throwawaySigner()
 	if err != nil {
 		return err
