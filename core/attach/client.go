@@ -144,12 +144,13 @@ func (c *client) url(path string) string {
 func (c *client) do(ctx context.Context, method, url string, header http.Header, body []byte, limit int64, known ...int) (*response, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	var content io.Reader
+	if body != nil {
+		content = bytes.NewReader(body)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, url, content)
 	if err != nil {
 		return nil, c.record(method, url, 0, err)
-	}
-	if body == nil {
-		req.Body, req.GetBody, req.ContentLength = nil, nil, 0
 	}
 	req.Header = header
 	resp, err := c.http.Do(req)
@@ -165,6 +166,7 @@ func (c *client) do(ctx context.Context, method, url string, header http.Header,
 			err = fmt.Errorf("body: %w: limit %d bytes", errTooLarge, limit)
 		}
 	case resp.StatusCode == http.StatusCreated, slices.Contains(known, resp.StatusCode):
+		io.Copy(io.Discard, io.LimitReader(resp.Body, maxErrorBody)) // so that the connection can be used again
 	default:
 		err = errors.New(errorText(resp))
 	}

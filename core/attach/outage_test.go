@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -109,5 +110,26 @@ func TestFindStopsWhenCancelled(t *testing.T) {
 	_, err := attach.Find(ctx, reg.src, someDigest)
 	if checkLookupError(t, err, 0, "/v2/"); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v, want context.Canceled", err)
+	}
+}
+
+// A pull waits for this: everything that one Find asks goes over one connection, 404s included.
+func TestConnectionIsReused(t *testing.T) {
+	reg := newRegistry(t, false)
+	subject := reg.image(t)
+	var connections sync.Map
+	reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/v2/" {
+			connections.Store(r.RemoteAddr, true)
+		}
+		return false
+	})
+	if found := find(t, reg.src, subject.Digest); len(found.Evidence) != 0 || len(reg.seen()) != 3 {
+		t.Errorf("found %v, requests %q", found.Evidence, reg.seen())
+	}
+	n := 0
+	connections.Range(func(any, any) bool { n++; return true })
+	if n != 1 {
+		t.Errorf("%d connections, want 1", n)
 	}
 }
