@@ -37,7 +37,8 @@ written to the registry. The trusted root is never fetched from the server: who
 could change the one could change the other.
 
 Registry credentials are those of docker login or podman login. Plain HTTP to the
-registry is used only for loopback addresses and with --allow-http-registry.
+registry is tried, after HTTPS, for loopback and private (RFC 1918) addresses,
+and for others with --allow-http-registry only.
 The passphrase of an encrypted cosign key is read from COSIGN_PASSWORD.
 
 Exit status: 0 signed, 2 wrong usage, 3 could not sign.`,

@@ -26,6 +26,9 @@ const maxEvidence = 32 << 20
 
 // Find returns the evidence beside the image (or index) with this digest: nothing about the index that holds it, or the manifests that it holds.
 //
+// The fallback tag is read where the registry has no referrers API: it answers 404, as the distribution specification says, or 400, 405, 406, or 200 with something
+// else than an index, as registries do that are older than it. Where there is one, the tag isn't read.
+//
 // It returns no error when there is no evidence. An error is a [*LookupError], and means that there may be more than was found; Found then holds what was gathered
 // until then. More than [MaxSignatures] signatures, or [MaxReferrers] referrers of any kind, are an error that wraps [ErrTooMany].
 //
