@@ -49,6 +49,7 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/sct"
+	"github.com/touchmark/touchmark/services/internal/durable"
 	"github.com/touchmark/touchmark/services/internal/tilelog"
 	"github.com/touchmark/touchmark/services/internal/tilelog/posix"
 )
@@ -120,6 +121,9 @@ func open(ctx context.Context, cfg Config) (*Log, error) {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Join(cfg.Dir, "issuer"), 0o700); err != nil {
+		return nil, err
+	}
+	if err := errors.Join(durable.SyncDir(filepath.Dir(cfg.Dir)), durable.SyncDir(cfg.Dir)); err != nil {
 		return nil, err
 	}
 	engine, err := posix.Open(filepath.Join(cfg.Dir, "log"), tilelog.StaticCT)

@@ -64,6 +64,7 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/tlog"
+	"github.com/touchmark/touchmark/services/internal/durable"
 	"github.com/touchmark/touchmark/services/internal/index"
 	"github.com/touchmark/touchmark/services/internal/tilelog"
 	"github.com/touchmark/touchmark/services/internal/tilelog/posix"
@@ -123,6 +124,9 @@ func New(ctx context.Context, cfg Config) (_ *Log, err error) {
 		return nil, fmt.Errorf("opening signature log: %w", err)
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("opening signature log: %w", err)
+	}
+	if err := durable.SyncDir(filepath.Dir(cfg.Dir)); err != nil {
 		return nil, fmt.Errorf("opening signature log: %w", err)
 	}
 	l := &Log{cfg: cfg, slots: make(chan struct{}, maxRequests), sequences: map[[sha256.Size]byte]*sequence{}}

@@ -28,8 +28,11 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/touchmark/touchmark/services/internal/durable"
 )
 
 // schemaVersion is written to user_version.
@@ -84,7 +87,7 @@ func Open(ctx context.Context, path string) (*Index, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening index: %w", err)
 	}
-	if err := f.Close(); err != nil {
+	if err := errors.Join(f.Close(), durable.SyncDir(filepath.Dir(path))); err != nil {
 		return nil, fmt.Errorf("opening index: %w", err)
 	}
 	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{

@@ -46,6 +46,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"k8s.io/klog/v2"
 
+	"github.com/touchmark/touchmark/services/internal/durable"
 	"github.com/touchmark/touchmark/services/internal/tilelog"
 )
 
@@ -92,6 +93,9 @@ var quiet = sync.OnceFunc(func() { klog.SetSlogLogger(slog.New(slog.DiscardHandl
 func Open(dir string, l tilelog.Layout) (*Engine, error) {
 	quiet()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("opening log directory: %w", err)
+	}
+	if err := durable.SyncDir(filepath.Dir(dir)); err != nil {
 		return nil, fmt.Errorf("opening log directory: %w", err)
 	}
 	lock, err := lockDir(dir)
