@@ -48,6 +48,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 
+	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
 )
 
@@ -116,7 +117,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	// The gate's own normalisation must leave the name alone, or policies would be asked about another one.
 	const probe = "/library/x"
-	if full, err := gate.NormalizeRepository(registry + probe); err != nil || full != registry+probe {
+	if full, err := attach.NormalizeRepository(registry + probe); err != nil || full != registry+probe {
 		return nil, fmt.Errorf("logical name %q is not a registry's name as policies write it", registry)
 	}
 	p := &Proxy{

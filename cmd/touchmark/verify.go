@@ -94,7 +94,7 @@ func judge(ctx context.Context, image string, rules ruleFlags, registry registry
 		return gate.Verdict{}, undecided(fmt.Errorf("resolving %s: %w", image, err))
 	}
 	return g.Admit(ctx, gate.Request{
-		Repository: gate.LogicalName(ref.Context()), Digest: desc.Digest,
+		Repository: attach.LogicalName(ref.Context()), Digest: desc.Digest,
 		MediaType: string(desc.MediaType), Source: src,
 	}), nil
 }

@@ -30,6 +30,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
 )
@@ -126,7 +127,7 @@ func (r *rules) judgeSafely(ctx context.Context, req Request) (v Verdict) {
 }
 
 func checkRequest(req Request) error {
-	name, err := NormalizeRepository(req.Repository)
+	name, err := attach.NormalizeRepository(req.Repository)
 	if err != nil {
 		return err
 	}

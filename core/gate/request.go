@@ -2,10 +2,7 @@ package gate
 
 import (
 	"context"
-	"fmt"
-	"strings"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/touchmark/touchmark/core/attach"
@@ -15,7 +12,8 @@ import (
 // and in nothing else.
 type Request struct {
 	// Repository is the logical name, as the user typed it and policies speak
-	// of it; never a mirror's or a proxy's. See [NormalizeRepository].
+	// of it; never a mirror's or a proxy's. See
+	// [attach.NormalizeRepository].
 	Repository string
 	// Digest is the digest of the image's manifest or index. It must have been
 	// computed from the bytes that will be used, not taken from a header.
@@ -35,24 +33,4 @@ type Admitter interface {
 	// Admit never fails: what could not be decided is a verdict too, and it
 	// does not admit. A cancelled context gives an undecided verdict.
 	Admit(ctx context.Context, req Request) Verdict
-}
-
-// NormalizeRepository gives a repository's logical name: with a registry in
-// front, docker.io for Docker Hub's many names, and library/ before its
-// official images. It is an error if s has a tag or digest.
-func NormalizeRepository(s string) (string, error) {
-	repo, err := name.NewRepository(s)
-	if err != nil {
-		return "", fmt.Errorf("repository %q: %w", s, err)
-	}
-	return LogicalName(repo), nil
-}
-
-// LogicalName is the logical name of a parsed repository.
-func LogicalName(repo name.Repository) string {
-	n := repo.Name()
-	if rest, ok := strings.CutPrefix(n, name.DefaultRegistry+"/"); ok {
-		return "docker.io/" + rest
-	}
-	return n
 }

@@ -93,7 +93,7 @@ type Static struct {
 }
 
 // For returns the policies that match the logical name of a repository (see
-// core/gate.NormalizeRepository), in the order of the file.
+// core/attach.NormalizeRepository), in the order of the file.
 func (s *Set) For(repository string) []*Policy {
 	var matching []*Policy
 	for _, p := range s.Policies {

@@ -26,7 +26,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/touchmark/touchmark/core/attach"
-	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/token"
 	"github.com/touchmark/touchmark/core/trust"
@@ -116,7 +115,7 @@ func Image(ctx context.Context, config Config, ref name.Reference, src attach.So
 	if err != nil {
 		return nil, fmt.Errorf("signing %s: %w", ref, err)
 	}
-	repository := gate.LogicalName(ref.Context()) // what the gate compares with
+	repository := attach.LogicalName(ref.Context()) // what the gate compares with
 	signed := make([]made, len(targets))
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(concurrency)
