@@ -168,12 +168,11 @@ func readEntry(tle *rekorpb.TransparencyLogEntry, v01 bool) (Entry, error) {
 	if v01 && entry.SET == nil {
 		return Entry{}, errors.New("inclusionPromise is missing; a v0.1 bundle must have one")
 	}
-	// v0.1 proofs may lack a checkpoint; then only the promise counts.
-	if v01 && entry.Proof != nil && entry.Proof.Checkpoint == "" {
-		entry.Proof = nil
+	if !v01 && entry.Proof == nil {
+		return Entry{}, errors.New("inclusionProof is missing")
 	}
-	if !v01 && (entry.Proof == nil || entry.Proof.Checkpoint == "") {
-		return Entry{}, errors.New("inclusionProof or its checkpoint is missing")
+	if entry.Proof != nil && entry.Proof.Checkpoint == "" {
+		return Entry{}, errors.New("inclusionProof.checkpoint is missing; without it the proof leads nowhere")
 	}
 	return entry, nil
 }

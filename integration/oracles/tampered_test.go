@@ -22,8 +22,6 @@ type place struct {
 var divergences = []place{
 	{regexp.MustCompile(`^dsseEnvelope\.signatures(\[0\](\.keyid)?)?$`),
 		"the DSSE specification: keyid is an unauthenticated hint with any content; sigstore-go wants it empty or an SSH fingerprint"},
-	{regexp.MustCompile(`^verificationMaterial\.tlogEntries\[0\]\.inclusionProof(\.checkpoint(\.envelope)?)?$`),
-		"v0.1 bundles only: ours reads a proof without a checkpoint as no proof, and v0.1 needs only the signed entry timestamp"},
 }
 
 // unauthenticated are the changes that may leave the verdict as it is, because neither verifier needs what was changed. That is the whole list.
