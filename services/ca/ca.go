@@ -125,7 +125,6 @@ type CA struct {
 	issuerHash  [32]byte  // of the issuing key, as certificate timestamps name it
 	ctLog       CTLog
 	ctLogKey    *ecdsa.PublicKey
-	ctLogID     [32]byte
 	issuers     map[string]*acceptedIssuer
 	order       []string // of issuers, as configured
 	refusedKeys map[[32]byte]bool
@@ -168,8 +167,7 @@ func New(config Config) (*CA, error) {
 	if c.ctLog == nil || c.ctLogKey == nil {
 		return nil, errors.New("configuring certificate authority: CTLog and CTLogKey are required: no certificate is issued unlogged")
 	}
-	var err error
-	if c.ctLogID, err = sct.LogID(c.ctLogKey); err != nil {
+	if _, err := sct.LogID(c.ctLogKey); err != nil { // which is for keys that can sign timestamps only
 		return nil, fmt.Errorf("configuring certificate authority: CTLogKey: %w", err)
 	}
 	if err := c.accept(config.Issuers, config.HTTPClient); err != nil {

@@ -64,7 +64,7 @@ func TestCertificate(t *testing.T) {
 	if n := leaf.SerialNumber.BitLen(); n > 128 || n < 64 {
 		t.Errorf("serial number has %d bits", n)
 	}
-	if scts, err := sct.FromCertificate(leaf); err != nil || len(scts) != 1 || scts[0].LogID != w.ca.ctLogID {
+	if scts, err := sct.FromCertificate(leaf); err != nil || len(scts) != 1 || scts[0].LogID != must(sct.LogID(&ctKey().PublicKey)) {
 		t.Errorf("timestamps %v, %v", scts, err)
 	}
 }

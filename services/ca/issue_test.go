@@ -30,12 +30,13 @@ func TestCA15_CertificateLogMisbehaves(t *testing.T) {
 		return must(sct.PrecertTBS(must(x509.ParseCertificate(w.log.entries[len(w.log.entries)-1])).RawTBSCertificate))
 	}
 	for name, spoil := range map[string]func(sct.SCT, error) (sct.SCT, error){
-		"down":             func(sct.SCT, error) (sct.SCT, error) { return sct.SCT{}, errors.New("connection refused") },
-		"empty timestamp":  func(sct.SCT, error) (sct.SCT, error) { return sct.SCT{}, nil },
-		"signature broken": func(s sct.SCT, _ error) (sct.SCT, error) { s.Signature[8] ^= 1; return s, nil },
-		"time changed":     func(s sct.SCT, _ error) (sct.SCT, error) { s.Timestamp++; return s, nil },
-		"index changed":    func(s sct.SCT, _ error) (sct.SCT, error) { s.Extensions = sct.LeafIndexExtension(9); return s, nil },
-		"by another log":   func(sct.SCT, error) (sct.SCT, error) { return sign(other, last()), nil },
+		"down":                  func(sct.SCT, error) (sct.SCT, error) { return sct.SCT{}, errors.New("connection refused") },
+		"empty timestamp":       func(sct.SCT, error) (sct.SCT, error) { return sct.SCT{}, nil },
+		"signature broken":      func(s sct.SCT, _ error) (sct.SCT, error) { s.Signature[8] ^= 1; return s, nil },
+		"time changed":          func(s sct.SCT, _ error) (sct.SCT, error) { s.Timestamp++; return s, nil },
+		"index changed":         func(s sct.SCT, _ error) (sct.SCT, error) { s.Extensions = sct.LeafIndexExtension(9); return s, nil },
+		"by another log":        func(sct.SCT, error) (sct.SCT, error) { return sign(other, last()), nil },
+		"ours, named another's": func(s sct.SCT, _ error) (sct.SCT, error) { s.LogID[0] ^= 1; return s, nil },
 		"another's, named as ours": func(s sct.SCT, _ error) (sct.SCT, error) {
 			forged := sign(other, last())
 			forged.LogID = s.LogID

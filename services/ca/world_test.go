@@ -137,7 +137,8 @@ type world struct {
 
 func newWorld(t testing.TB, change func(*Config)) *world {
 	t.Helper()
-	w := &world{clock: &clock{now: time.Now()}, log: &ctLog{}}
+	// A whole second, so that tests meet the exact end of a token's life.
+	w := &world{clock: &clock{now: time.Now().Truncate(time.Second)}, log: &ctLog{}}
 	w.T, _ = t.(*testing.T)
 	w.config = Config{
 		Signer: caKey(), Chain: testChain(w.clock.now, nil), CTLog: w.log, CTLogKey: &ctKey().PublicKey, Clock: w.clock.Now,
