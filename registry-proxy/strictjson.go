@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // maxJSONDepth is far above any manifest (descriptors' platforms lie at 4) and keeps recursion flat.
@@ -16,53 +17,20 @@ const maxJSONDepth = 16
 // checkJSON refuses what two parsers may read differently (CVE-2021-41190 and its kin): bytes that are not UTF-8, a key
 // twice in one object, trailing data, absurd nesting.
 func checkJSON(untrusted []byte) error {
-	if !utf8.Valid(untrusted) {
-		return errors.New("not UTF-8")
-	}
-	dec := json.NewDecoder(bytes.NewReader(untrusted))
-	dec.UseNumber()
-	if err := checkValue(dec, 0); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return errors.New("data after the document's end")
-	}
-	return nil
-}
-
-func checkValue(dec *json.Decoder, depth int) error {
-	if depth > maxJSONDepth {
-		return fmt.Errorf("nested deeper than %d", maxJSONDepth)
-	}
-	token, err := dec.Token()
-	if err != nil {
-		return errors.New("not valid JSON")
-	}
-	opening, ok := token.(json.Delim)
-	if !ok {
-		return nil
-	}
-	seen := map[string]bool{}
-	for dec.More() {
-		if opening == '{' {
-			token, err := dec.Token()
-			if err != nil {
-				return errors.New("not valid JSON")
-			}
-			key, _ := token.(string)
-			if seen[key] {
-				return fmt.Errorf("key %.64q appears twice in one object", key)
-			}
-			seen[key] = true
+	for dec := jsontext.NewDecoder(bytes.NewReader(untrusted)); ; {
+		if dec.StackDepth() > maxJSONDepth {
+			return fmt.Errorf("nested deeper than %d", maxJSONDepth)
 		}
-		if err := checkValue(dec, depth+1); err != nil {
-			return err
+		ended := dec.StackDepth() == 0 && dec.InputOffset() > 0
+		switch _, err := dec.ReadToken(); {
+		case ended && errors.Is(err, io.EOF):
+			return nil
+		case ended:
+			return errors.New("data after the document's end")
+		case err != nil:
+			return fmt.Errorf("not valid JSON: %w", err)
 		}
 	}
-	if _, err := dec.Token(); err != nil {
-		return errors.New("not valid JSON")
-	}
-	return nil
 }
 
 // decodeExact decodes one object into v and refuses keys that are v's field names in another case: encoding/json would
