@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/touchmark/touchmark/integration/internal/lab"
 )
 
 // BenchmarkUp starts the command on an empty directory, as a process, and waits
@@ -24,7 +26,7 @@ func BenchmarkUp(b *testing.B) {
 		}
 		addr := l.Addr().String()
 		l.Close()
-		cmd := exec.Command(touchmark, "up", "--data", filepath.Join(b.TempDir(), "sigstore"), "--listen", addr)
+		cmd := exec.Command(lab.Program(), "up", "--data", filepath.Join(b.TempDir(), "sigstore"), "--listen", addr)
 		b.StartTimer()
 		if err := cmd.Start(); err != nil {
 			b.Fatal(err)

@@ -1,0 +1,49 @@
+// Package lab is what tests of the built command share: a registry and a private Sigstore as a separate process ([World]), and commands that are run against them.
+//
+// A test package builds what it needs once, in its TestMain:
+//
+//	var crane string
+//
+//	func TestMain(m *testing.M) {
+//		os.Exit(lab.Main(m, map[string]*string{"github.com/google/go-containerregistry/cmd/crane": &crane}))
+//	}
+//
+// Clients that are not in go.mod are installed by integration/tools.sh, see [Tool].
+package lab
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+)
+
+// touchmark is the command under test, which Main builds.
+var touchmark string
+
+// Main builds touchmark and the given main packages, at their version in go.mod, runs the tests, and returns their exit status. The paths of the packages'
+// programs are stored in the map's values.
+func Main(m *testing.M, programs map[string]*string) int {
+	dir, err := os.MkdirTemp("", "touchmark-integration-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	all := map[string]*string{"github.com/touchmark/touchmark/cmd/touchmark": &touchmark}
+	for pkg, path := range programs {
+		all[pkg] = path
+	}
+	for pkg, path := range all {
+		*path = filepath.Join(dir, filepath.Base(pkg))
+		if out, err := exec.Command("go", "build", "-o", *path, pkg).CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "building %s: %v\n%s", pkg, err, out)
+			return 1
+		}
+	}
+	return m.Run()
+}
+
+// Program is the path of the touchmark under test, for tests that start it themselves.
+func Program() string { return touchmark }

@@ -1,0 +1,52 @@
+package lab
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// Tool returns the path of a client that integration/tools.sh installs, by its name with the version, such as cosign-v3.1.3. Without it the test is skipped, and
+// fails if CI=true asks for every test.
+func Tool(tb testing.TB, name string) string {
+	tb.Helper()
+	return require(tb, filepath.Join(repository(tb), ".cache", "tools", name))
+}
+
+// Node returns a command that runs a script of integration/clients/npm with its pinned packages, which integration/tools.sh installs.
+func Node(tb testing.TB, node string) Command {
+	tb.Helper()
+	dir := filepath.Join(repository(tb), "integration", "clients", "npm")
+	require(tb, filepath.Join(dir, "node_modules", "@sigstore", "verify"))
+	return Command{Program: node, Dir: dir}
+}
+
+func require(tb testing.TB, path string) string {
+	tb.Helper()
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	if os.Getenv("CI") == "true" {
+		tb.Fatalf("%s is missing, and CI=true asks for every test: run integration/tools.sh", path)
+	}
+	tb.Skipf("%s is missing: run integration/tools.sh", path)
+	return ""
+}
+
+// repository is the directory of the module that the test runs in.
+func repository(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		if filepath.Dir(dir) == dir {
+			tb.Fatal("the test does not run inside the repository")
+		}
+		dir = filepath.Dir(dir)
+	}
+}
