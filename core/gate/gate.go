@@ -15,14 +15,16 @@
 // as the registry's answer. Only admitted admits, and an outage is never
 // reported as a missing signature.
 //
-// Verdicts are cached by the image, its parents, the repository, the policies
-// and the trust roots. One lookup is in flight per image, however many ask.
+// Verdicts are cached by the image, its parents and the repository, until the
+// policies or the trust roots are replaced. One lookup is in flight per image,
+// however many ask.
 package gate
 
 import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -57,6 +59,7 @@ type Config struct {
 type Gate struct {
 	now     func() time.Time
 	rules   atomic.Pointer[rules]
+	reloads atomic.Uint64
 	cache   *cache
 	flights singleflight.Group
 }
@@ -83,6 +86,9 @@ func (g *Gate) Reload(set *policy.Set, roots []*trust.Root) error {
 	if err != nil {
 		return err
 	}
+	// Not their digests: policies that were made in a program, not read from a
+	// file, may differ and have the same one.
+	r.generation = g.reloads.Add(1)
 	g.rules.Store(r)
 	return nil
 }
@@ -101,6 +107,11 @@ func (g *Gate) Admit(ctx context.Context, req Request) Verdict {
 	// The lookup belongs to all who wait for it: it outlives a caller that goes
 	// away, within its own time limit.
 	answer := g.flights.DoChan(key, func() (any, error) {
+		// A lookup may have ended between our look into the cache and now.
+		if v, ok := g.cache.get(key); ok {
+			v.Cached = true
+			return v, nil
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
 		defer cancel()
 		v := rules.judgeSafely(ctx, req).at(g.now())
@@ -148,7 +159,7 @@ func checkRequest(req Request) error {
 // cacheKey names everything that a verdict depends on but the registry's
 // content.
 func (r *rules) cacheKey(req Request) string {
-	parts := []string{r.digest, req.Repository, req.Source.Repository.Name(), req.Digest.String()}
+	parts := []string{strconv.FormatUint(r.generation, 10), req.Repository, req.Source.Repository.Name(), req.Digest.String()}
 	var parents []string
 	for _, p := range req.Parents {
 		parents = append(parents, p.String())

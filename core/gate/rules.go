@@ -1,7 +1,6 @@
 package gate
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -18,7 +17,9 @@ import (
 type rules struct {
 	policies *policy.Set
 	roots    []RootInfo
-	digest   string // of the policies and all roots
+	// generation counts the gate's reloads; a verdict is cached under it, so
+	// that none is given again after one.
+	generation uint64
 	// expected is what core/verify is to expect for each authority that is not
 	// static, and the trust root to hold evidence against.
 	expected map[*policy.Authority]expectation
@@ -35,18 +36,14 @@ func newRules(set *policy.Set, roots []*trust.Root, now time.Time) (*rules, erro
 		return nil, errors.New("there is no policy")
 	}
 	r := &rules{policies: set, expected: make(map[*policy.Authority]expectation)}
-	h := sha256.New()
-	h.Write(set.Digest[:])
 	seen := make(map[string]bool)
 	for _, root := range roots {
 		if seen[root.Name] {
 			return nil, fmt.Errorf("two trust roots have the name %q", root.Name)
 		}
 		seen[root.Name] = true
-		fmt.Fprintf(h, "%q %x\n", root.Name, root.Digest)
 		r.roots = append(r.roots, RootInfo{Name: root.Name, Digest: hex.EncodeToString(root.Digest[:]), Loaded: now.UTC()})
 	}
-	r.digest = hex.EncodeToString(h.Sum(nil))
 	for _, p := range set.Policies {
 		for _, a := range p.Authorities {
 			if a.Static != nil {
