@@ -32,7 +32,7 @@ func (r *rules) judge(ctx context.Context, req Request) Verdict {
 	// beside an index that lists it.
 	err := j.lookup(ctx, req.Digest)
 	for _, parent := range req.Parents {
-		if len(j.open) == 0 {
+		if len(j.open) == 0 || j.denied != "" {
 			break
 		}
 		if parentErr := j.lookupParent(ctx, parent); err == nil {
@@ -140,7 +140,7 @@ func (j *judgement) try(located attach.Located, subject v1.Hash) {
 		Subject: subject.String(), Where: located.Where, Manifest: located.Manifest.String(), Layer: located.Layer,
 	}
 	if located.Err != nil {
-		res.Unreadable = located.Err.Error()
+		res.Unreadable = plain(located.Err.Error())
 	} else {
 		res.Format = string(located.Evidence.Form)
 		for _, p := range slices.Clone(j.open) {
@@ -182,9 +182,12 @@ func (j *judgement) attempt(located attach.Located, subject v1.Hash, p *policy.P
 		out.Checks, out.Signer = result.Checks, &result.Signer
 		out.Entries, out.Times = result.Entries, result.Times
 	case errors.As(err, &refused):
-		out.Code, out.Reason, out.Checks, out.Signer = refused.Code, refused.Error(), refused.Checks, refused.Signer
+		out.Code, out.Reason, out.Checks, out.Signer = refused.Code, plain(refused.Error()), refused.Checks, refused.Signer
 	default:
-		out.Code, out.Reason = verify.CodeUnsupported, err.Error()
+		out.Code, out.Reason = verify.CodeUnsupported, plain(err.Error())
+	}
+	for i := range out.Checks {
+		out.Checks[i].Value, out.Checks[i].Want = plain(out.Checks[i].Value), plain(out.Checks[i].Want)
 	}
 	return out
 }

@@ -3,9 +3,28 @@ package gate
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/touchmark/touchmark/core/policy"
 )
+
+// maxText bounds each text that a verdict repeats from evidence, in bytes: a
+// bundle may hold a mebibyte of it, and verdicts are kept, logged and shown.
+const maxText = 1024
+
+// plain makes text that may be an attacker's fit to be shown: it is cut, and
+// what is not printable is replaced.
+func plain(s string) string {
+	if len(s) > maxText {
+		s = s[:maxText] + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
 
 // admissionReason says who signed, in one sentence.
 func (j *judgement) admissionReason() string {
