@@ -79,31 +79,38 @@ func expect(a *policy.Authority, roots []*trust.Root) (expectation, error) {
 }
 
 // selectRoot finds the trust root that an authority names, or the only one
-// there is.
+// there is. If the authority names a certificate authority or a log too, the
+// root is narrowed to these: a part of a policy that constrained nothing would
+// be worse than none (CVE-2026-48815).
 func selectRoot(a *policy.Authority, roots []*trust.Root) (*trust.Root, error) {
-	root, err := rootByName(a.TrustRoot, roots)
+	named, err := rootByName(a.TrustRoot, roots)
 	if err != nil {
 		return nil, err
 	}
+	root := *named
 	if a.CAURL != "" {
-		known := false
-		for _, ca := range root.CertificateAuthorities {
-			known = known || sameURL(ca.URI, a.CAURL)
+		root.CertificateAuthorities = nil
+		for _, ca := range named.CertificateAuthorities {
+			if sameURL(ca.URI, a.CAURL) {
+				root.CertificateAuthorities = append(root.CertificateAuthorities, ca)
+			}
 		}
-		if !known {
+		if len(root.CertificateAuthorities) == 0 {
 			return nil, fmt.Errorf("keyless.url %s is no certificate authority of the trust root %q", a.CAURL, root.Name)
 		}
 	}
 	if a.LogURL != "" {
-		known := false
-		for _, log := range root.Logs {
-			known = known || sameURL(log.BaseURL, a.LogURL)
+		root.Logs = nil
+		for _, log := range named.Logs {
+			if sameURL(log.BaseURL, a.LogURL) {
+				root.Logs = append(root.Logs, log)
+			}
 		}
-		if !known {
+		if len(root.Logs) == 0 {
 			return nil, fmt.Errorf("ctlog.url %s is no log of the trust root %q", a.LogURL, root.Name)
 		}
 	}
-	return root, nil
+	return &root, nil
 }
 
 func rootByName(name string, roots []*trust.Root) (*trust.Root, error) {

@@ -76,8 +76,9 @@ type Authority struct {
 	// TrustRoot names the trust root to verify against; empty means the only
 	// one that is loaded.
 	TrustRoot string
-	// CAURL and LogURL, if not empty, must be a certificate authority's and a
-	// log's URL in that trust root.
+	// CAURL and LogURL, if not empty, are the URLs under which that trust root
+	// has the certificate authority that must have issued the certificate, and
+	// the log that must hold the signature.
 	CAURL, LogURL string
 	// RequireLog says that a signature by a key must be in a log too (the
 	// authority has a ctlog). A certified one always must.
