@@ -29,8 +29,9 @@ func (t *TSA) serveTimestamp(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusMethodNotAllowed, "method "+r.Method+" is not allowed here")
 		return
 	}
-	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != mediaTypeQuery {
-		writeError(w, http.StatusUnsupportedMediaType, "Content-Type must be "+mediaTypeQuery)
+	parse := map[string]func([]byte) (request, error){mediaTypeQuery: parseRequest, mediaTypeJSON: parseJSONRequest}[mediaType(r)]
+	if parse == nil {
+		writeError(w, http.StatusUnsupportedMediaType, "Content-Type must be "+mediaTypeQuery+" or "+mediaTypeJSON)
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
@@ -42,7 +43,7 @@ func (t *TSA) serveTimestamp(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusBadRequest, "the body could not be read")
 		return
 	}
-	parsed, err := parseRequest(body)
+	parsed, err := parse(body)
 	if err != nil {
 		writeError(w, http.StatusBadRequest, "reading timestamp request: "+err.Error())
 		return
@@ -62,6 +63,15 @@ func (t *TSA) serveTimestamp(w http.ResponseWriter, r *http.Request) {
 	}
 	t.logger.ErrorContext(r.Context(), "making timestamp", "err", err)
 	writeError(w, http.StatusInternalServerError, "the timestamp could not be made")
+}
+
+// mediaType is the request's, without parameters; empty if it cannot be read.
+func mediaType(r *http.Request) string {
+	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return ""
+	}
+	return mediaType
 }
 
 func (t *TSA) serveChain(w http.ResponseWriter, r *http.Request) {

@@ -1,6 +1,6 @@
 // Package tsa is a time-stamping authority (RFC 3161) with the HTTP API of Sigstore's timestamp-authority:
 //
-//	POST /api/v1/timestamp             a TimeStampReq in DER; answers a TimeStampResp
+//	POST /api/v1/timestamp             a TimeStampReq in DER, or upstream's JSON; answers a TimeStampResp
 //	GET  /api/v1/timestamp/certchain   the authority's certificates as PEM, its own first
 //
 // A granted timestamp comes with status 201, as upstream's does. A request that is well-formed but cannot be granted (a digest

@@ -369,7 +369,7 @@ func TestMethods(t *testing.T) {
 	}{
 		{"GET", "/api/v1/timestamp", mediaTypeQuery, 405},
 		{"POST", "/api/v1/timestamp/certchain", mediaTypeQuery, 405},
-		{"POST", "/api/v1/timestamp", "application/json", 415},
+		{"POST", "/api/v1/timestamp", "text/plain", 415},
 		{"POST", "/api/v1/timestamp", "", 415},
 		{"GET", "/api/v1/other", "", 404},
 		{"GET", "/api/v1/timestamp/certchain", "", 200},
