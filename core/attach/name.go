@@ -2,6 +2,7 @@ package attach
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -9,14 +10,22 @@ import (
 
 // NormalizeRepository gives a repository's logical name: with a registry in
 // front, docker.io for Docker Hub's many names, and library/ before its
-// official images. It is an error if s has a tag or digest.
+// official images. It is an error if s has a tag or digest, or if its path is not
+// a name by the distribution specification: with ".." in it, a glob would match
+// where it does not lead.
 func NormalizeRepository(s string) (string, error) {
 	repo, err := name.NewRepository(s)
 	if err != nil {
 		return "", fmt.Errorf("repository %q: %w", s, err)
 	}
+	if !repositoryPath.MatchString(repo.RepositoryStr()) {
+		return "", fmt.Errorf("repository %q: its path is not a repository's name", s)
+	}
 	return LogicalName(repo), nil
 }
+
+// repositoryPath is the <name> of the distribution specification 1.1.
+var repositoryPath = regexp.MustCompile(`\A[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*\z`)
 
 // LogicalName is the logical name of a parsed repository.
 func LogicalName(repo name.Repository) string {
