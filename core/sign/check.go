@@ -2,6 +2,7 @@ package sign
 
 import (
 	"encoding/hex"
+	"fmt"
 
 	"github.com/touchmark/touchmark/core/bundle"
 	"github.com/touchmark/touchmark/core/verify"
@@ -13,7 +14,7 @@ func (s *signer) verifyBundle(m made) error {
 	if err != nil {
 		return err
 	}
-	return s.verify(evidence, m.Digest.Hex)
+	return s.verifyImage(evidence, m.Digest.Hex)
 }
 
 func (s *signer) verifyLegacy(m made) error {
@@ -21,20 +22,38 @@ func (s *signer) verifyLegacy(m made) error {
 	if err != nil {
 		return err
 	}
-	return s.verify(evidence, m.Digest.Hex)
+	return s.verifyImage(evidence, m.Digest.Hex)
 }
 
-func (s *signer) verify(evidence *bundle.Evidence, hexDigest string) error {
-	if s.root == nil {
-		return nil
-	}
+func (s *signer) verifyImage(evidence *bundle.Evidence, hexDigest string) error {
 	sum, err := hex.DecodeString(hexDigest)
 	if err != nil {
 		return err
 	}
-	_, err = verify.Verify(verify.Input{
-		Evidence: evidence, Artifact: verify.Digest{Algorithm: "sha256", Value: sum},
-		Signer: s.expected, Root: s.root, Now: s.now(),
+	return s.verify(evidence, verify.Digest{Algorithm: "sha256", Value: sum}, "")
+}
+
+func (s *signer) verify(evidence *bundle.Evidence, artifact verify.Digest, predicateType string) error {
+	if s.root == nil {
+		return nil
+	}
+	_, err := verify.Verify(verify.Input{
+		Evidence: evidence, Artifact: artifact, PredicateType: predicateType, Signer: s.expected, Root: s.root, Now: s.now(),
 	})
 	return err
+}
+
+// checked is the bundle's bytes, verified as a verifier would if there is a trust root.
+func (s *signer) checked(evidence *bundle.Evidence, artifact verify.Digest, predicateType string) ([]byte, error) {
+	bundleJSON, err := bundle.Marshal(evidence)
+	if err != nil {
+		return nil, fmt.Errorf("signing: %w", err)
+	}
+	if evidence, err = bundle.Parse(bundleJSON); err != nil {
+		return nil, fmt.Errorf("signing: reading the bundle before handing it out: %w", err)
+	}
+	if err := s.verify(evidence, artifact, predicateType); err != nil {
+		return nil, fmt.Errorf("signing: checking the bundle before handing it out: %w", err)
+	}
+	return bundleJSON, nil
 }

@@ -96,6 +96,11 @@ func (s *signer) bundle(ctx context.Context, hexDigest string) (*bundle.Evidence
 	if err != nil {
 		return nil, Written{}, err
 	}
+	return s.envelope(ctx, payload)
+}
+
+// envelope signs a statement, and has it logged and timestamped.
+func (s *signer) envelope(ctx context.Context, payload []byte) (*bundle.Evidence, Written, error) {
 	sig, err := keys.Sign(s.key, bundle.PAE(payloadType, payload))
 	if err != nil {
 		return nil, Written{}, err

@@ -9,6 +9,8 @@
 // Each signature has its own entry in the log (dsse 0.0.1 or hashedrekord 0.0.1 of Rekor's v1 API) and, where the signing config names an authority, an RFC 3161 timestamp.
 // Signing with a token makes one key for all of them, which never leaves the process, and gets one certificate for it; signing with a key gets none.
 //
+// [Blob] and [Statement] sign what is no image, and return the bundle.
+//
 // Every answer of a service is checked before it is used. With [Config.Root], all that was made is verified as a verifier would do it, byte for byte as it will be written.
 // Nothing is written to the registry before all of that succeeded, and the index's signatures are written last.
 package sign

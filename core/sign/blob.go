@@ -1,0 +1,104 @@
+package sign
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/touchmark/touchmark/core/bundle"
+	"github.com/touchmark/touchmark/core/keys"
+	"github.com/touchmark/touchmark/core/tlog/entry"
+	"github.com/touchmark/touchmark/core/verify"
+)
+
+// Blob signs content that is no image, as cosign sign-blob does, and returns the Sigstore bundle. Its log entry is a hashedrekord, which knows no Ed25519 keys.
+// Errors are those of [Image].
+func Blob(ctx context.Context, config Config, content []byte) ([]byte, error) {
+	s, err := blobSigner(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	hash := keys.Hash(s.key.Public())
+	if hash == 0 {
+		return nil, errors.New("signing: an Ed25519 key can't sign files, use an ECDSA key")
+	}
+	h := hash.New()
+	h.Write(content)
+	artifact := verify.Digest{Algorithm: digestNames[hash.Size()], Value: h.Sum(nil)}
+	sig, err := keys.Sign(s.key, content)
+	if err != nil {
+		return nil, fmt.Errorf("signing: %w", err)
+	}
+	body, err := entry.HashedRekordV001(hash, artifact.Value, sig, s.verifierPEM)
+	if err != nil {
+		return nil, fmt.Errorf("signing: %w", err)
+	}
+	evidence := &bundle.Evidence{
+		Form: bundle.FormBundle, MediaType: bundle.MediaTypeV03, KeyHint: s.hint,
+		Message: &bundle.Message{DigestAlgorithm: artifact.Algorithm, Digest: artifact.Value, Signature: sig},
+	}
+	if s.chain != nil {
+		evidence.Certificates = s.chain[:1]
+	}
+	if _, err := s.witness(ctx, evidence, proposed{kind: entry.KindHashedRekord, version: entry.V001, request: rawJSON(body), body: body}); err != nil {
+		return nil, fmt.Errorf("signing: %w", err)
+	}
+	return s.checked(evidence, artifact, "")
+}
+
+// Statement signs an in-toto statement as it stands, in a DSSE envelope, and returns the Sigstore bundle. Errors are those of [Image].
+func Statement(ctx context.Context, config Config, untrustedStatement []byte) ([]byte, error) {
+	artifact, predicateType, err := readStatement(untrustedStatement)
+	if err != nil {
+		return nil, fmt.Errorf("signing: reading in-toto statement: %w", err)
+	}
+	s, err := blobSigner(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	evidence, _, err := s.envelope(ctx, bytes.Clone(untrustedStatement))
+	if err != nil {
+		return nil, fmt.Errorf("signing: %w", err)
+	}
+	return s.checked(evidence, artifact, predicateType)
+}
+
+func blobSigner(ctx context.Context, config Config) (*signer, error) {
+	if err := config.check(Options{SkipLegacy: true}); err != nil {
+		return nil, fmt.Errorf("signing: %w", err)
+	}
+	s, err := newSigner(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("signing: %w", err)
+	}
+	return s, nil
+}
+
+// readStatement returns what verifiers will ask a statement for: a digest and the predicate type.
+func readStatement(untrusted []byte) (verify.Digest, string, error) {
+	var st struct {
+		Subject       []subject `json:"subject"`
+		PredicateType string    `json:"predicateType"`
+	}
+	if err := json.Unmarshal(untrusted, &st); err != nil {
+		return verify.Digest{}, "", err
+	}
+	if st.PredicateType == "" {
+		return verify.Digest{}, "", errors.New("predicateType is missing")
+	}
+	for _, s := range st.Subject {
+		for _, algorithm := range []string{"sha256", "sha384", "sha512"} {
+			if sum, err := hex.DecodeString(s.Digest[algorithm]); err == nil && len(sum) > 0 {
+				return verify.Digest{Algorithm: algorithm, Value: sum}, st.PredicateType, nil
+			}
+		}
+	}
+	return verify.Digest{}, "", errors.New("no subject has a digest with sha256, sha384 or sha512")
+}
+
+// digestNames gives the name of a SHA-2 digest of this many bytes.
+var digestNames = map[int]string{32: "sha256", 48: "sha384", 64: "sha512"}
