@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -39,14 +40,14 @@ func TestA045_A003_SignedAndUnsigned(t *testing.T) {
 		w := newWorld(t, release)
 		require(t, name+": unsigned", w.admit(t, w.image), gate.OutcomeRefused, gate.CodeUnsigned)
 		w.attach(t, w.image, w.sign(t, w.image, coretest.SignOptions{Identity: mallory, Content: content}))
-		w.clock.Advance(6e9)
+		w.clock.Advance(time.Minute)
 		v := w.admit(t, w.image)
 		require(t, name+": wrong signer", v, gate.OutcomeRefused, gate.CodeNotAcceptable)
 		if len(v.Signatures) != 1 || v.Signatures[0].Attempts[0].Code != verify.CodeIdentity || !strings.Contains(v.Reason, "mallory@evil.example") {
 			t.Errorf("%s: the verdict does not say who signed: %s, %+v", name, v.Reason, v.Signatures)
 		}
 		w.attach(t, w.image, w.sign(t, w.image, coretest.SignOptions{Identity: alice, Content: content}))
-		w.clock.Advance(6e9)
+		w.clock.Advance(time.Minute)
 		v = w.admit(t, w.image)
 		require(t, name+": signed", v, gate.OutcomeAdmitted, gate.CodeAdmitted)
 		if len(v.Signatures) != 2 || !v.Policies[0].Satisfied || v.Policies[0].Authority != "team" || len(v.Roots) != 1 || len(v.Lookups) == 0 {
@@ -60,7 +61,7 @@ func TestA045_A003_SignedAndUnsigned(t *testing.T) {
 		require(t, name+": another image", w.admit(t, other), gate.OutcomeRefused, gate.CodeUnsigned)
 		// Nor by its evidence laid beside it.
 		w.attach(t, other, w.sign(t, w.image, coretest.SignOptions{Identity: alice, Content: content}))
-		w.clock.Advance(6e9)
+		w.clock.Advance(time.Minute)
 		v = w.admit(t, other)
 		require(t, name+": another image's signature", v, gate.OutcomeRefused, gate.CodeNotAcceptable)
 		if v.Signatures[0].Attempts[0].Code != verify.CodeWrongArtifact {
@@ -83,7 +84,7 @@ func TestA049_A071_TamperedSignatures(t *testing.T) {
 		t.Errorf("signatures are %+v", v.Signatures)
 	}
 	w.signAs(t, w.image, alice)
-	w.clock.Advance(6e9)
+	w.clock.Advance(time.Minute)
 	require(t, "with a good one", w.admit(t, w.image), gate.OutcomeAdmitted, gate.CodeAdmitted)
 }
 
@@ -97,7 +98,7 @@ func TestGATE01_Attestation(t *testing.T) {
 		t.Errorf("reason is %q", v.Reason)
 	}
 	w.signAs(t, w.image, alice)
-	w.clock.Advance(6e9)
+	w.clock.Advance(time.Minute)
 	require(t, "and a signature", w.admit(t, w.image), gate.OutcomeAdmitted, gate.CodeAdmitted)
 }
 
@@ -145,7 +146,7 @@ func TestStatic(t *testing.T) {
 			t.Errorf("%s: reason is %q", tt.name, v.Reason)
 		}
 		// Neither is anything asked about parents, which may not even exist.
-		w.clock.Advance(3600e9)
+		w.clock.Advance(time.Hour)
 		missing := w.image.Context().Digest("sha256:" + strings.Repeat("0", 64))
 		require(t, tt.name+" with a parent", w.admit(t, w.image, missing), tt.outcome, tt.code)
 		if n := w.wire.count(); n != 0 {
@@ -156,7 +157,7 @@ func TestStatic(t *testing.T) {
 	w := newWorld(t, policyDocument("either", "enforce", "  - {name: s, static: {action: fail}}\n"+keyless("team", "alice@acme.example")))
 	require(t, "fail or a signature, unsigned", w.admit(t, w.image), gate.OutcomeRefused, gate.CodeUnsigned)
 	w.signAs(t, w.image, alice)
-	w.clock.Advance(6e9)
+	w.clock.Advance(time.Minute)
 	require(t, "fail or a signature, signed", w.admit(t, w.image), gate.OutcomeAdmitted, gate.CodeAdmitted)
 	// Passing one policy does not pass another.
 	w = newWorld(t, release+pass)
@@ -177,7 +178,7 @@ func TestLIB40_Observe(t *testing.T) {
 	w = newWorld(t, release+policyDocument("loose", "observe", "  - {name: s, static: {action: fail}}\n"))
 	require(t, "unsigned, a denial that observes", w.admit(t, w.image), gate.OutcomeRefused, gate.CodeUnsigned)
 	w.signAs(t, w.image, alice)
-	w.clock.Advance(6e9)
+	w.clock.Advance(time.Minute)
 	require(t, "signed, a denial that observes", w.admit(t, w.image), gate.OutcomeAdmitted, gate.CodeObserved)
 }
 
@@ -224,7 +225,7 @@ func TestPoliciesAndAuthorities(t *testing.T) {
 	w.attach(t, w.image, w.sign(t, w.image, coretest.SignOptions{Key: key, WithoutLog: true, WithoutTimestamp: true}))
 	require(t, "key without the log it needs", w.admit(t, w.image), gate.OutcomeRefused, gate.CodeNotAcceptable)
 	w.attach(t, w.image, w.sign(t, w.image, coretest.SignOptions{Key: key}))
-	w.clock.Advance(6e9)
+	w.clock.Advance(time.Minute)
 	require(t, "key with it", w.admit(t, w.image), gate.OutcomeAdmitted, gate.CodeAdmitted)
 }
 
@@ -312,7 +313,7 @@ func TestCTRD06_PX07_Parents(t *testing.T) {
 	require(t, "child, nothing signed", w.admit(t, child, parent), gate.OutcomeRefused, gate.CodeUnsigned)
 	w.signAs(t, parent, alice)
 	w.signAs(t, unrelated, alice)
-	w.clock.Advance(6e9)
+	w.clock.Advance(time.Minute)
 	require(t, "the index itself", w.admit(t, parent), gate.OutcomeAdmitted, gate.CodeAdmitted)
 	require(t, "child without parents", w.admit(t, child), gate.OutcomeRefused, gate.CodeUnsigned)
 	v := w.admit(t, child, parent)
