@@ -1,10 +1,12 @@
 package registryproxy
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -14,10 +16,10 @@ import (
 // itself. But then it is the way out for an image that is dressed as evidence. So what passes is decided by what it is,
 // never by its tag, subject, artifactType or annotations, which whoever may push can choose:
 //
-//   - a manifest, if every layer's media type is on the list below and all is small;
-//   - its blobs, if they are JSON documents. A layer that a runtime can unpack is a tar archive, compressed or not, and
-//     none of those is JSON: some runtimes unpack by content, so a media type alone proves nothing;
-//   - its config, if that is a JSON document, too, and names no root file system but the evidence itself (cosign writes
+//   - a manifest, if every layer's media type is on the list below, all is small, and each of its blobs passes: some
+//     runtimes unpack by content, so media types alone would let out a manifest over an admitted image's layers;
+//   - its blobs, if they are JSON documents that are no tar archive at the same time, which is what a runtime unpacks;
+//   - its config, if it gives nothing to run, too, and names no root file system but the evidence itself (cosign writes
 //     .sig images with an image config whose diff_ids are its own layers);
 //   - the index at a referrers fallback tag, because it only lists. It is never a parent of anything, and what it lists is
 //     judged when it is asked for.
@@ -88,29 +90,76 @@ func (d *document) isReferrersIndex() bool {
 	return true
 }
 
-// checkEvidenceBlob decides about the whole of one blob that only evidence lists. layers is empty unless the blob is the
-// evidence's config.
+// checkEvidenceBlob decides about the whole of one blob of evidence. layers are the evidence's own, for its config.
 func checkEvidenceBlob(untrusted []byte, config bool, layers []v1.Hash) error {
 	if !json.Valid(untrusted) {
 		return errors.New("it is not a JSON document, as every kind of evidence is")
 	}
-	if !config {
-		return nil
+	if holdsTarHeader(untrusted) {
+		return errors.New("it is a tar archive as well as a JSON document")
 	}
+	if config {
+		return checkEvidenceConfig(untrusted, layers)
+	}
+	return nil
+}
+
+// checkEvidenceConfig refuses a config with which a runtime could start something.
+func checkEvidenceConfig(untrusted []byte, layers []v1.Hash) error {
 	var c struct {
-		RootFS struct {
-			DiffIDs []string `json:"diff_ids"`
-		} `json:"rootfs"`
+		Config map[string]json.RawMessage `json:"config"`
+		RootFS json.RawMessage            `json:"rootfs"`
 	}
-	if err := json.Unmarshal(untrusted, &c); err != nil {
-		return errors.New("its config is not the config of evidence")
+	var fs struct {
+		DiffIDs []string `json:"diff_ids"`
 	}
-	for _, id := range c.RootFS.DiffIDs {
+	err := checkJSON(untrusted)
+	if err == nil {
+		_, err = decodeExact(untrusted, &c, []string{"config", "rootfs"})
+	}
+	if err == nil && len(c.RootFS) > 0 {
+		_, err = decodeExact(c.RootFS, &fs, []string{"diff_ids"})
+	}
+	if err != nil {
+		return fmt.Errorf("its config is not the config of evidence: %w", err)
+	}
+	if len(c.Config) > 0 {
+		return errors.New("its config is an image's: it says what to run")
+	}
+	for _, id := range fs.DiffIDs {
 		if !containsDigest(layers, id) {
 			return fmt.Errorf("its config is an image's: root file system layer %.80q is none of the evidence's own", id)
 		}
 	}
 	return nil
+}
+
+// Places in a block of a tar archive (POSIX.1-1988, "Extended tar Format").
+const (
+	tarBlock       = 512
+	tarChecksum    = 148
+	tarChecksumEnd = 156
+)
+
+// holdsTarHeader reports whether a reader of tar archives would find a file: a block that carries its own sum. The oldest
+// form of header needs no byte that a JSON string could not hold, and no zero blocks at the end.
+func holdsTarHeader(untrusted []byte) bool {
+	for block := untrusted; len(block) >= tarBlock; block = block[tarBlock:] {
+		var unsigned, signed int64 // old writers summed signed bytes
+		for i, c := range block[:tarBlock] {
+			if i >= tarChecksum && i < tarChecksumEnd {
+				c = ' '
+			}
+			unsigned += int64(c)
+			signed += int64(int8(c))
+		}
+		field := bytes.TrimLeft(block[tarChecksum:tarChecksumEnd], " \x00")
+		digits := field[:len(field)-len(bytes.TrimLeft(field, "01234567"))]
+		if sum, err := strconv.ParseInt(string(digits), 8, 64); err == nil && (sum == unsigned || sum == signed) {
+			return true
+		}
+	}
+	return false
 }
 
 func containsDigest(all []v1.Hash, digest string) bool {

@@ -108,23 +108,22 @@ func TestPX08_ImagesDressedAsEvidence(t *testing.T) {
 		l.want(l.get("/v2/app/manifests/"+tag), http.StatusForbidden, codeDenied)
 		l.want(l.get("/v2/app/manifests/"+digest.String()), http.StatusForbidden, codeDenied)
 	}
-	// Evidence by its media types, a file system by its bytes, which some runtimes would unpack: the manifest is readable,
-	// the blobs are not.
+	// Evidence by its media types, a file system by its bytes, which some runtimes would unpack.
 	for i, layer := range [][]byte{fs, gz, []byte("not JSON"), []byte(`{"a":1}` + "\x00"), {}} {
 		d := l.putBlob("app", "application/vnd.dsse.envelope.v1+json", layer)
 		tag := fmt.Sprintf("sha256-%064x.att", i)
 		l.put("app", tag, typeOCIManifest, ociManifest(runnable, []descriptor{d}, subject))
-		l.want(l.get("/v2/app/manifests/"+tag), http.StatusOK, "")
+		l.want(l.get("/v2/app/manifests/"+tag), http.StatusForbidden, codeDenied)
 		r := l.want(l.get("/v2/app/blobs/"+d.UntrustedDigest), http.StatusForbidden, codeDenied)
 		if bytes.Contains(r.body, []byte("CANARY")) {
 			t.Error("the canary is out")
 		}
 		l.want(l.get("/v2/app/blobs/"+d.UntrustedDigest, "Range", "bytes=0-9"), http.StatusForbidden, codeDenied)
 	}
-	// A runnable config is let out only where its root file system consists of the evidence itself.
+	// A config that says what to run, or names another root file system than the evidence itself.
 	dressed := l.putBlob("app", typeImageConfig, []byte(`{"os":"linux","config":{"Cmd":["/CANARY"]},"rootfs":{"type":"layers","diff_ids":["`+sum(gz).String()+`"]}}`))
 	l.put("app", "sha256-"+hex64+".att", typeOCIManifest, ociManifest(dressed, []descriptor{payload}, subject))
-	l.want(l.get("/v2/app/manifests/sha256-"+hex64+".att"), http.StatusOK, "")
+	l.want(l.get("/v2/app/manifests/sha256-"+hex64+".att"), http.StatusForbidden, codeDenied)
 	l.want(l.get("/v2/app/blobs/"+dressed.UntrustedDigest), http.StatusForbidden, codeDenied)
 	// Bytes that are not what the descriptor says.
 	l.setLie(func(w http.ResponseWriter, r *http.Request) bool {
@@ -136,7 +135,7 @@ func TestPX08_ImagesDressedAsEvidence(t *testing.T) {
 	})
 	config := other(payload, typeEmptyConfig)
 	l.put("app", "sha256-"+hex64+".sig", typeOCIManifest, ociManifest(config, []descriptor{payload}, ""))
-	l.want(l.get("/v2/app/manifests/sha256-"+hex64+".sig"), http.StatusOK, "")
+	l.want(l.get("/v2/app/manifests/sha256-"+hex64+".sig"), http.StatusBadGateway, codeDigestInvalid)
 	l.want(l.get("/v2/app/blobs/"+payload.UntrustedDigest), http.StatusBadGateway, codeDigestInvalid)
 }
 

