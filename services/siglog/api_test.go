@@ -255,30 +255,6 @@ func TestLogInfoAndKey(t *testing.T) {
 	}
 }
 
-func TestV2TreeIsServedAndItsPostIsNot(t *testing.T) {
-	l := newLog(t)
-	verifier, err := tlog.NewVerifier("log.example", l.V2().Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{"/checkpoint", "/api/v2/checkpoint"} {
-		a := l.send(t, path, nil)
-		cp, err := verifier.Open(string(a.body))
-		if err != nil || a.status != 200 || cp.Origin != "log.example" || cp.Size != 0 {
-			t.Errorf("%s: %d %v %+v", path, a.status, err, cp)
-		}
-	}
-	for _, path := range []string{"/tile/0/000", "/api/v2/tile/entries/000.p/1", "/tile/../checkpoint"} {
-		if a := l.send(t, path, nil); a.status != 404 {
-			t.Errorf("%s: %d", path, a.status)
-		}
-	}
-	a := l.send(t, "/api/v2/log/entries", []byte("{}"))
-	if a.status != 501 || !strings.Contains(string(a.body), "Rekor v2") {
-		t.Errorf("POST v2: %d %s", a.status, a.body)
-	}
-}
-
 func TestFloodIsTurnedAway(t *testing.T) {
 	l := newLog(t)
 	key := newKey(t)

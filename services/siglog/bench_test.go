@@ -1,6 +1,8 @@
 package siglog_test
 
 import (
+	"context"
+	"crypto"
 	"fmt"
 	"slices"
 	"sync"
@@ -15,6 +17,21 @@ import (
 // BenchmarkAppend measures entries acknowledged with proof, checkpoint and
 // timestamp, from clients that each wait for one before they send the next.
 func BenchmarkAppend(b *testing.B) {
+	benchmarkAppend(b, propose, func(ctx context.Context, log *siglog.Log, p siglog.Proposed) error {
+		_, err := log.Append(ctx, p)
+		return err
+	})
+}
+
+// BenchmarkAppendV2 is the same for the v2 tree.
+func BenchmarkAppendV2(b *testing.B) {
+	benchmarkAppend(b, proposeV2, func(ctx context.Context, log *siglog.Log, p siglog.ProposedV2) error {
+		_, err := log.AppendV2(ctx, p)
+		return err
+	})
+}
+
+func benchmarkAppend[P any](b *testing.B, propose func(crypto.Signer) (P, error), appendTo func(context.Context, *siglog.Log, P) error) {
 	for _, clients := range []int{1, 64} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
 			log, err := siglog.New(b.Context(), newConfig(b))
@@ -26,7 +43,7 @@ func BenchmarkAppend(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			proposals := make([]siglog.Proposed, b.N)
+			proposals := make([]P, b.N)
 			for i := range proposals {
 				if proposals[i], err = propose(key); err != nil {
 					b.Fatal(err)
@@ -44,7 +61,7 @@ func BenchmarkAppend(b *testing.B) {
 							return
 						}
 						start := time.Now()
-						if _, err := log.Append(b.Context(), proposals[i]); err != nil {
+						if err := appendTo(b.Context(), log, proposals[i]); err != nil {
 							b.Error(err)
 							return
 						}

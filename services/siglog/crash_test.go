@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/ed25519"
+	"crypto/x509"
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
@@ -43,8 +44,8 @@ func crashConfig(dir string) (siglog.Config, error) {
 	return siglog.Config{Dir: filepath.Join(dir, "log"), Hostname: "log.example", V1Key: v1, V2Key: v2}, err
 }
 
-// appendForever appends entries from four goroutines and prints each that is
-// acknowledged.
+// appendForever appends entries to both trees, from four goroutines each, and
+// prints each that is acknowledged.
 func appendForever(dir string) error {
 	cfg, err := crashConfig(dir)
 	if err != nil {
@@ -61,24 +62,35 @@ func appendForever(dir string) error {
 	fmt.Println("open")
 	var stdout sync.Mutex
 	failed := make(chan error)
-	for range 4 {
-		go func() {
-			for {
-				p, err := propose(key)
-				if err != nil {
-					failed <- err
-					return
-				}
-				e, err := log.Append(context.Background(), p)
-				if err != nil {
-					failed <- err
-					return
-				}
-				stdout.Lock()
-				fmt.Printf("ack %d %s %d %d %x\n", e.LogIndex, e.ID, e.IntegratedTime, e.TreeSize, e.RootHash)
-				stdout.Unlock()
+	forever := func(appendOne func() (line string, err error)) {
+		for {
+			line, err := appendOne()
+			if err != nil {
+				failed <- err
+				return
 			}
-		}()
+			stdout.Lock()
+			fmt.Println(line)
+			stdout.Unlock()
+		}
+	}
+	for range 4 {
+		go forever(func() (string, error) {
+			p, err := propose(key)
+			if err != nil {
+				return "", err
+			}
+			e, err := log.Append(context.Background(), p)
+			return fmt.Sprintf("ack %d %s %d %d %x", e.LogIndex, e.ID, e.IntegratedTime, e.TreeSize, e.RootHash), err
+		})
+		go forever(func() (string, error) {
+			p, err := proposeV2(key)
+			if err != nil {
+				return "", err
+			}
+			e, err := log.AppendV2(context.Background(), p)
+			return fmt.Sprintf("v2 %d %x", e.LogIndex, e.Body), err
+		})
 	}
 	return <-failed
 }
@@ -98,6 +110,23 @@ func propose(key crypto.Signer) (siglog.Proposed, error) {
 		return siglog.Proposed{}, err
 	}
 	return siglog.Parse(hashedRekord("sha512", digest, sig, pem))
+}
+
+// proposeV2 is propose for the v2 tree.
+func proposeV2(key crypto.Signer) (siglog.ProposedV2, error) {
+	digest := make([]byte, 64)
+	for i := range digest {
+		digest[i] = byte(rand.Uint32())
+	}
+	sig, err := key.Sign(nil, digest, &ed25519.Options{Hash: crypto.SHA512})
+	if err != nil {
+		return siglog.ProposedV2{}, err
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return siglog.ProposedV2{}, err
+	}
+	return siglog.ParseV2(hashedRekordV2(digest, sig, verifierV2("publicKey", der, "PKIX_ED25519_PH")))
 }
 
 // acknowledged is one line of appendForever.
@@ -138,9 +167,15 @@ func TestLOG06_LOG07_KilledAtAnyTimeLosesNothingAcknowledged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	all := map[string]acknowledged{}
+	all, allV2 := map[string]acknowledged{}, map[uint64]string{}
 	for round := range rounds {
-		acks := runAndKill(t, dir, round)
+		acks, acksV2 := runAndKill(t, dir, round)
+		for index, body := range acksV2 {
+			if old, ok := allV2[index]; ok {
+				t.Fatalf("v2 entry %d was acknowledged twice: %s, %s", index, old, body)
+			}
+			allV2[index] = body
+		}
 		for _, a := range acks {
 			if old, ok := all[a.id]; ok {
 				t.Fatalf("entry %s was acknowledged twice: %+v, %+v", a.id, old, a)
@@ -150,18 +185,18 @@ func TestLOG06_LOG07_KilledAtAnyTimeLosesNothingAcknowledged(t *testing.T) {
 		if round%4 != 3 && round != rounds-1 {
 			continue // killed again while it recovers from the last kill
 		}
-		checkAcknowledged(t, dir, all)
+		checkAcknowledged(t, dir, all, allV2)
 	}
-	if len(all) < rounds {
-		t.Fatalf("only %d entries were acknowledged in %d rounds", len(all), rounds)
+	if len(all) < rounds || len(allV2) < rounds {
+		t.Fatalf("only %d and %d entries were acknowledged in %d rounds", len(all), len(allV2), rounds)
 	}
-	t.Logf("%d rounds, %d acknowledged entries", rounds, len(all))
+	t.Logf("%d rounds, %d and %d acknowledged entries", rounds, len(all), len(allV2))
 }
 
 // runAndKill starts the appending process, kills it (at a random moment after it
 // has opened the log or, every fourth round, while it is opening it), and returns
-// what it acknowledged.
-func runAndKill(t *testing.T, dir string, round int) []acknowledged {
+// what it acknowledged: entries of the v1 tree, and bodies of the v2 tree by place.
+func runAndKill(t *testing.T, dir string, round int) ([]acknowledged, map[uint64]string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), "SIGLOG_TEST_APPEND_TO="+dir)
@@ -179,10 +214,17 @@ func runAndKill(t *testing.T, dir string, round int) []acknowledged {
 		time.AfterFunc(time.Duration(rand.IntN(40))*time.Millisecond, kill)
 	}
 	var acks []acknowledged
+	acksV2 := map[uint64]string{}
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
 		if lines.Text() == "open" {
 			time.AfterFunc(time.Duration(30+rand.IntN(250))*time.Millisecond, kill)
+			continue
+		}
+		var place uint64
+		var body []byte
+		if n, err := fmt.Sscanf(lines.Text(), "v2 %d %x", &place, &body); err == nil && n == 2 && strings.HasSuffix(string(body), "}}}}}}") {
+			acksV2[place] = string(body)
 			continue
 		}
 		a, err := parseAck(lines.Text())
@@ -195,12 +237,12 @@ func runAndKill(t *testing.T, dir string, round int) []acknowledged {
 	if stderr.Len() > 0 {
 		t.Fatalf("round %d: %s", round, stderr.String())
 	}
-	return acks
+	return acks, acksV2
 }
 
 // checkAcknowledged opens the log and looks for everything that was acknowledged,
-// and proves that its tree extends every tree that was.
-func checkAcknowledged(t *testing.T, dir string, all map[string]acknowledged) {
+// and proves that its v1 tree extends every tree that was.
+func checkAcknowledged(t *testing.T, dir string, all map[string]acknowledged, allV2 map[uint64]string) {
 	t.Helper()
 	cfg, err := crashConfig(dir)
 	if err != nil {
@@ -214,6 +256,19 @@ func checkAcknowledged(t *testing.T, dir string, all map[string]acknowledged) {
 			t.Error(err)
 		}
 	}()
+	leaves := l.leavesV2(t)
+	for place, body := range allV2 {
+		if place >= uint64(len(leaves)) || string(leaves[place]) != body {
+			t.Fatalf("acknowledged v2 entry %d, which is not there now", place)
+		}
+	}
+	distinct := map[string]bool{}
+	for _, leaf := range leaves {
+		distinct[string(leaf)] = true
+	}
+	if len(distinct) != len(leaves) {
+		t.Errorf("%d v2 leaves are in the tree twice", len(leaves)-len(distinct))
+	}
 	var head struct {
 		TreeSize uint64
 		RootHash string

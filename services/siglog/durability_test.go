@@ -1,6 +1,7 @@
 package siglog_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/sha256"
@@ -62,11 +63,7 @@ func TestIndexIsRebuiltFromTheTree(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		if err := os.Remove(filepath.Join(l.cfg.Dir, "index.sqlite"+suffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Fatal(err)
-		}
-	}
+	removeIndex(t, l.cfg.Dir, "index.sqlite")
 	l.start(t)
 	if id, got := l.verified(t, l.send(t, "/api/v1/log/entries/"+idA, nil)); id != idA || got.LogIndex != a.LogIndex {
 		t.Errorf("%s at %d", id, got.LogIndex)
@@ -75,6 +72,51 @@ func TestIndexIsRebuiltFromTheTree(t *testing.T) {
 	l.wantSearch(t, `{"email":"alice@acme.example"}`, idB, idA)
 	l.wantSearch(t, fmt.Sprintf(`{"hash":"sha256:%x"}`, digest), idA)
 	l.wantSearch(t, fmt.Sprintf(`{"hash":"%x"}`, sha256.Sum256([]byte("{}"))), idB)
+}
+
+// The last of these is also a directory from before the v2 tree took entries, which
+// has no index for it.
+func TestLOG04_V2DuplicatesGetTheSameEntry(t *testing.T) {
+	l := newLog(t)
+	key := newKey(t)
+	request := signV2(t, key, "a")
+	const n = 100
+	answers := make(chan answer, n)
+	for range n {
+		go func() { answers <- l.postV2(t, request) }()
+	}
+	first := l.verifiedV2(t, <-answers)
+	same := func(a answer) {
+		t.Helper()
+		if e := l.verifiedV2(t, a); e.GetLogIndex() != first.GetLogIndex() || !bytes.Equal(e.GetCanonicalizedBody(), first.GetCanonicalizedBody()) {
+			t.Fatalf("entry at %d, first was at %d", e.GetLogIndex(), first.GetLogIndex())
+		}
+	}
+	for range n - 1 {
+		same(<-answers)
+	}
+	l.verifiedV2(t, l.postV2(t, signV2(t, key, "b")))
+	l.restart(t)
+	same(l.postV2(t, request))
+	l.server.Close()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	removeIndex(t, l.cfg.Dir, "index-v2.sqlite")
+	l.start(t)
+	same(l.postV2(t, request))
+	if cp := l.send(t, "/checkpoint", nil); !strings.HasPrefix(string(cp.body), "log.example\n2\n") {
+		t.Errorf("want 2 leaves: %s", cp.body)
+	}
+}
+
+func removeIndex(t *testing.T, dir, name string) {
+	t.Helper()
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		if err := os.Remove(filepath.Join(dir, name+suffix)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestLOG26_ShutdownAcknowledgesOrRefuses(t *testing.T) {

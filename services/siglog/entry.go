@@ -15,57 +15,26 @@ import (
 
 // Entry is an entry of the v1 tree with everything that proves it.
 type Entry struct {
+	Included
 	ID             string // 16 hex digits of the tree's ID, 64 of the leaf hash
-	Body           []byte
-	IntegratedTime int64 // seconds since 1970
-	LogIndex       uint64
-	LogID          [32]byte
+	IntegratedTime int64  // seconds since 1970
 	SET            []byte // signed entry timestamp
-	Checkpoint     string // signed note, covers the entry
-	TreeSize       uint64
-	RootHash       [32]byte
-	Hashes         [][]byte // from leaf to root
 }
 
 // errNotFound is returned for what is not in the log.
 var errNotFound = errors.New("there is no such entry")
 
-// entry proves the body at the place under a checkpoint of the present tree, and
-// signs its timestamp. The proof is verified against the body in hand, so what the
-// tree holds is what the submitter sent.
+// entry proves the body at the place, and signs its timestamp.
 func (l *Log) entry(ctx context.Context, body []byte, place uint64, at int64) (Entry, error) {
-	signed, err := l.v1.Checkpoint(ctx)
+	proven, err := l.v1.prove(ctx, body, place)
 	if err != nil {
 		return Entry{}, err
 	}
-	if place >= signed.Size {
-		return Entry{}, fmt.Errorf("the index has place %d, the tree only %d leaves", place, signed.Size)
-	}
-	hashes, err := l.v1.InclusionProof(ctx, place, signed.Size)
+	set, err := entry.Promise{Body: body, IntegratedTime: at, LogIndex: int64(place), LogID: proven.LogID}.Sign(l.cfg.V1Key)
 	if err != nil {
 		return Entry{}, err
 	}
-	leafHash := tlog.LeafHash(body)
-	if err := tlog.VerifyInclusion(leafHash, place, hashes, signed.Checkpoint); err != nil {
-		return Entry{}, fmt.Errorf("the tree holds another leaf at %d: %w", place, err)
-	}
-	logID := l.trees[0].LogID
-	set, err := entry.Promise{Body: body, IntegratedTime: at, LogIndex: int64(place), LogID: logID}.Sign(l.cfg.V1Key)
-	if err != nil {
-		return Entry{}, err
-	}
-	return Entry{
-		ID:             fmt.Sprintf("%016x%x", l.treeID, leafHash),
-		Body:           body,
-		IntegratedTime: at,
-		LogIndex:       place,
-		LogID:          logID,
-		SET:            set,
-		Checkpoint:     signed.Note,
-		TreeSize:       signed.Size,
-		RootHash:       signed.Root,
-		Hashes:         hashes,
-	}, nil
+	return Entry{Included: proven, ID: fmt.Sprintf("%016x%x", l.treeID, tlog.LeafHash(body)), IntegratedTime: at, SET: set}, nil
 }
 
 // byIndex returns the entry at a place.
@@ -81,7 +50,7 @@ func (l *Log) byIndex(ctx context.Context, place uint64) (Entry, error) {
 	if err != nil {
 		return Entry{}, err
 	}
-	record, err := l.index.Lookup(ctx, tlog.LeafHash(body))
+	record, err := l.v1.index.Lookup(ctx, tlog.LeafHash(body))
 	if err != nil {
 		return Entry{}, err
 	}
@@ -90,7 +59,7 @@ func (l *Log) byIndex(ctx context.Context, place uint64) (Entry, error) {
 
 // byHash returns the entry with a leaf hash.
 func (l *Log) byHash(ctx context.Context, leafHash [32]byte) (Entry, error) {
-	record, err := l.index.Lookup(ctx, leafHash)
+	record, err := l.v1.index.Lookup(ctx, leafHash)
 	if errors.Is(err, index.ErrNotFound) || err == nil && !record.Completed {
 		return Entry{}, errNotFound
 	}

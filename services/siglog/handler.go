@@ -38,7 +38,7 @@ func (l *Log) Handler() http.Handler {
 		"GET /api/v1/log/proof":             l.getProof,
 		"GET /api/v1/log/publicKey":         l.getPublicKey,
 		"POST /api/v1/index/retrieve":       l.searchIndex,
-		"POST /api/v2/log/entries":          notYet,
+		"POST /api/v2/log/entries":          l.postEntryV2,
 		"/":                                 unknown,
 	} {
 		mux.HandleFunc(pattern, l.bounded(serve))
@@ -117,10 +117,39 @@ func (l *Log) answerError(w http.ResponseWriter, r *http.Request, err error) {
 	if status.status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
-	writeJSON(w, status.status, struct {
-		Code    int    `json:"code"`
-		Message string `json:"message"`
-	}{status.status, status.message})
+	if strings.HasPrefix(r.URL.Path, "/api/v2/") {
+		writeJSON(w, status.status, errorV2{grpcCode(status.status), status.message, []struct{}{}})
+		return
+	}
+	writeJSON(w, status.status, errorV1{status.status, status.message})
+}
+
+// errorV1 is the body of Rekor v1's errors.
+type errorV1 struct {
+	Code    int    `json:"code"` // HTTP status
+	Message string `json:"message"`
+}
+
+// errorV2 is the body of Rekor v2's errors, which a gRPC gateway writes.
+type errorV2 struct {
+	Code    int        `json:"code"` // of gRPC
+	Message string     `json:"message"`
+	Details []struct{} `json:"details"` // always empty
+}
+
+// grpcCode is the gRPC code that goes with a status.
+func grpcCode(status int) int {
+	switch status {
+	case http.StatusNotFound:
+		return 5 // NOT_FOUND
+	case http.StatusRequestEntityTooLarge:
+		return 8 // RESOURCE_EXHAUSTED
+	case http.StatusInternalServerError:
+		return 13 // INTERNAL
+	case http.StatusServiceUnavailable:
+		return 14 // UNAVAILABLE
+	}
+	return 3 // INVALID_ARGUMENT
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
@@ -148,10 +177,6 @@ func readBody(r *http.Request) ([]byte, error) {
 		return nil, badRequest(errors.New("the request's body ended early"))
 	}
 	return b, err
-}
-
-func notYet(http.ResponseWriter, *http.Request) error {
-	return &statusError{http.StatusNotImplemented, "this log does not take Rekor v2 entries yet; use POST /api/v1/log/entries"}
 }
 
 func unknown(_ http.ResponseWriter, r *http.Request) error {

@@ -25,6 +25,9 @@ import (
 	"testing"
 	"time"
 
+	rekorpb "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
+	"google.golang.org/protobuf/encoding/protojson"
+
 	"github.com/touchmark/touchmark/core/bundle"
 	"github.com/touchmark/touchmark/core/tlog"
 	"github.com/touchmark/touchmark/core/tlog/entry"
@@ -255,4 +258,74 @@ func signEnvelope(t testing.TB, key *ecdsa.PrivateKey, verifier []byte, payload 
 		t.Fatal(err)
 	}
 	return dsse(envelope(inToto, []byte(payload), sig), verifier)
+}
+
+func keyDER(t testing.TB, pub crypto.PublicKey) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+func verifierV2(kind string, der []byte, keyDetails string) string {
+	return fmt.Sprintf(`{%q:{"rawBytes":%q},"keyDetails":%q}`, kind, b64(der), keyDetails)
+}
+
+func hashedRekordV2(digest, signature []byte, verifier string) []byte {
+	return fmt.Appendf(nil, `{"hashedRekordRequestV002":{"digest":%q,"signature":{"content":%q,"verifier":%s}}}`, b64(digest), b64(signature), verifier)
+}
+
+const p256Details = "PKIX_ECDSA_P256_SHA_256"
+
+// signV2 makes a Rekor v2 request over a message with a P-256 key.
+func signV2(t testing.TB, key *ecdsa.PrivateKey, message string) []byte {
+	t.Helper()
+	digest := sha256.Sum256([]byte(message))
+	sig, err := ecdsa.SignASN1(rand.Reader, key, digest[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hashedRekordV2(digest[:], sig, verifierV2("publicKey", keyDER(t, key.Public()), p256Details))
+}
+
+func (l *testLog) postV2(t testing.TB, body []byte) answer {
+	t.Helper()
+	return l.send(t, "/api/v2/log/entries", body)
+}
+
+// verifiedV2 reads an answer of the v2 face as clients do, with protobuf's own
+// parser, and verifies all that is in it.
+func (l *testLog) verifiedV2(t testing.TB, a answer) *rekorpb.TransparencyLogEntry {
+	t.Helper()
+	if a.status != 201 {
+		t.Fatalf("status %d: %s", a.status, a.body)
+	}
+	var e rekorpb.TransparencyLogEntry
+	if err := protojson.Unmarshal(a.body, &e); err != nil {
+		t.Fatalf("%v: %s", err, a.body)
+	}
+	tree, proof := l.V2(), e.GetInclusionProof()
+	verifier, err := tlog.NewVerifier("log.example", tree.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cp, err := verifier.Open(proof.GetCheckpoint().GetEnvelope())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cp.Origin != "log.example" || int64(cp.Size) != proof.GetTreeSize() || !bytes.Equal(cp.Root[:], proof.GetRootHash()) {
+		t.Errorf("the proof's tree is not the checkpoint's: %+v", proof)
+	}
+	if err := tlog.VerifyInclusion(tlog.LeafHash(e.GetCanonicalizedBody()), uint64(e.GetLogIndex()), proof.GetHashes(), cp); err != nil {
+		t.Error(err)
+	}
+	if proof.GetLogIndex() != e.GetLogIndex() || !bytes.Equal(e.GetLogId().GetKeyId(), tree.LogID[:]) {
+		t.Errorf("index %d in the proof, %d in the entry; log %x", proof.GetLogIndex(), e.GetLogIndex(), e.GetLogId().GetKeyId())
+	}
+	if kv := e.GetKindVersion(); kv.GetKind() != "hashedrekord" || kv.GetVersion() != "0.0.2" || e.GetInclusionPromise() != nil || e.GetIntegratedTime() != 0 {
+		t.Errorf("not an entry of Rekor v2: %s", a.body)
+	}
+	return &e
 }

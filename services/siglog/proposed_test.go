@@ -8,6 +8,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/base64"
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -77,6 +78,46 @@ func FuzzParse(f *testing.F) {
 		}
 		if p.LeafHash != tlog.LeafHash(p.Body) || len(p.Body) > 1<<16-1 {
 			t.Errorf("taken: %q", p.Body)
+		}
+	})
+}
+
+// FuzzParseV2 holds the same for the v2 face, and that what is taken is taken again
+// in the form in which clients send it now.
+func FuzzParseV2(f *testing.F) {
+	_, key, err := ed25519.GenerateKey(bytes.NewReader(make([]byte, 32)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	digest := make([]byte, 64)
+	sig, err := key.Sign(nil, digest, &ed25519.Options{Hash: crypto.SHA512})
+	if err != nil {
+		f.Fatal(err)
+	}
+	v := verifierV2("publicKey", keyDER(f, key.Public()), "PKIX_ED25519_PH")
+	f.Add(hashedRekordV2(digest, sig, v))
+	f.Add([]byte(`{"dsse_request_v002":{"envelope":{"payload":"","payloadType":"x","signatures":[{"sig":""}]},"verifiers":[` + v + `]}}`))
+	f.Add([]byte(`{"hashedRekordRequestV002":{"signature":{"verifier":{"x509Certificate":{"rawBytes":"MAA="},"keyDetails":5}}}}`))
+	f.Add([]byte("null"))
+	f.Fuzz(func(t *testing.T, untrusted []byte) {
+		p, err := siglog.ParseV2(untrusted)
+		if err != nil {
+			return
+		}
+		if p.LeafHash != tlog.LeafHash(p.Body) || len(p.Body) > 1<<16-1 {
+			t.Errorf("taken: %q", p.Body)
+		}
+		var b leafV2
+		if err := json.Unmarshal(p.Body, &b); err != nil {
+			t.Fatalf("body %q: %v", p.Body, err)
+		}
+		in := b.Spec.HashedRekordV002
+		if len(in.Signature.Verifier.PublicKey.RawBytes) == 0 {
+			return // a certificate
+		}
+		again := hashedRekordV2(in.Data.Digest, in.Signature.Content, verifierV2("publicKey", in.Signature.Verifier.PublicKey.RawBytes, in.Signature.Verifier.KeyDetails))
+		if q, err := siglog.ParseV2(again); err != nil || q.LeafHash != p.LeafHash {
+			t.Errorf("%q is taken, %q is not: %v", untrusted, again, err)
 		}
 	})
 }

@@ -79,7 +79,7 @@ func (l *Log) search(r *http.Request, keys []string, any bool) ([]string, error)
 	count := map[[32]byte]int{}
 	var order [][32]byte
 	for _, key := range keys {
-		found, err := l.index.Search(r.Context(), key)
+		found, err := l.v1.index.Search(r.Context(), key)
 		if err != nil {
 			return nil, err
 		}

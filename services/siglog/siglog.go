@@ -4,8 +4,10 @@
 // One service has two faces, each on an append-only tree of its own. The v1 tree
 // is Rekor v1: entries of kind hashedrekord 0.0.1 and dsse 0.0.1, signed entry
 // timestamps, inclusion proofs, a search index; its key is ECDSA P-256, which every
-// verifier of such timestamps demands. The v2 tree is Rekor v2's, with Ed25519; its
-// checkpoint and tiles are served, and POST answers 501 until it takes entries.
+// verifier of such timestamps demands. The v2 tree is Rekor v2: entries of kind
+// hashedrekord 0.0.2, inclusion proofs, and the tree itself in tiles; its key is
+// Ed25519, so that its log ID, which depends on the name, is no v1 log's. A tree
+// holds only bodies that its face's readers can parse.
 //
 //	log, err := siglog.New(ctx, siglog.Config{Dir: dir, Hostname: "log.example", V1Key: k1, V2Key: k2})
 //	http.ListenAndServe(addr, log.Handler())
@@ -23,9 +25,10 @@
 //	POST /api/v1/index/retrieve             entry IDs by digest, e-mail, subject or key
 //	GET  /checkpoint, /tile/...             the v2 tree (C2SP tlog-tiles)
 //	GET  /api/v2/checkpoint, /api/v2/tile/  the same
-//	POST /api/v2/log/entries                501
+//	POST /api/v2/log/entries                adds an entry to it; 201 with proof
 //
-// Errors are {"code":400,"message":"..."}.
+// Errors are {"code":400,"message":"..."}, below /api/v2/ as a gRPC gateway writes
+// them: {"code":3,"message":"...","details":[]} with the gRPC code.
 //
 // # What an answer means
 //
@@ -34,7 +37,8 @@
 // was stored before the leaf was: the same entry, submitted again at any time,
 // also while the first is under way or after a crash, gets the same place and time
 // with status 201. (Rekor answers 409 there, which clients of 2026 fail on. Only
-// deterministic signatures ever meet it.)
+// deterministic signatures ever meet it.) An entry of the v2 tree has no time; for
+// it, too, there is an index that finds it again.
 //
 // The log checks that an entry is what it says: that the signature verifies, over
 // that digest, with that key or the certificate's key. It does not judge
@@ -42,9 +46,10 @@
 //
 // # Files in Config.Dir
 //
-//	log.json       schema version, host name and tree ID, written at the first start
-//	index.sqlite   times and search keys, see package index
-//	v1/ v2/        the trees, see package tilelog/posix
+//	log.json         schema version, host name and tree ID, written at the first start
+//	index.sqlite     places, times and search keys of the v1 tree's entries, see package index
+//	index-v2.sqlite  places of the v2 tree's entries; both are rebuilt if they are lost
+//	v1/ v2/          the trees, see package tilelog/posix
 package siglog
 
 import (
@@ -53,7 +58,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -63,11 +67,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/touchmark/touchmark/core/tlog"
 	"github.com/touchmark/touchmark/services/internal/durable"
-	"github.com/touchmark/touchmark/services/internal/index"
-	"github.com/touchmark/touchmark/services/internal/tilelog"
-	"github.com/touchmark/touchmark/services/internal/tilelog/posix"
 )
 
 // Config configures a Log. Dir, Hostname, V1Key and V2Key are required.
@@ -97,16 +97,9 @@ type Tree struct {
 // Log is an open signature log.
 type Log struct {
 	cfg    Config
-	treeID uint64
-	v1, v2 *tilelog.Log
-	trees  [2]Tree // v1, v2
-	index  *index.Index
+	treeID uint64 // of the v1 tree
+	v1, v2 *tree
 	slots  chan struct{} // one per request being answered
-
-	mu        sync.Mutex
-	sequences map[[sha256.Size]byte]*sequence // under way, by leaf hash
-	closed    bool
-	running   sync.WaitGroup // sequences
 }
 
 // New opens the log in cfg.Dir, or makes a new one if there is none. It refuses
@@ -129,7 +122,7 @@ func New(ctx context.Context, cfg Config) (_ *Log, err error) {
 	if err := durable.SyncDir(filepath.Dir(cfg.Dir)); err != nil {
 		return nil, fmt.Errorf("opening signature log: %w", err)
 	}
-	l := &Log{cfg: cfg, slots: make(chan struct{}, maxRequests), sequences: map[[sha256.Size]byte]*sequence{}}
+	l := &Log{cfg: cfg, slots: make(chan struct{}, maxRequests)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("opening signature log: %w", err), l.closeStorage())
@@ -139,16 +132,17 @@ func New(ctx context.Context, cfg Config) (_ *Log, err error) {
 		return nil, err
 	}
 	v1Origin := fmt.Sprintf("%s - %d", cfg.Hostname, l.treeID)
-	if l.v1, l.trees[0], err = l.openTree(ctx, "v1", v1Origin, cfg.V1Key); err != nil {
+	if l.v1, err = openTree(ctx, cfg, "v1", v1Origin, cfg.V1Key); err != nil {
 		return nil, err
 	}
-	if l.v2, l.trees[1], err = l.openTree(ctx, "v2", cfg.Hostname, cfg.V2Key); err != nil {
+	if l.v2, err = openTree(ctx, cfg, "v2", cfg.Hostname, cfg.V2Key); err != nil {
 		return nil, err
 	}
-	if l.index, err = index.Open(ctx, filepath.Join(cfg.Dir, "index.sqlite")); err != nil {
+	l.v1.searchKeys = keysOfBody
+	if err := l.v1.openIndex(ctx, "index.sqlite"); err != nil {
 		return nil, err
 	}
-	if err := l.completeIndex(ctx); err != nil {
+	if err := l.v2.openIndex(ctx, "index-v2.sqlite"); err != nil {
 		return nil, err
 	}
 	return l, nil
@@ -167,41 +161,19 @@ func checkKeys(cfg Config) error {
 	return nil
 }
 
-// openTree opens one tree. Its notes are signed under the host name, whatever the
-// origin.
-func (l *Log) openTree(ctx context.Context, name, origin string, key crypto.Signer) (*tilelog.Log, Tree, error) {
-	signer, err := tlog.NewSigner(l.cfg.Hostname, key)
-	if err != nil {
-		return nil, Tree{}, fmt.Errorf("the %s key: %w", name, err)
-	}
-	id, err := tlog.KeyID(l.cfg.Hostname, key.Public())
-	if err != nil {
-		return nil, Tree{}, fmt.Errorf("the %s key: %w", name, err)
-	}
-	engine, err := posix.Open(filepath.Join(l.cfg.Dir, name), tilelog.Entries)
-	if err != nil {
-		return nil, Tree{}, err
-	}
-	tree, err := tilelog.Open(ctx, engine, tilelog.Options{Origin: origin, Signer: signer, Verifier: signer.Verifier(), Logger: l.cfg.Logger})
-	if err != nil {
-		return nil, Tree{}, err
-	}
-	return tree, Tree{Origin: origin, LogID: id, Key: key.Public()}, nil
-}
-
 // V1 describes the Rekor v1 tree.
-func (l *Log) V1() Tree { return l.trees[0] }
+func (l *Log) V1() Tree { return l.v1.about }
 
 // V2 describes the Rekor v2 tree.
-func (l *Log) V2() Tree { return l.trees[1] }
+func (l *Log) V2() Tree { return l.v2.about }
 
 // Healthy is nil while the log can take entries, and otherwise says why it can't.
-func (l *Log) Healthy() error { return l.v1.Err() }
+func (l *Log) Healthy() error { return errors.Join(l.v1.Err(), l.v2.Err()) }
 
 // Check reads both trees from end to end and returns the first thing that does not
 // fit, naming the file; the tree then takes no more entries.
 func (l *Log) Check(ctx context.Context) error {
-	for _, tree := range []*tilelog.Log{l.v1, l.v2} {
+	for _, tree := range []*tree{l.v1, l.v2} {
 		if err := tree.Check(ctx); err != nil {
 			return fmt.Errorf("checking signature log: %w", err)
 		}
@@ -213,27 +185,22 @@ func (l *Log) Check(ctx context.Context) error {
 // files. What was acknowledged is on stable storage before; entries that come
 // later are refused.
 func (l *Log) Close() error {
-	l.mu.Lock()
-	l.closed = true
-	l.mu.Unlock()
-	l.running.Wait()
+	l.v1.stop()
+	l.v2.stop()
 	return l.closeStorage()
 }
 
 func (l *Log) closeStorage() error {
-	var errs [3]error
+	var errs [2]error
 	var closing sync.WaitGroup // each waits for its own disk
-	for i, tree := range []*tilelog.Log{l.v1, l.v2} {
+	for i, tree := range []*tree{l.v1, l.v2} {
 		if tree != nil {
-			closing.Go(func() { errs[i] = tree.Close() })
+			closing.Go(func() { errs[i] = tree.close() })
 		}
-	}
-	if l.index != nil {
-		closing.Go(func() { errs[2] = l.index.Close() })
 	}
 	closing.Wait()
 	return errors.Join(errs[:]...)
 }
 
 // publicKeyDER is the v1 key's SubjectPublicKeyInfo.
-func (l *Log) publicKeyDER() ([]byte, error) { return x509.MarshalPKIXPublicKey(l.trees[0].Key) }
+func (l *Log) publicKeyDER() ([]byte, error) { return x509.MarshalPKIXPublicKey(l.v1.about.Key) }

@@ -264,6 +264,14 @@ func HashFor(key crypto.PublicKey) (crypto.Hash, error) {
 	return hash, err
 }
 
+// KeyDetails is the name under which a signing key and the hash that goes with
+// it stand in Sigstore's algorithm registry, as Rekor v2 requests and entries
+// hold it. It is an error where [HashFor] is one.
+func KeyDetails(key crypto.PublicKey) (string, error) {
+	_, details, err := algorithmV2(key)
+	return details, err
+}
+
 // CertificatePEM is the PEM form in which Rekor v1 entries hold a certificate.
 func CertificatePEM(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
