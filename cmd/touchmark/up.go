@@ -8,10 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -95,8 +92,6 @@ func (f upFlags) run(cmd *cobra.Command) error {
 
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
-	// The first signal ends ctx; the next one is to end the process, as it would by default.
-	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt, syscall.SIGTERM) })
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ctx) }() // 503 until there is a stack
 

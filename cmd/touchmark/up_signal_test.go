@@ -17,19 +17,18 @@ import (
 // argumentsEnv makes this test binary the touchmark command.
 const argumentsEnv = "TOUCHMARK_TEST_ARGUMENTS"
 
-func TestUpProcess(t *testing.T) {
-	arguments := os.Getenv(argumentsEnv)
-	if arguments == "" {
-		t.Skip("not a test: the process that TestOPS04_Signals starts")
+func TestMain(m *testing.M) {
+	if arguments := os.Getenv(argumentsEnv); arguments != "" {
+		os.Args = append([]string{"touchmark"}, strings.Split(arguments, "\n")...)
+		main()
 	}
-	os.Args = append([]string{"touchmark"}, strings.Split(arguments, "\n")...)
-	main()
+	os.Exit(m.Run())
 }
 
 // upProcess starts touchmark up in a process of its own and waits until it is ready.
 func upProcess(t *testing.T) (*exec.Cmd, string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestUpProcess$")
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), argumentsEnv+"="+strings.Join([]string{"up", "--data", filepath.Join(t.TempDir(), "data"), "--listen", "127.0.0.1:0"}, "\n"))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -91,6 +90,15 @@ func TestOPS04_Signals(t *testing.T) {
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatalf("the process did not wait for the request under way: %v", err)
 	}
+	ticker := time.NewTicker(100 * time.Millisecond) // as people do who press Ctrl-C again
+	defer ticker.Stop()
+	go func() {
+		for range ticker.C {
+			if cmd.Process.Signal(syscall.SIGINT) != nil {
+				return
+			}
+		}
+	}()
 	err := cmd.Wait()
 	ended, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if err == nil || !ok || !ended.Signaled() || ended.Signal() != syscall.SIGINT {
