@@ -20,7 +20,9 @@ failed=$(grep -cE '^[[:space:]]*--- FAIL' "$log")
 skipped=$(grep -cE '^[[:space:]]*--- SKIP' "$log")
 if [ "$failed" -gt 0 ] || [ "$status" -ne 0 ]; then
 	echo "== what failed"
-	grep -E -B 15 '^[[:space:]]*--- FAIL|^FAIL|^panic:|\[build failed\]' "$log" | tail -n 150
+	# go test -v prints what a test logged between its RUN and its FAIL line.
+	awk '/^=== RUN/ {kept = ""} {kept = kept $0 "\n"} /^[[:space:]]*--- FAIL/ {printf "%s", kept; kept = ""} /^panic:|\[build failed\]|\[setup failed\]|^FAIL/ {print}' "$log" |
+		cut -c1-2000 | tail -n 300
 	status=1
 fi
 if [ "$skipped" -gt 0 ]; then
