@@ -38,7 +38,7 @@ func TestOPS02_CA19_KeyFiles(t *testing.T) {
 		}
 	}
 	names := must(filepath.Glob(filepath.Join(config.Dir, "keys", "*.pem")))
-	if len(names) != 8 {
+	if len(names) != 11 {
 		t.Fatalf("keys %v", names)
 	}
 	aside := config.Dir + ".aside"
@@ -67,7 +67,7 @@ func TestOPS02_CA19_KeyFiles(t *testing.T) {
 		must(0, os.Rename(b, a))
 		must(0, os.Rename(aside, b))
 	}
-	for _, pair := range [][2]string{{"ca-intermediate.pem", "tsa.pem"}, {"ca-root.pem", "tsa-root.pem"}, {"log-v1.pem", "ctlog.pem"}, {"log-v2.pem", "issuer.pem"}, {"tsa.pem", "log-v1.pem"}} {
+	for _, pair := range [][2]string{{"ca-intermediate.pem", "tsa.pem"}, {"ca-root.pem", "tsa-root.pem"}, {"log-v1.pem", "ctlog.pem"}, {"log-v2.pem", "issuer.pem"}, {"tsa.pem", "log-v1.pem"}, {"tuf-online.pem", "tuf-targets.pem"}} {
 		swap(pair[0], pair[1])
 		refuses("swapped "+pair[0]+" and "+pair[1], "")
 		swap(pair[0], pair[1])

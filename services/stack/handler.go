@@ -35,6 +35,7 @@ func (s *Stack) routes() map[string]http.Handler {
 		"/ct/":                              certificates,
 		"/trusted_root.json":                documents,
 		"/signing_config.v0.2.json":         documents,
+		"/tuf/":                             http.StripPrefix("/tuf", s.repository.Handler()),
 		"/healthz":                          http.HandlerFunc(s.serveHealth),
 	}
 }

@@ -57,7 +57,7 @@ func openKeys(d *directory) (*keyRing, error) {
 		{"tsa", generate(keys.P256), &r.tsa, false},
 		{"issuer", generateRSA, &r.issuer, false},
 	} {
-		key, err := r.key(d, wanted.name, wanted.make)
+		key, err := r.key(d, d.first, wanted.name, wanted.make)
 		if wanted.isRoot && !d.first && errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -108,11 +108,11 @@ func generate(a keys.Algorithm) func() (crypto.Signer, error) {
 // generateRSA makes the issuer's key. Its tokens live for minutes, so 2048 bits do, and are made in a tenth of a second.
 func generateRSA() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) }
 
-// key reads a private key, or makes it if this is the first start.
-func (r *keyRing) key(d *directory, name string, make func() (crypto.Signer, error)) (crypto.Signer, error) {
+// key reads a private key, or makes it if what it belongs to is being made.
+func (r *keyRing) key(d *directory, making bool, name string, make func() (crypto.Signer, error)) (crypto.Signer, error) {
 	path := d.file(keysDir, name+".pem")
 	key, err := keys.Load(path)
-	if err == nil || !d.first || !errors.Is(err, fs.ErrNotExist) {
+	if err == nil || !making || !errors.Is(err, fs.ErrNotExist) {
 		return key, err
 	}
 	if key, err = make(); err != nil {

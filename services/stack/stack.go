@@ -13,15 +13,18 @@
 //
 //	state.json     schema version, public URL, time of the first start
 //	lock           held while a process uses the directory
-//	keys/          private keys, PKCS #8 in PEM, mode 0600; ca-root and tsa-root may be taken away after the first start
+//	keys/          private keys, PKCS #8 in PEM, mode 0600; ca-root, tsa-root, tuf-root-* and tuf-targets may be
+//	               taken away after the first start
 //	certs/         the authorities' certificates
 //	ctlog/         the certificate log, see package ctlog
 //	siglog/        the signature log, see package siglog
-//	trust/         trusted_root.json and signing_config.v0.2.json, for clients
+//	tuf/           the TUF repository, see package trustroot
+//	trust/         trusted_root.json, signing_config.v0.2.json and root.json, the repository's first root, for clients
 //
 // The public URL is fixed by the first start: it is the issuer in certificates and the name of the log. A first start that is
 // interrupted, at whatever moment, is completed by the next. After it nothing is ever made anew: a key or a log that is missing is an
-// error, for a new one in its place would be a different authority under the same name.
+// error, for a new one in its place would be a different authority under the same name. What a directory never had, because an older
+// program made it, is made.
 package stack
 
 import (
@@ -75,6 +78,9 @@ type Config struct {
 	// CertificatesPerIdentity and CertificatesTotal are limits per second; 0 means the authority's defaults, negative none.
 	CertificatesPerIdentity, CertificatesTotal float64
 
+	// RootKeys and RootThreshold are how many root keys a new TUF repository gets, and how many of them must sign; 0 means 1.
+	RootKeys, RootThreshold int
+
 	// Clock tells the time; nil means time.Now.
 	Clock func() time.Time
 
@@ -97,6 +103,8 @@ type Stack struct {
 	log          *siglog.Log
 	stamps       *tsa.TSA
 	documents    *trustroot.Documents
+	repository   *trustroot.Repository
+	stopRenewing func()
 
 	created []string
 	files   []string
@@ -145,6 +153,7 @@ func New(ctx context.Context, config Config) (_ *Stack, err error) {
 		s.created = append(append(s.created, s.files...), s.directory.file(stateFile))
 	}
 	s.serve = s.handler()
+	s.stopRenewing = background(s.repository.Run)
 	return s, nil
 }
 
@@ -174,8 +183,10 @@ func (s *Stack) open(ctx context.Context, config Config) error {
 	if s.documents, err = trustroot.New(s.published(ring)); err != nil {
 		return err
 	}
-	s.files, err = s.documents.WriteFiles(s.directory.file("trust"))
-	return err
+	if s.files, err = s.documents.WriteFiles(s.directory.file(trustDir)); err != nil {
+		return err
+	}
+	return s.openRepository(config, ring)
 }
 
 // openLogs opens both logs. They make themselves where nothing is, which only a first start may let them do: an empty log under the
@@ -257,7 +268,7 @@ func (s *Stack) PublicURL() string { return s.url }
 // Created returns the paths of the files that this start made; none at a second start.
 func (s *Stack) Created() []string { return append([]string(nil), s.created...) }
 
-// ClientFiles returns the paths of trusted_root.json and signing_config.v0.2.json.
+// ClientFiles returns the paths of trusted_root.json, signing_config.v0.2.json and root.json.
 func (s *Stack) ClientFiles() []string { return append([]string(nil), s.files...) }
 
 // TrustedRoot returns the bytes of trusted_root.json.
@@ -285,6 +296,9 @@ func (s *Stack) Healthy() error {
 	if err := s.certificates.Healthy(); err != nil {
 		return fmt.Errorf("certificate log: %w", err)
 	}
+	if err := s.repository.Healthy(); err != nil {
+		return fmt.Errorf("TUF repository: %w", err)
+	}
 	return nil
 }
 
@@ -294,6 +308,12 @@ func (s *Stack) Close() error {
 		return nil
 	}
 	var errs []error
+	if s.stopRenewing != nil {
+		s.stopRenewing()
+	}
+	if s.repository != nil {
+		errs = append(errs, s.repository.Close())
+	}
 	if s.log != nil {
 		errs = append(errs, s.log.Close())
 	}

@@ -8,6 +8,19 @@
 // the same bytes. Over HTTP they are a convenience for a first look: whoever fetches a trusted root over a connection that can be
 // tampered with trusts whoever tampers. Carry the file.
 //
+// A [Repository] publishes the same files for good: a TUF repository (specification 1.0, consistent snapshots), which clients follow
+// through every change, from the one root that they were given.
+//
+//	GET /tuf/timestamp.json
+//	GET /tuf/N.root.json, /tuf/N.snapshot.json, /tuf/N.targets.json
+//	GET /tuf/targets/SHA256.NAME
+//
+// The root's keys and the targets' key may be kept elsewhere: the running service needs the online key only, with which it renews
+// snapshot and timestamp long before they expire. Root and targets live for a year. They are renewed by themselves after half of it
+// if their keys are at hand; if not, the log warns when 50, 75 and 90 percent of their life are over. Metadata is made, signed and
+// verified by go-tuf. What has changed is written to new files first and to timestamp.json last, so that clients see the old set or
+// the new one, and nothing that was published is ever changed.
+//
 // The signing config names the log's Rekor v1 API only. A client picks the highest version that it is offered, and podman and
 // policy-controller verify no other yet.
 package trustroot
@@ -71,6 +84,11 @@ func (d *Documents) TrustedRoot() []byte { return append([]byte(nil), d.trustedR
 
 // SigningConfig returns the bytes of signing_config.v0.2.json.
 func (d *Documents) SigningConfig() []byte { return append([]byte(nil), d.signingConfig...) }
+
+// Targets returns the documents by name, for a [Repository].
+func (d *Documents) Targets() map[string][]byte {
+	return map[string][]byte{TrustedRootFile: d.TrustedRoot(), SigningConfigFile: d.SigningConfig()}
+}
 
 // WriteFiles writes both documents to a directory, which it makes if need be, and returns their paths. Readers see a whole old file
 // or a whole new one, whenever the machine stops.
