@@ -94,7 +94,7 @@ func (p *Proxy) tryHolders(ctx context.Context, req request) tried {
 			continue
 		}
 		t.holders++
-		v, fail := p.admit(ctx, req.repository, n.key.digest, n.mediaType, p.table.parents(req.repository, n.key.digest))
+		v, all, fail := p.ask(ctx, req.repository, n.key.digest, n.mediaType)
 		if fail != nil {
 			t.outage = fail
 			return t
@@ -104,7 +104,7 @@ func (p *Proxy) tryHolders(ctx context.Context, req request) tried {
 			t.granted = &grant{digest: req.digest, size: n.blobSize(req.digest)}
 			return t
 		}
-		if v.Outcome != gate.OutcomeRefused {
+		if v.Outcome != gate.OutcomeRefused || !all {
 			t.open = true
 		}
 		if t.verdict.Outcome == "" || v.Outcome != gate.OutcomeRefused {

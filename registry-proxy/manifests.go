@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -166,22 +167,48 @@ func (p *Proxy) isFallbackIndex(repository, reference string, m manifest) bool {
 // A refusal by digest stands only after a complete search: until then it is not known whether a signed index lists the
 // manifest, and "cannot decide" is the truth. By tag, the manifest is what the user named, and the refusal is about it.
 func (p *Proxy) judge(ctx context.Context, repository string, digest v1.Hash, mediaType string, byDigest bool) (gate.Verdict, *failure) {
-	parents := p.table.parents(repository, digest)
-	v, fail := p.admit(ctx, repository, digest, mediaType, parents)
+	known, _ := p.table.parents(repository, digest)
+	v, all, fail := p.ask(ctx, repository, digest, mediaType)
 	if fail != nil || v.Code != gate.CodeUnsigned && v.Code != gate.CodeNotAcceptable {
 		return v, fail
 	}
 	searchErr := p.walk(ctx, repository)
-	if found := p.table.parents(repository, digest); len(found) > len(parents) {
-		v, fail = p.admit(ctx, repository, digest, mediaType, found)
+	if found, _ := p.table.parents(repository, digest); len(found) > len(known) {
+		v, all, fail = p.ask(ctx, repository, digest, mediaType)
 		if fail != nil || v.Admitted() {
 			return v, fail
 		}
+	}
+	if !all && searchErr == nil {
+		searchErr = errTooManyHolders
 	}
 	if searchErr != nil && byDigest {
 		return v, unavailable("manifest "+digest.String()+" has no acceptable signature of its own, and the repository could not be searched for a signed index that lists it", searchErr)
 	}
 	return v, nil
+}
+
+// errTooManyHolders says that more indexes list a manifest than the gate is asked about.
+var errTooManyHolders = fmt.Errorf("more than %d manifests list it", maxHolders)
+
+// ask asks the gate about a manifest with the indexes that list it, as many at a time as the gate reads, until it is admitted.
+// The answer is undecided if it was for any of them. all is false if there are more indexes than were asked about.
+func (p *Proxy) ask(ctx context.Context, repository string, digest v1.Hash, mediaType string) (v gate.Verdict, all bool, fail *failure) {
+	parents, all := p.table.parents(repository, digest)
+	for {
+		some := parents[:min(len(parents), maxParents)]
+		parents = parents[len(some):]
+		answer, fail := p.admit(ctx, repository, digest, mediaType, some)
+		if fail != nil || answer.Admitted() {
+			return answer, all, fail
+		}
+		if v.Outcome == "" || v.Outcome == gate.OutcomeRefused && answer.Outcome != gate.OutcomeRefused {
+			v = answer
+		}
+		if len(parents) == 0 || answer.Code == gate.CodeNoPolicy || answer.Code == gate.CodeDenied {
+			return v, all, nil
+		}
+	}
 }
 
 // admit puts one question to the gate.

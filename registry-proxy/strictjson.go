@@ -14,10 +14,15 @@ import (
 // maxJSONDepth is far above any manifest (descriptors' platforms lie at 4) and keeps recursion flat.
 const maxJSONDepth = 16
 
+// maxJSONTokens is some three times what an index of [maxDescriptors] has. Decoded, a token may take a hundred times its size, so
+// that a limit in bytes alone would not bound memory.
+const maxJSONTokens = 128 << 10
+
 // checkJSON refuses what two parsers may read differently (CVE-2021-41190 and its kin): bytes that are not UTF-8, a key
-// twice in one object, trailing data, absurd nesting.
+// twice in one object, trailing data, absurd nesting and numbers of members.
 func checkJSON(untrusted []byte) error {
-	for dec := jsontext.NewDecoder(bytes.NewReader(untrusted)); ; {
+	dec := jsontext.NewDecoder(bytes.NewReader(untrusted))
+	for range maxJSONTokens {
 		if dec.StackDepth() > maxJSONDepth {
 			return fmt.Errorf("nested deeper than %d", maxJSONDepth)
 		}
@@ -31,6 +36,7 @@ func checkJSON(untrusted []byte) error {
 			return fmt.Errorf("not valid JSON: %w", err)
 		}
 	}
+	return fmt.Errorf("more than %d JSON tokens", maxJSONTokens)
 }
 
 // decodeExact decodes one object into v and refuses keys that are v's field names in another case: encoding/json would

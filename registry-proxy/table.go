@@ -192,17 +192,16 @@ func (t *table) holdersOf(repository string, digest v1.Hash) (nodes []*node, all
 	return nodes, true
 }
 
-// parents returns indexes that list a manifest, those admitted last first.
-func (t *table) parents(repository string, digest v1.Hash) []v1.Hash {
-	nodes, _ := t.holdersOf(repository, digest)
-	var all []v1.Hash
+// parents returns the indexes that list a manifest, those admitted last first; all is false as in holdersOf.
+func (t *table) parents(repository string, digest v1.Hash) (parents []v1.Hash, all bool) {
+	nodes, all := t.holdersOf(repository, digest)
 	for _, n := range nodes {
-		if n.children != nil && len(all) < maxParents {
-			all = append(all, n.key.digest)
+		if n.children != nil {
+			parents = append(parents, n.key.digest)
 		}
 	}
-	return all
+	return parents, all
 }
 
-// maxParents is how many the gate reads: each costs it a manifest and a lookup.
+// maxParents is how many the gate reads for one question: each costs it a manifest and a lookup.
 const maxParents = 8

@@ -60,10 +60,10 @@ func TestTableNamesAdmittedHoldersFirstAndBoundsThem(t *testing.T) {
 	if nodes, _ := table.holdersOf("other", blob); len(nodes) != 0 {
 		t.Errorf("another repository has %d holders", len(nodes))
 	}
-	if parents := table.parents("app", child); len(parents) != maxParents {
+	if parents, all := table.parents("app", child); len(parents) != maxHolders || all {
 		t.Errorf("%d parents", len(parents))
 	}
-	if parents := table.parents("app", blob); len(parents) != 0 {
+	if parents, _ := table.parents("app", blob); len(parents) != 0 {
 		t.Errorf("images are named as parents: %v", parents)
 	}
 }

@@ -1,0 +1,78 @@
+package registryproxy
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// TestPX_ManyIndexesHideNoSignature: whoever may push can list a manifest in any number of indexes. A signed one among them still
+// admits it, or the answer is that nothing is known.
+func TestPX_ManyIndexesHideNoSignature(t *testing.T) {
+	for _, tt := range []struct {
+		unsigned int
+		signed   bool
+		status   int
+		code     string
+	}{
+		{0, true, http.StatusOK, ""},
+		{maxParents - 1, true, http.StatusOK, ""},
+		{maxParents, true, http.StatusOK, ""},
+		{maxHolders - 1, true, http.StatusOK, ""},
+		{maxHolders - 1, false, http.StatusForbidden, codeDenied},
+		{maxHolders + 10, true, http.StatusServiceUnavailable, codeUnavailable},
+		{maxHolders + 10, false, http.StatusServiceUnavailable, codeUnavailable},
+	} {
+		t.Run(fmt.Sprint(tt.unsigned, tt.signed), func(t *testing.T) {
+			l := newLab(t)
+			layer := l.putBlob("app", layerType, []byte("layer"))
+			config := l.putBlob("app", typeImageConfig, []byte(`{}`))
+			body := ociManifest(config, []descriptor{layer}, "")
+			child := l.put("app", sum(body).String(), typeOCIManifest, body)
+			index := func(tag string) []byte {
+				return fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%q,"digest":%q,"size":%d}],"annotations":{"n":%q}}`,
+					typeOCIIndex, typeOCIManifest, child, len(body), tag)
+			}
+			for i := range tt.unsigned {
+				tag := fmt.Sprintf("a%03d", i)
+				l.put("app", tag, typeOCIIndex, index(tag))
+			}
+			if tt.signed {
+				l.admitter.sign(l.put("app", "z", typeOCIIndex, index("z")))
+			}
+			l.want(l.get("/v2/app/manifests/"+child.String()), tt.status, tt.code)
+			l.want(l.get("/v2/app/blobs/"+layer.UntrustedDigest), tt.status, tt.code)
+			for _, q := range l.admitter.questions() {
+				if len(q.Parents) > maxParents {
+					t.Fatalf("the gate was asked with %d parents", len(q.Parents))
+				}
+			}
+		})
+	}
+}
+
+// TestPX_ManifestsOfTooManyTokens: a limit in bytes is none for memory.
+func TestPX_ManifestsOfTooManyTokens(t *testing.T) {
+	l := newLab(t)
+	blob := l.putBlob("app", layerType, []byte("layer"))
+	for n, ok := range map[int]bool{1000: true, maxJSONTokens: false} {
+		body := ociManifest(blob, []descriptor{blob}, `,"unknown":[0`+strings.Repeat(",0", n)+`]`)
+		digest := l.put("app", "v1", typeOCIManifest, body)
+		l.admitter.sign(digest)
+		if ok {
+			l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+		} else {
+			l.want(l.get("/v2/app/manifests/v1"), http.StatusBadGateway, codeManifestInvalid)
+		}
+	}
+	// The largest index that is served for its number of descriptors, each with all that build tools write.
+	var all []string
+	for i := range maxDescriptors {
+		all = append(all, fmt.Sprintf(`{"mediaType":%q,"digest":"sha256:%064x","size":1,"artifactType":"a/b","platform":{"architecture":"arm","os":"linux","os.version":"1","variant":"v8","os.features":["a","b"]},`+
+			`"annotations":{"a":"1","b":"2","c":"3","d":"4","e":"5","f":"6","g":"7","h":"8","i":"9","j":"10"}}`, typeOCIManifest, i))
+	}
+	if _, err := parseDocument([]byte(`{"schemaVersion":2,"mediaType":"`+typeOCIIndex+`","manifests":[`+strings.Join(all, ",")+`]}`), typeOCIIndex); err != nil {
+		t.Error(err)
+	}
+}
