@@ -102,6 +102,7 @@ func TestA129_AmbiguousDocuments(t *testing.T) {
 	const index = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
 	tests := []struct{ name, mediaType, body, want string }{
 		{"index with layers", indexType, `{"schemaVersion":2,"manifests":[],"layers":[]}`, "an index with layers"},
+		{"more tokens than are read", manifestType, `{"schemaVersion":2,"layers":[{}` + strings.Repeat(",{}", 1<<20) + `]}`, "JSON of more than 131072 tokens"},
 		{"manifest with manifests", manifestType, `{"schemaVersion":2,"layers":[],"manifests":[]}`, "a manifest with manifests"},
 		{"served as another type", manifestType, index, "but it was served as"},
 		{"schema 1", "application/vnd.docker.distribution.manifest.v1+prettyjws", `{"schemaVersion":1}`, "neither a manifest nor an index"},

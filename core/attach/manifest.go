@@ -1,10 +1,12 @@
 package attach
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
@@ -37,9 +39,22 @@ type document struct {
 	Subject       *v1.Descriptor  `json:"subject"`
 }
 
+// maxTokens bounds a document besides its size in bytes: an empty descriptor takes a hundred times its two bytes when it is decoded. A list of MaxReferrers
+// entries has some 50,000 tokens.
+const maxTokens = 128 << 10
+
 // decode reads JSON as containerd and the others read it, with encoding/json, which takes names in any case; but two names of one object that mean
-// the same field are an error, as are invalid UTF-8 and text behind the document.
+// the same field are an error, as are invalid UTF-8, text behind the document, and more than maxTokens.
 func decode(untrusted []byte, into any) error {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(untrusted))
+	for n := 0; ; n++ {
+		if n > maxTokens {
+			return fmt.Errorf("JSON of more than %d tokens: %w", maxTokens, errTooLarge)
+		}
+		if _, err := dec.ReadToken(); err != nil {
+			break // the end, or something that is reported below
+		}
+	}
 	return json.Unmarshal(untrusted, into, json.MatchCaseInsensitiveNames(true))
 }
 
