@@ -19,7 +19,7 @@
 //	ctlog/         the certificate log, see package ctlog
 //	siglog/        the signature log, see package siglog
 //	tuf/           the TUF repository, see package trustroot
-//	trust/         trusted_root.json, signing_config.v0.2.json and root.json, the repository's first root, for clients
+//	trust/         trusted_root.json, the signing configs, and root.json, the repository's first root, for clients
 //
 // The public URL is fixed by the first start: it is the issuer in certificates and the name of the log. A first start that is
 // interrupted, at whatever moment, is completed by the next. After it nothing is ever made anew: a key or a log that is missing is an
@@ -236,8 +236,11 @@ func (s *Stack) openAuthority(config Config, ring *keyRing) error {
 func (s *Stack) published(ring *keyRing) trustroot.Config {
 	window := trust.Window{Start: s.directory.state.Created}
 	last := func(chain []*x509.Certificate) *x509.Certificate { return chain[len(chain)-1] }
-	service := func(path string) []trust.Service {
-		return []trust.Service{{URL: s.url + path, MajorAPIVersion: 1, Window: window, Operator: hostname(s.url)}}
+	service := func(path string, version uint32) []trust.Service {
+		return []trust.Service{{URL: s.url + path, MajorAPIVersion: version, Window: window, Operator: hostname(s.url)}}
+	}
+	signing := func(logVersion uint32) *trust.SigningConfig {
+		return &trust.SigningConfig{CAs: service("", 1), OIDC: service("", 1), Logs: service("", logVersion), TSAs: service("/api/v1/timestamp", 1)}
 	}
 	v1, v2 := s.log.V1(), s.log.V2()
 	return trustroot.Config{
@@ -255,7 +258,8 @@ func (s *Stack) published(ring *keyRing) trustroot.Config {
 				Authority: tsp.Authority{Leaf: ring.tsaChain[0], Intermediates: ring.tsaChain[1 : len(ring.tsaChain)-1], Root: last(ring.tsaChain)},
 			}},
 		},
-		SigningConfig: &trust.SigningConfig{CAs: service(""), OIDC: service(""), Logs: service(""), TSAs: service("/api/v1/timestamp")},
+		SigningConfig:   signing(1),
+		SigningConfigV2: signing(2),
 	}
 }
 
@@ -268,7 +272,7 @@ func (s *Stack) PublicURL() string { return s.url }
 // Created returns the paths of the files that this start made; none at a second start.
 func (s *Stack) Created() []string { return append([]string(nil), s.created...) }
 
-// ClientFiles returns the paths of trusted_root.json, signing_config.v0.2.json and root.json.
+// ClientFiles returns the paths of trusted_root.json, the two signing configs and root.json.
 func (s *Stack) ClientFiles() []string { return append([]string(nil), s.files...) }
 
 // TrustedRoot returns the bytes of trusted_root.json.

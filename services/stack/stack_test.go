@@ -3,9 +3,12 @@ package stack
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/touchmark/touchmark/core/identity"
 	"github.com/touchmark/touchmark/core/sct"
@@ -57,7 +62,7 @@ func TestServicesAgreeWithTrustedRoot(t *testing.T) {
 	}
 
 	for _, path := range []string{
-		"/healthz", "/trusted_root.json", "/signing_config.v0.2.json", "/api/v1/log", "/api/v1/log/publicKey", "/api/v2/trustBundle", "/api/v2/configuration",
+		"/healthz", "/trusted_root.json", "/signing_config.v0.2.json", "/signing_config_rekor_v2.v0.2.json", "/api/v1/log", "/api/v1/log/publicKey", "/api/v2/trustBundle", "/api/v2/configuration",
 		"/api/v1/rootCert", "/api/v1/timestamp/certchain", "/.well-known/openid-configuration", "/issuer/keys", "/ct/checkpoint", "/ct/v1/get-roots",
 		"/checkpoint", "/api/v2/checkpoint",
 	} {
@@ -71,6 +76,52 @@ func TestServicesAgreeWithTrustedRoot(t *testing.T) {
 	}
 	if len(root.Logs) != 2 {
 		t.Errorf("%d logs in the trusted root, want those of both trees", len(root.Logs))
+	}
+}
+
+// The second signing config differs in the log's version only, and the log of that version is in the trusted root: with Ed25519, under
+// the ID that signed notes give it.
+func TestRekorV2IsPublished(t *testing.T) {
+	config := testConfig(t)
+	s := start(t, config)
+	path := filepath.Join(config.Dir, "trust", "signing_config_rekor_v2.v0.2.json")
+	v1, v2 := must(trust.ParseSigningConfig(s.SigningConfig())), must(trust.ParseSigningConfig(must(os.ReadFile(path))))
+	if len(v2.Logs) != 1 || v2.Logs[0].MajorAPIVersion != 2 {
+		t.Errorf("logs %+v", v2.Logs)
+	}
+	v2.Logs[0].MajorAPIVersion = 1
+	if diff := cmp.Diff(v1, v2); diff != "" {
+		t.Errorf("more than the log's version differs:\n%s", diff)
+	}
+	found := false
+	for _, log := range must(trust.Parse("own", s.TrustedRoot())).Logs {
+		key, ok := log.Key.(ed25519.PublicKey)
+		if !ok {
+			continue
+		}
+		found = true
+		hostname := must(url.Parse(testURL)).Hostname()
+		if id := sha256.Sum256(append([]byte(hostname+"\n\x01"), key...)); log.ID != id || log.BaseURL != testURL {
+			t.Errorf("log %x at %s, want %x", log.ID, log.BaseURL, id)
+		}
+	}
+	if !found {
+		t.Error("no Ed25519 log in the trusted root")
+	}
+
+	// A directory from before the file existed.
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	before := must(os.ReadFile(path))
+	for _, old := range []string{path, filepath.Join(config.Dir, "siglog", "index-v2.sqlite")} {
+		if err := os.Remove(old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := start(t, config)
+	if !bytes.Equal(before, must(os.ReadFile(path))) || !slices.Contains(again.ClientFiles(), path) {
+		t.Errorf("the next start left %s in another form, or does not name it", path)
 	}
 }
 

@@ -1,10 +1,11 @@
 // Package trustroot publishes what clients need to use a stack and to believe it: trusted_root.json, the keys and certificates of its
-// services, and signing_config.v0.2.json, where the services are.
+// services, and two signing configs, where the services are.
 //
 //	GET /trusted_root.json
 //	GET /signing_config.v0.2.json
+//	GET /signing_config_rekor_v2.v0.2.json
 //
-// Both files are made once, from values, read back with the reader that verifiers use, and then served and written to a directory as
+// The files are made once, from values, read back with the reader that verifiers use, and then served and written to a directory as
 // the same bytes. Over HTTP they are a convenience for a first look: whoever fetches a trusted root over a connection that can be
 // tampered with trusts whoever tampers. Carry the file.
 //
@@ -21,11 +22,13 @@
 // verified by go-tuf. What has changed is written to new files first and to timestamp.json last, so that clients see the old set or
 // the new one, and nothing that was published is ever changed.
 //
-// The signing config names the log's Rekor v1 API only. A client picks the highest version that it is offered, and podman and
-// policy-controller verify no other yet.
+// signing_config.v0.2.json names the log's Rekor v1 API only: a client picks the highest version that it is offered, and podman and
+// policy-controller verify no other yet. signing_config_rekor_v2.v0.2.json names its Rekor v2 API only, and is for those who ask for
+// it.
 package trustroot
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,8 +42,9 @@ import (
 
 // The names of the files, in the directory and on the wire: those of Sigstore's TUF repository.
 const (
-	TrustedRootFile   = "trusted_root.json"
-	SigningConfigFile = "signing_config.v0.2.json"
+	TrustedRootFile     = "trusted_root.json"
+	SigningConfigFile   = "signing_config.v0.2.json"
+	SigningConfigV2File = "signing_config_rekor_v2.v0.2.json"
 )
 
 // Config says what is published.
@@ -50,47 +54,66 @@ type Config struct {
 
 	// SigningConfig is what signers are to use. Required.
 	SigningConfig *trust.SigningConfig
+
+	// SigningConfigV2 is what signers are to use who want the log's Rekor v2 API. Required.
+	SigningConfigV2 *trust.SigningConfig
 }
 
 // Documents are the published files. They do not change.
 type Documents struct {
-	trustedRoot, signingConfig []byte
+	files []document
+}
+
+type document struct {
+	name    string
+	content []byte
 }
 
 // New writes the documents and reads them back: what verifiers would not accept is an error here, before anybody has it.
 func New(config Config) (*Documents, error) {
-	if config.Root == nil || config.SigningConfig == nil {
-		return nil, errors.New("configuring trust root: Root and SigningConfig are required")
+	if config.Root == nil || config.SigningConfig == nil || config.SigningConfigV2 == nil {
+		return nil, errors.New("configuring trust root: Root, SigningConfig and SigningConfigV2 are required")
 	}
-	d := &Documents{}
-	var err error
-	if d.trustedRoot, err = trust.Format(config.Root); err != nil {
+	root, err := trust.Format(config.Root)
+	if err != nil {
 		return nil, fmt.Errorf("writing %s: %w", TrustedRootFile, err)
 	}
-	if _, err := trust.Parse("self", d.trustedRoot); err != nil {
+	if _, err := trust.Parse("self", root); err != nil {
 		return nil, fmt.Errorf("reading back %s: %w", TrustedRootFile, err)
 	}
-	if d.signingConfig, err = trust.FormatSigningConfig(config.SigningConfig); err != nil {
-		return nil, fmt.Errorf("writing %s: %w", SigningConfigFile, err)
-	}
-	if _, err := trust.ParseSigningConfig(d.signingConfig); err != nil {
-		return nil, fmt.Errorf("reading back %s: %w", SigningConfigFile, err)
+	d := &Documents{files: []document{{TrustedRootFile, root}}}
+	for _, signing := range []struct {
+		name   string
+		config *trust.SigningConfig
+	}{{SigningConfigFile, config.SigningConfig}, {SigningConfigV2File, config.SigningConfigV2}} {
+		content, err := trust.FormatSigningConfig(signing.config)
+		if err != nil {
+			return nil, fmt.Errorf("writing %s: %w", signing.name, err)
+		}
+		if _, err := trust.ParseSigningConfig(content); err != nil {
+			return nil, fmt.Errorf("reading back %s: %w", signing.name, err)
+		}
+		d.files = append(d.files, document{signing.name, content})
 	}
 	return d, nil
 }
 
 // TrustedRoot returns the bytes of trusted_root.json.
-func (d *Documents) TrustedRoot() []byte { return append([]byte(nil), d.trustedRoot...) }
+func (d *Documents) TrustedRoot() []byte { return d.Targets()[TrustedRootFile] }
 
 // SigningConfig returns the bytes of signing_config.v0.2.json.
-func (d *Documents) SigningConfig() []byte { return append([]byte(nil), d.signingConfig...) }
+func (d *Documents) SigningConfig() []byte { return d.Targets()[SigningConfigFile] }
 
 // Targets returns the documents by name, for a [Repository].
 func (d *Documents) Targets() map[string][]byte {
-	return map[string][]byte{TrustedRootFile: d.TrustedRoot(), SigningConfigFile: d.SigningConfig()}
+	targets := map[string][]byte{}
+	for _, file := range d.files {
+		targets[file.name] = bytes.Clone(file.content)
+	}
+	return targets
 }
 
-// WriteFiles writes both documents to a directory, which it makes if need be, and returns their paths. Readers see a whole old file
+// WriteFiles writes the documents to a directory, which it makes if need be, and returns their paths. Readers see a whole old file
 // or a whole new one, whenever the machine stops.
 func (d *Documents) WriteFiles(dir string) ([]string, error) {
 	// Everybody may read what everybody may fetch.
@@ -98,10 +121,7 @@ func (d *Documents) WriteFiles(dir string) ([]string, error) {
 		return nil, fmt.Errorf("making directory for trust root: %w", err)
 	}
 	var paths []string
-	for _, file := range []struct {
-		name    string
-		content []byte
-	}{{TrustedRootFile, d.trustedRoot}, {SigningConfigFile, d.signingConfig}} {
+	for _, file := range d.files {
 		path := filepath.Join(dir, file.name)
 		if err := durable.WriteFile(path, file.content, 0o644); err != nil {
 			return nil, err
@@ -114,8 +134,9 @@ func (d *Documents) WriteFiles(dir string) ([]string, error) {
 // Handler serves the documents.
 func (d *Documents) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("/"+TrustedRootFile, serve(d.trustedRoot))
-	mux.HandleFunc("/"+SigningConfigFile, serve(d.signingConfig))
+	for _, file := range d.files {
+		mux.HandleFunc("/"+file.name, serve(file.content))
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { writeError(w, http.StatusNotFound, "no such resource") })
 	return mux
 }

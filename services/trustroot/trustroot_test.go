@@ -39,13 +39,16 @@ func testConfig() Config {
 	window := trust.Window{Start: start}
 	log := trust.Log{BaseURL: "https://log.acme.example", ID: sha256.Sum256(root.RawSubjectPublicKeyInfo), Key: key.Public(), Window: window}
 	service := trust.Service{URL: "https://log.acme.example", MajorAPIVersion: 1, Window: window, Operator: "acme"}
+	v2 := service
+	v2.MajorAPIVersion = 2
 	return Config{
 		Root: &trust.Root{
 			CertificateAuthorities: []trust.CertificateAuthority{{URI: "https://ca.acme.example", Root: root, Window: window}},
 			Logs:                   []trust.Log{log},
 			CTLogs:                 []trust.Log{log},
 		},
-		SigningConfig: &trust.SigningConfig{CAs: []trust.Service{service}, Logs: []trust.Service{service}, OIDC: []trust.Service{service}},
+		SigningConfig:   &trust.SigningConfig{CAs: []trust.Service{service}, Logs: []trust.Service{service}, OIDC: []trust.Service{service}},
+		SigningConfigV2: &trust.SigningConfig{CAs: []trust.Service{service}, Logs: []trust.Service{v2}, OIDC: []trust.Service{service}},
 	}
 }
 
@@ -118,8 +121,8 @@ func TestReplaceIsAtomic(t *testing.T) {
 	}
 	close(stop)
 	group.Wait()
-	if entries := must(os.ReadDir(dir)); len(entries) != 2 {
-		t.Errorf("%d files are in the directory, want 2", len(entries))
+	if entries := must(os.ReadDir(dir)); len(entries) != 3 {
+		t.Errorf("%d files are in the directory, want 3", len(entries))
 	}
 	if info := must(os.Stat(paths[0])); info.Mode().Perm() != 0o644 {
 		t.Errorf("mode %v", info.Mode())
