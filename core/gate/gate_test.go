@@ -1,17 +1,14 @@
 package gate_test
 
 import (
-	"context"
 	"crypto"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
-	"unicode"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -19,7 +16,6 @@ import (
 	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/identity"
-	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/tlog/entry"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/verify"
@@ -182,7 +178,7 @@ func TestLIB40_Observe(t *testing.T) {
 	require(t, "signed, a denial that observes", w.admit(t, w.image), gate.OutcomeAdmitted, gate.CodeObserved)
 }
 
-// TestPolicies: all policies are required, any authority satisfies its policy.
+// TestPoliciesAndAuthorities: all policies are required, any authority satisfies its policy.
 func TestPoliciesAndAuthorities(t *testing.T) {
 	key := coretest.NewKey(t)
 	both := release + policyDocument("second", "enforce", keyless("qa", "bob@acme.example"))
@@ -340,107 +336,4 @@ func TestCTRD06_PX07_Parents(t *testing.T) {
 	require(t, "signed child", w.admit(t, signed, secondParent), gate.OutcomeAdmitted, gate.CodeAdmitted)
 	require(t, "index of a signed child", w.admit(t, secondParent), gate.OutcomeRefused, gate.CodeUnsigned)
 	require(t, "sibling of a signed child", w.admit(t, parent.Context().Digest(manifest.Manifests[1].Digest.String()), secondParent), gate.OutcomeRefused, gate.CodeUnsigned)
-}
-
-// TestBadRequests: what cannot be a question is not answered, and nothing is
-// asked for it.
-func TestCTRD02_A083_BadRequests(t *testing.T) {
-	w := newWorld(t, release)
-	w.signAs(t, w.image, alice)
-	w.wire.count()
-	good := w.request(t, w.image)
-	digest := func(algorithm, hex string) func(*gate.Request) {
-		return func(r *gate.Request) { r.Digest = v1.Hash{Algorithm: algorithm, Hex: hex} }
-	}
-	hex := good.Digest.Hex
-	for name, change := range map[string]func(*gate.Request){
-		"nothing":              func(r *gate.Request) { *r = gate.Request{} },
-		"no digest":            func(r *gate.Request) { r.Digest = v1.Hash{} },
-		"no hexadecimals":      digest("sha256", ""),
-		"short":                digest("sha256", hex[:62]),
-		"capitals":             digest("sha256", strings.ToUpper(hex)),
-		"path":                 digest("sha256", "../"+hex[3:]),
-		"NUL":                  digest("sha256", "\x00"+hex[1:]),
-		"SHA-512":              digest("sha512", hex+hex),
-		"MD5":                  digest("md5", hex[:32]),
-		"no repository":        func(r *gate.Request) { r.Repository = "" },
-		"repository with tag":  func(r *gate.Request) { r.Repository += ":v1" },
-		"with digest":          func(r *gate.Request) { r.Repository += "@" + r.Digest.String() },
-		"not normal":           func(r *gate.Request) { r.Repository = "busybox" },
-		"another Docker Hub":   func(r *gate.Request) { r.Repository = "index.docker.io/library/busybox" },
-		"repository with dots": func(r *gate.Request) { r.Repository = "registry.example/../acme/app" },
-		"capital letters":      func(r *gate.Request) { r.Repository = "registry.example/ACME/app" },
-		"line break":           func(r *gate.Request) { r.Repository += "\n" },
-		"nine parents":         func(r *gate.Request) { r.Parents = make([]v1.Hash, 9) },
-		"malformed parent":     func(r *gate.Request) { r.Parents = []v1.Hash{{Algorithm: "sha256", Hex: "x"}} },
-	} {
-		req := good
-		change(&req)
-		v := w.gate.Admit(context.Background(), req)
-		if v.Outcome != gate.OutcomeUndecided || v.Code != gate.CodeBadRequest || v.Admitted() || v.Reason == "" {
-			t.Errorf("%s: %s, %s (%s)", name, v.Outcome, v.Code, v.Reason)
-		}
-		if n := w.wire.count(); n != 0 {
-			t.Errorf("%s: %d requests, want none", name, n)
-		}
-	}
-	require(t, "good", w.gate.Admit(t.Context(), good), gate.OutcomeAdmitted, gate.CodeAdmitted)
-}
-
-// TestLIB37_Config: a gate without rules, or with rules that say two things,
-// does not come to be.
-func TestLIB37_LIB44_Config(t *testing.T) {
-	w := newWorld(t, release)
-	another := *w.root
-	another.Name = "another"
-	twin := another
-	for _, tt := range []struct {
-		name   string
-		config gate.Config
-		want   string // in the error
-	}{
-		{"nothing", gate.Config{}, "no policy"},
-		{"empty set", gate.Config{Policy: &policy.Set{}, Roots: []*trust.Root{w.root}}, "no policy"},
-		{"no root", gate.Config{Policy: parse(t, release)}, "trustRootRef"},
-		{"another root", gate.Config{Policy: parse(t, release), Roots: []*trust.Root{&another}}, "trustRootRef"},
-		{"two roots of one name", gate.Config{Policy: parse(t, release), Roots: []*trust.Root{w.root, &another, &twin}}, "another"},
-		{"which of two roots", gate.Config{Policy: parse(t, strings.Replace(release, "      trustRootRef: test\n", "", 1)), Roots: []*trust.Root{w.root, &another}}, "trustRootRef"},
-		{"unknown authority's URL", gate.Config{Policy: parse(t, strings.Replace(release, "trustRootRef: test", "trustRootRef: test\n      url: https://evil.example", 1)), Roots: []*trust.Root{w.root}}, "keyless.url"},
-		{"unknown log's URL", gate.Config{Policy: parse(t, strings.Replace(release, "    keyless:", "    ctlog: {url: https://evil.example, trustRootRef: test}\n    keyless:", 1)), Roots: []*trust.Root{w.root}}, "ctlog.url"},
-	} {
-		if _, err := gate.New(tt.config); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: error is %v, want one that names %q", tt.name, err, tt.want)
-		}
-	}
-	if err := w.gate.Reload(nil, nil); err == nil {
-		t.Error("a reload without policies succeeds")
-	}
-	w.signAs(t, w.image, alice)
-	require(t, "after a reload that failed", w.admit(t, w.image), gate.OutcomeAdmitted, gate.CodeAdmitted)
-}
-
-// TestPX35_HostileText: what a bundle says is cut and made printable.
-func TestPX35_HostileText(t *testing.T) {
-	w := newWorld(t, release)
-	const evil = "x\\n\\u001b[31m\\u202e"
-	w.attach(t, w.image, w.sign(t, w.image, coretest.SignOptions{Identity: alice, PredicateType: evil + strings.Repeat("x", 500_000)}))
-	v := w.admit(t, w.image)
-	require(t, "hostile text", v, gate.OutcomeRefused, gate.CodeNotAcceptable)
-	text, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(text) > 32<<10 {
-		t.Errorf("the verdict has %d bytes", len(text))
-	}
-	attempt := v.Signatures[0].Attempts[0]
-	shown := []string{v.Reason, attempt.Reason}
-	for _, c := range attempt.Checks {
-		shown = append(shown, c.Value, c.Want)
-	}
-	for _, s := range shown {
-		if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-			t.Errorf("the verdict holds what is not printable: %q", s)
-		}
-	}
 }

@@ -65,7 +65,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// TestTUF20_ClosedInterval: both ends of a window are inside.
+// TestTUF20_A029_ClosedInterval: both ends of a window are inside.
 func TestTUF20_A029_ClosedInterval(t *testing.T) {
 	start, end := coretest.Start, coretest.Start.Add(time.Hour)
 	for _, tt := range []struct {
@@ -335,7 +335,7 @@ func TestLIB34_Text(t *testing.T) {
 	}
 }
 
-// TestOPS01_LIB37_Load: a file that is not there, not a file, or too large.
+// TestTUF15_Load: a file that is not there, not a file, or too large.
 func TestTUF15_Load(t *testing.T) {
 	dir := t.TempDir()
 	good := coretest.New(t).TrustedRootJSON(t)

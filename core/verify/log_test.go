@@ -253,7 +253,7 @@ func TestA012_KindsAndVersions(t *testing.T) {
 	}
 }
 
-// TestA013_LIB35_Body: the body that came with the evidence decides nothing,
+// TestA013_Body: the body that came with the evidence decides nothing,
 // and must still be the one that was logged.
 func TestA013_Body(t *testing.T) {
 	w := newWorld(t)
@@ -293,7 +293,7 @@ func TestA013_Body(t *testing.T) {
 	}
 }
 
-// TestIntoto is the kind of entry that clients made for envelopes until 2023.
+// TestA012_Intoto is the kind of entry that clients made for envelopes until 2023.
 func TestA012_Intoto(t *testing.T) {
 	w := newWorld(t)
 	e := w.sign(t, coretest.SignOptions{WithoutLog: true})
@@ -328,7 +328,7 @@ func TestA012_Intoto(t *testing.T) {
 	}
 }
 
-// TestA055_LIB43_DistinctLogs: entries in logs that nobody knows do not count,
+// TestA055_A020_LIB43_ManyEntries: entries in logs that nobody knows do not count,
 // and an entry in a second known log is one more thing to verify.
 func TestA055_A020_LIB43_ManyEntries(t *testing.T) {
 	w, other := newWorld(t), newWorld(t)
@@ -361,7 +361,7 @@ func TestA055_A020_LIB43_ManyEntries(t *testing.T) {
 	}
 }
 
-// TestLogWindow: a log is relied on within its window only, whatever says when
+// TestA027_LogWindow: a log is relied on within its window only, whatever says when
 // the entry was made.
 func TestA027_LogWindow(t *testing.T) {
 	w := newWorld(t)

@@ -202,7 +202,7 @@ func TestA029_LIB31_KeyWindow(t *testing.T) {
 	requireCode(t, "expired by the verifier's clock", expired, verify.CodeKeyExpired)
 }
 
-// TestCAWindow: an authority is relied on within its own window only.
+// TestA027_CAWindow: an authority is relied on within its own window only.
 func TestA027_CAWindow(t *testing.T) {
 	w := newWorld(t)
 	e := w.sign(t, coretest.SignOptions{})

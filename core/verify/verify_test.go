@@ -87,7 +87,7 @@ func TestA052_Questions(t *testing.T) {
 	}
 }
 
-// TestLIB44_AnotherTrustRoot: the same identity and issuer, certified and logged
+// TestLIB44_A125_AnotherTrustRoot: the same identity and issuer, certified and logged
 // by another Sigstore, whole or in part.
 func TestLIB44_A125_AnotherTrustRoot(t *testing.T) {
 	w, other := newWorld(t), newWorld(t)
@@ -114,7 +114,7 @@ func TestLIB44_A125_AnotherTrustRoot(t *testing.T) {
 	requireCode(t, "empty root", in, verify.CodeUntrustedLog)
 }
 
-// TestLIB41_Clock: the verifier's clock has no say where time is authenticated.
+// TestLIB41_A031_Clock: the verifier's clock has no say where time is authenticated.
 func TestLIB41_A031_Clock(t *testing.T) {
 	w := newWorld(t)
 	e := w.sign(t, coretest.SignOptions{Log: w.V2})
