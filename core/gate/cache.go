@@ -13,8 +13,10 @@ const (
 	// client that asks in a loop, short enough that an image can be pulled right
 	// after it was signed.
 	refusedFor = time.Second
-	// maxVerdicts bounds the cache, at a few KiB each.
-	maxVerdicts = 10_000
+	// maxWeight bounds the cache: ten thousand ordinary verdicts, or fewer that
+	// tell of many signatures, which anybody who may push can put there. At a few
+	// hundred bytes each, that is some 50 MiB.
+	maxWeight = 200_000
 	// maxClockDrift is how far the wall clock may depart from the monotonic one
 	// before everything is judged anew.
 	maxClockDrift = time.Minute
@@ -28,6 +30,7 @@ type cache struct {
 	mu      sync.Mutex
 	byKey   map[string]*list.Element // of *cached
 	recent  *list.List               // most recently used first
+	weight  int                      // of all verdicts
 	checked time.Time                // when the clock was last looked at
 }
 
@@ -35,6 +38,19 @@ type cached struct {
 	key     string
 	verdict Verdict
 	until   time.Time
+	weight  int
+}
+
+// weigh counts what a verdict tells of.
+func weigh(v Verdict) int {
+	n := 1 + len(v.Policies) + len(v.Lookups) + len(v.Roots)
+	for _, sig := range v.Signatures {
+		n++
+		for _, a := range sig.Attempts {
+			n += 1 + len(a.Checks) + len(a.Entries) + len(a.Times)
+		}
+	}
+	return n
 }
 
 func newCache(now func() time.Time) *cache {
@@ -72,15 +88,18 @@ func (c *cache) put(key string, v Verdict) {
 	if el, ok := c.byKey[key]; ok {
 		c.remove(el)
 	}
-	c.byKey[key] = c.recent.PushFront(&cached{key: key, verdict: v, until: now.Add(keep)})
-	for c.recent.Len() > maxVerdicts {
+	entry := &cached{key: key, verdict: v, until: now.Add(keep), weight: weigh(v)}
+	c.byKey[key] = c.recent.PushFront(entry)
+	c.weight += entry.weight
+	for c.weight > maxWeight {
 		c.remove(c.recent.Back())
 	}
 }
 
 func (c *cache) remove(el *list.Element) {
-	delete(c.byKey, el.Value.(*cached).key)
-	c.recent.Remove(el)
+	entry := c.recent.Remove(el).(*cached)
+	delete(c.byKey, entry.key)
+	c.weight -= entry.weight
 }
 
 // clock reads the time, and empties the cache if the wall clock was set.
@@ -91,6 +110,7 @@ func (c *cache) clock() time.Time {
 	if wall < 0 || (wall-elapsed).Abs() > maxClockDrift {
 		clear(c.byKey)
 		c.recent.Init()
+		c.weight = 0
 	}
 	c.checked = now
 	return now

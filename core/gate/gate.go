@@ -41,6 +41,10 @@ const (
 	// lookupTimeout bounds one decision. It ends below containerd's limit of ten
 	// seconds for its verifiers, so that the reason is ours.
 	lookupTimeout = 8 * time.Second
+	// maxVerifying bounds what one decision spends on verifying; signatures take a
+	// millisecond each. Whoever may push can put many beside an image that take a
+	// hundred times as long, and must not have the processor for that.
+	maxVerifying = 1500 * time.Millisecond
 	// maxParents bounds the indexes that are read for one image.
 	maxParents = 8
 )

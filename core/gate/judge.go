@@ -71,6 +71,7 @@ type judgement struct {
 	verdict Verdict
 	open    []*policy.Policy // not yet satisfied, in the order of the file
 	denied  string           // the message of a static authority that refuses
+	spent   time.Duration    // on verifying
 }
 
 // applyStatic settles the policies that need no evidence. A policy all of whose
@@ -115,7 +116,12 @@ func (j *judgement) lookup(ctx context.Context, digest v1.Hash) error {
 	found, err := attach.Find(ctx, j.req.Source, digest)
 	j.verdict.Lookups = append(j.verdict.Lookups, found.Lookups...)
 	for _, located := range found.Evidence {
+		if j.spent > maxVerifying {
+			return fmt.Errorf("verifying its signatures takes longer than %s", maxVerifying)
+		}
+		start := time.Now()
 		j.try(located, digest)
+		j.spent += time.Since(start)
 	}
 	return err
 }
