@@ -17,6 +17,8 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+
+	"github.com/touchmark/touchmark/core/tlog/entry"
 )
 
 // Algorithm names a kind of key that [Generate] can make.
@@ -73,6 +75,9 @@ func Check(pub crypto.PublicKey) error {
 	case ed25519.PublicKey:
 		if len(k) != ed25519.PublicKeySize {
 			return fmt.Errorf("checking key: Ed25519 key of %d bytes", len(k))
+		}
+		if _, err := entry.HashFor(k); err != nil { // anybody can sign for a key of small order, so having signed proves nothing
+			return errors.New("checking key: Ed25519 key of small order")
 		}
 		return nil
 	case *rsa.PublicKey:

@@ -249,14 +249,17 @@ func TestLoadCosignKey(t *testing.T) {
 func TestLIB32_CheckRefusesWeakKeys(t *testing.T) {
 	n := func(bits uint) *big.Int { return new(big.Int).SetBit(big.NewInt(1), int(bits)-1, 1) }
 	for name, pub := range map[string]crypto.PublicKey{
-		"RSA-1024":       &rsa.PublicKey{N: n(1024), E: 65537},
-		"RSA-8192":       &rsa.PublicKey{N: n(8192), E: 65537},
-		"RSA exponent 3": &rsa.PublicKey{N: n(2048), E: 3},
-		"P-224":          &ecdsa.PublicKey{Curve: elliptic.P224()},
-		"no curve":       &ecdsa.PublicKey{},
-		"short Ed25519":  ed25519.PublicKey{1, 2},
-		"DSA":            &dsa.PublicKey{},
-		"none":           nil,
+		"RSA-1024":                    &rsa.PublicKey{N: n(1024), E: 65537},
+		"RSA-8192":                    &rsa.PublicKey{N: n(8192), E: 65537},
+		"RSA exponent 3":              &rsa.PublicKey{N: n(2048), E: 3},
+		"P-224":                       &ecdsa.PublicKey{Curve: elliptic.P224()},
+		"no curve":                    &ecdsa.PublicKey{},
+		"short Ed25519":               ed25519.PublicKey{1, 2},
+		"neutral Ed25519":             append(ed25519.PublicKey{1}, make([]byte, 31)...),
+		"order 4 Ed25519":             make(ed25519.PublicKey, 32),
+		"order 4 Ed25519, x negative": append(make(ed25519.PublicKey, 31), 0x80),
+		"DSA":                         &dsa.PublicKey{},
+		"none":                        nil,
 	} {
 		if err := keys.Check(pub); err == nil {
 			t.Errorf("%s: allowed", name)

@@ -3,6 +3,7 @@ package ca
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -124,6 +125,13 @@ func TestCA11_WeakKeys(t *testing.T) {
 	} {
 		w.refuses(name, v2Body(w.token(nil), keyPEM, []byte{1}), http.StatusBadRequest)
 	}
+	// A key that nobody holds and anybody can sign with: the proof is a good one, for every message.
+	neutral := append([]byte{1}, make([]byte, 31)...)
+	forged := append(neutral, make([]byte, 32)...)
+	if !ed25519.Verify(ed25519.PublicKey(neutral), []byte(alice), forged) {
+		t.Fatal("the attack does not work")
+	}
+	w.refuses("Ed25519 of small order", v2Body(w.token(nil), encoded(ed25519.PublicKey(neutral)), forged), http.StatusBadRequest)
 	// The authority's own keys, with a good proof.
 	for name, key := range map[string]*ecdsa.PrivateKey{"intermediate's key": caKey(), "root's key": rootKey()} {
 		a := w.refuses(name, v2Body(w.token(nil), publicPEM(key.Public()), must(keys.Sign(key, []byte(alice)))), http.StatusBadRequest)
