@@ -31,6 +31,8 @@ and a timestamp.
 Who signs is said by an identity token, which is exchanged for a certificate that
 is valid for ten minutes (--identity-token, or --as with a development server), or
 by a key file (--key). The services are those of --server, or of a signing config.
+With one that names a Rekor v2 log only, no .sig signatures are written: their
+readers know v1.
 
 With --trusted-root, every signature is verified under it before anything is
 written to the registry. The trusted root is never fetched from the server: who
@@ -167,6 +169,9 @@ func printSigned(w io.Writer, r *sign.Result) {
 		fmt.Fprintf(w, "by:     %s (from %s)\n", r.Identity.Subject, r.Identity.Issuer)
 	} else {
 		fmt.Fprintf(w, "by:     key %s\n", r.KeyHint)
+	}
+	if r.NoLegacy != "" {
+		fmt.Fprintf(w, "no .sig signatures: %s\n", r.NoLegacy)
 	}
 	if !r.Verified {
 		fmt.Fprintln(w, "not verified: no --trusted-root given")

@@ -129,6 +129,23 @@ func (e *Evidence) readSigner(vm *bundlepb.VerificationMaterial) error {
 	return nil
 }
 
+// ParseEntry reads a log entry (a TransparencyLogEntry), as Rekor v2 answers it
+// and bundles hold it. Unknown fields are ignored, as in a bundle.
+func ParseEntry(untrustedJSON []byte) (Entry, error) {
+	if len(untrustedJSON) > MaxSize {
+		return Entry{}, fmt.Errorf("log entry: it has %d bytes, the limit is %d", len(untrustedJSON), MaxSize)
+	}
+	var tle rekorpb.TransparencyLogEntry
+	if err := protojson.Unmarshal(untrustedJSON, &tle); err != nil {
+		return Entry{}, fmt.Errorf("log entry: malformed JSON: %w", err)
+	}
+	entry, err := readEntry(&tle, false)
+	if err != nil {
+		return Entry{}, fmt.Errorf("log entry: %w", err)
+	}
+	return entry, nil
+}
+
 func readEntry(tle *rekorpb.TransparencyLogEntry, v01 bool) (Entry, error) {
 	entry := Entry{
 		LogIndex:       tle.GetLogIndex(),

@@ -11,7 +11,6 @@ import (
 
 	"github.com/touchmark/touchmark/core/bundle"
 	"github.com/touchmark/touchmark/core/keys"
-	"github.com/touchmark/touchmark/core/tlog/entry"
 	"github.com/touchmark/touchmark/core/verify"
 )
 
@@ -33,7 +32,7 @@ func Blob(ctx context.Context, config Config, content []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
-	body, err := entry.HashedRekordV001(hash, artifact.Value, sig, s.verifierPEM)
+	p, err := s.proposeDigest(hash, artifact.Value, sig)
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
@@ -44,7 +43,7 @@ func Blob(ctx context.Context, config Config, content []byte) ([]byte, error) {
 	if s.chain != nil {
 		evidence.Certificates = s.chain[:1]
 	}
-	if _, err := s.witness(ctx, evidence, proposed{kind: entry.KindHashedRekord, version: entry.V001, request: rawJSON(body), body: body}); err != nil {
+	if _, err := s.witness(ctx, evidence, s.logURL, p); err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
 	return s.checked(evidence, artifact, "")

@@ -13,7 +13,6 @@ import (
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/bundle"
 	"github.com/touchmark/touchmark/core/keys"
-	"github.com/touchmark/touchmark/core/tlog/entry"
 	"github.com/touchmark/touchmark/core/verify"
 )
 
@@ -75,17 +74,6 @@ type subject struct {
 	Digest map[string]string `json:"digest"`
 }
 
-// envelope is a DSSE envelope in JSON, as it is sent to the log.
-type envelope struct {
-	Payload     []byte              `json:"payload"`
-	PayloadType string              `json:"payloadType"`
-	Signatures  []envelopeSignature `json:"signatures"`
-}
-
-type envelopeSignature struct {
-	Sig []byte `json:"sig"`
-}
-
 // bundle signs the statement about a digest, and has it logged and timestamped.
 func (s *signer) bundle(ctx context.Context, hexDigest string) (*bundle.Evidence, Written, error) {
 	payload, err := json.Marshal(statement{
@@ -105,11 +93,7 @@ func (s *signer) envelope(ctx context.Context, payload []byte) (*bundle.Evidence
 	if err != nil {
 		return nil, Written{}, err
 	}
-	env, err := json.Marshal(envelope{Payload: payload, PayloadType: payloadType, Signatures: []envelopeSignature{{Sig: sig}}})
-	if err != nil {
-		return nil, Written{}, err
-	}
-	body, err := entry.DSSEV001(sha256.Sum256(env), sha256.Sum256(payload), sig, s.verifierPEM)
+	p, err := s.proposeEnvelope(payload, sig)
 	if err != nil {
 		return nil, Written{}, err
 	}
@@ -120,18 +104,18 @@ func (s *signer) envelope(ctx context.Context, payload []byte) (*bundle.Evidence
 	if s.chain != nil {
 		evidence.Certificates = s.chain[:1] // a v0.3 bundle has the leaf only
 	}
-	written, err := s.witness(ctx, evidence, proposed{kind: entry.KindDSSE, version: entry.V001, request: dsseRequest(env, s.verifierPEM), body: body})
+	written, err := s.witness(ctx, evidence, s.logURL, p)
 	return evidence, written, err
 }
 
-// legacy signs a simple signing payload, and has it logged and timestamped. Whatever the key, its hash is SHA-256: cosign and podman know no other here.
+// legacy signs a simple signing payload, and has it logged by a log of Rekor v1, and timestamped. Whatever the key, its hash is SHA-256: cosign and podman know no other here.
 func (s *signer) legacy(ctx context.Context, payload []byte) (*bundle.Evidence, Written, error) {
 	digest := sha256.Sum256(payload)
 	sig, err := s.key.Sign(rand.Reader, digest[:], crypto.SHA256)
 	if err != nil {
 		return nil, Written{}, fmt.Errorf("signing: %w", err)
 	}
-	body, err := entry.HashedRekordV001(crypto.SHA256, digest[:], sig, s.verifierPEM)
+	p, err := s.proposeHashedRekordV1(crypto.SHA256, digest[:], sig)
 	if err != nil {
 		return nil, Written{}, err
 	}
@@ -140,14 +124,13 @@ func (s *signer) legacy(ctx context.Context, payload []byte) (*bundle.Evidence, 
 		Payload:      &bundle.Payload{Text: payload, Signature: sig},
 		Certificates: s.chain, // podman finds the intermediate here
 	}
-	// A hashedrekord body has the form of its own proposal.
-	written, err := s.witness(ctx, evidence, proposed{kind: entry.KindHashedRekord, version: entry.V001, request: rawJSON(body), body: body})
+	written, err := s.witness(ctx, evidence, s.legacyURL, p)
 	return evidence, written, err
 }
 
 // witness adds the log's and the timestamp authority's word to the evidence.
-func (s *signer) witness(ctx context.Context, evidence *bundle.Evidence, p proposed) (Written, error) {
-	written := Written{Log: s.logURL}
+func (s *signer) witness(ctx context.Context, evidence *bundle.Evidence, logURL string, p proposed) (Written, error) {
+	written := Written{Log: logURL}
 	if s.tsaURL != "" {
 		der, at, err := timestamp(ctx, s.tsas, s.tsaURL, evidence.Signature())
 		if err != nil {
@@ -156,7 +139,7 @@ func (s *signer) witness(ctx context.Context, evidence *bundle.Evidence, p propo
 		evidence.Timestamps = [][]byte{der}
 		written.Timestamp = &at
 	}
-	e, err := logIn(ctx, s.logs, s.logURL, p)
+	e, err := p.logIn(ctx, s.logs, logURL)
 	if err != nil {
 		return written, err
 	}

@@ -11,38 +11,10 @@ import (
 	"path"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/touchmark/touchmark/core/bundle"
 	"github.com/touchmark/touchmark/core/tlog"
-	"github.com/touchmark/touchmark/core/tlog/entry"
 )
-
-// rawJSON is JSON that is sent as it is.
-type rawJSON = jsontext.Value
-
-// dsseRequest is the proposal of a dsse 0.0.1 entry: the envelope as a string, whose hash goes into the log, and the verifier in base64.
-func dsseRequest(envelope, verifierPEM []byte) any {
-	type content struct {
-		Envelope  string   `json:"envelope"`
-		Verifiers []string `json:"verifiers"`
-	}
-	type spec struct {
-		Content content `json:"proposedContent"`
-	}
-	return struct {
-		APIVersion string `json:"apiVersion"`
-		Kind       string `json:"kind"`
-		Spec       spec   `json:"spec"`
-	}{entry.V001, entry.KindDSSE, spec{content{string(envelope), []string{base64.StdEncoding.EncodeToString(verifierPEM)}}}}
-}
-
-// proposed is an entry before the log has it: what is posted, and the body that the log must make of it.
-type proposed struct {
-	kind, version string
-	request       any
-	body          []byte
-}
 
 // logEntry is LogEntryAnon of Rekor's API.
 type logEntry struct {
@@ -62,15 +34,11 @@ type logEntry struct {
 	} `json:"verification"`
 }
 
-// logIn has the entry logged by the log (Rekor v1 API) at this base URL. The answer has to be about our entry, byte for byte, with a signed entry timestamp
+// logInV1 has the entry logged by the log (Rekor v1 API) at this base URL. The answer has to be about our entry, byte for byte, with a signed entry timestamp
 // and an inclusion proof; whether those verify is checked where the log's key is known.
-func logIn(ctx context.Context, s service, base string, p proposed) (bundle.Entry, error) {
-	body, err := json.Marshal(p.request)
-	if err != nil {
-		return bundle.Entry{}, fmt.Errorf("encoding log entry: %w", err)
-	}
+func (p proposed) logInV1(ctx context.Context, s service, base string) (bundle.Entry, error) {
 	entries := join(base, "/api/v1/log/entries")
-	a, err := s.request(ctx, http.MethodPost, entries, "application/json", body, http.StatusCreated, http.StatusConflict)
+	a, err := s.request(ctx, http.MethodPost, entries, "application/json", p.request, http.StatusCreated, http.StatusConflict)
 	if err != nil {
 		return bundle.Entry{}, err
 	}

@@ -6,7 +6,9 @@
 //   - an in-toto statement in a DSSE envelope, written as a Sigstore bundle v0.3 that refers to the image, which is what cosign 3 makes;
 //   - a simple signing payload at the tag sha256-<hex>.sig, which is what cosign 2 makes, and all that podman and skopeo read.
 //
-// Each signature has its own entry in the log (dsse 0.0.1 or hashedrekord 0.0.1 of Rekor's v1 API) and, where the signing config names an authority, an RFC 3161 timestamp.
+// Each signature has its own entry in the log and, where the signing config names an authority, an RFC 3161 timestamp. The log for bundles is the one of the highest
+// version that the signing config offers: dsse 0.0.1 entries of Rekor's v1 API, or hashedrekord 0.0.2 entries of its v2 API, which tells no time, so that the timestamp
+// has to be there. Readers of .sig know v1 only; where the signing config names no such log, these are not made, and the [Result] says so.
 // Signing with a token makes one key for all of them, which never leaves the process, and gets one certificate for it; signing with a key gets none.
 //
 // [Blob] and [Statement] sign what is no image, and return the bundle.
@@ -41,7 +43,8 @@ const concurrency = 4
 
 // Config says who signs and where. Signing and exactly one of Token and Key are required.
 type Config struct {
-	// Signing names the services: a log with major version 1, a certificate authority for tokens, and a timestamp authority, which may be missing.
+	// Signing names the services: a log with major version 1 or 2, a certificate authority for tokens, and a timestamp authority, which may be missing unless the log's
+	// version is 2.
 	Signing *trust.SigningConfig
 	// Token gives the identity token for a certificate.
 	Token token.Source
@@ -72,6 +75,7 @@ type Result struct {
 	Identity   *Identity   `json:"identity,omitempty"` // in the certificate
 	KeyHint    string      `json:"keyHint,omitempty"`  // of the key, if there is no certificate: base64 of the SHA-256 of its PKIX form
 	Verified   bool        `json:"verified"`           // against Config.Root, before writing
+	NoLegacy   string      `json:"noLegacy,omitempty"` // why no .sig was made, although Options ask for it
 	Signatures []Signature `json:"signatures"`         // platforms first, what the reference named last
 }
 
@@ -86,7 +90,7 @@ type Signature struct {
 	Digest   string   `json:"digest"`
 	Platform string   `json:"platform,omitempty"`
 	Bundle   Written  `json:"bundle"`
-	Legacy   *Written `json:"legacy,omitempty"` // nil with Options.SkipLegacy
+	Legacy   *Written `json:"legacy,omitempty"` // nil with Options.SkipLegacy or Result.NoLegacy
 }
 
 // Written is one signature in the registry and in the log.
@@ -117,6 +121,10 @@ func Image(ctx context.Context, config Config, ref name.Reference, src attach.So
 	if err != nil {
 		return nil, fmt.Errorf("signing %s: %w", ref, err)
 	}
+	noLegacy := ""
+	if s.legacyURL == "" && !opts.SkipLegacy {
+		noLegacy, opts.SkipLegacy = noLogForLegacy, true
+	}
 	repository := attach.LogicalName(ref.Context()) // what the gate compares with
 	signed := make([]made, len(targets))
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -133,7 +141,7 @@ func Image(ctx context.Context, config Config, ref name.Reference, src attach.So
 	}
 	result := &Result{
 		Repository: repository, Digest: desc.Digest.String(),
-		Identity: s.identity, KeyHint: s.hint, Verified: config.Root != nil,
+		Identity: s.identity, KeyHint: s.hint, Verified: config.Root != nil, NoLegacy: noLegacy,
 	}
 	for _, m := range signed {
 		written, err := m.write(ctx, src, s.now())
@@ -144,6 +152,9 @@ func Image(ctx context.Context, config Config, ref name.Reference, src attach.So
 	}
 	return result, nil
 }
+
+// noLogForLegacy is a reason not to write what nobody could verify.
+const noLogForLegacy = "the signing config names no log of Rekor v1, whose signed timestamps podman and skopeo want"
 
 func (c Config) check(opts Options) error {
 	switch {

@@ -269,8 +269,8 @@ func TestConfigIsChecked(t *testing.T) {
 	key := generate(t, keys.P256)
 	remote := *w.signing
 	remote.CAs = []trust.Service{{URL: "http://ca.acme.example", MajorAPIVersion: 1, Window: remote.CAs[0].Window}}
-	v2 := *w.signing
-	v2.Logs = []trust.Service{{URL: w.url, MajorAPIVersion: 2, Window: v2.Logs[0].Window}}
+	v3 := *w.signing
+	v3.Logs = []trust.Service{{URL: w.url, MajorAPIVersion: 3, Window: v3.Logs[0].Window}}
 	for name, tt := range map[string]struct {
 		config sign.Config
 		want   string
@@ -279,7 +279,7 @@ func TestConfigIsChecked(t *testing.T) {
 		"nobody":            {sign.Config{Signing: w.signing}, "neither a token nor a key"},
 		"two":               {sign.Config{Signing: w.signing, Key: key, Token: token.Given("x")}, "both a token and a key"},
 		"no log":            {sign.Config{Signing: &trust.SigningConfig{}, Key: key}, "choosing log"},
-		"log of version 2":  {sign.Config{Signing: &v2, Key: key}, "choosing log"},
+		"log of version 3":  {sign.Config{Signing: &v3, Key: key}, "choosing log"},
 		"no CA":             {sign.Config{Signing: &trust.SigningConfig{Logs: w.signing.Logs}, Token: token.Given("a.b.c")}, "choosing certificate authority"},
 		"token over HTTP":   {sign.Config{Signing: &remote, Token: token.Given("a.b.c")}, "plain HTTP"},
 		"bad token":         {sign.Config{Signing: w.signing, Token: token.Given("hello")}, "not a JWT"},

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,17 +19,19 @@ import (
 
 // signer has what all signatures of one image share.
 type signer struct {
-	root        *trust.Root
-	now         func() time.Time
-	logs, tsas  service
-	logURL      string
-	tsaURL      string // empty if there is none
-	key         crypto.Signer
-	verifierPEM []byte   // certificate or public key, as log entries hold it
-	chain       [][]byte // DER, the leaf first; nil for a key
-	hint        string   // for a key
-	identity    *Identity
-	expected    verify.Expected // who verifiers will find
+	root       *trust.Root
+	now        func() time.Time
+	logs, tsas service
+	logURL     string // of the log for bundles
+	logV2      bool   // that log is asked over Rekor's v2 API
+	legacyURL  string // of the log for .sig signatures, always of Rekor's v1 API; empty if there is none
+	tsaURL     string // empty if there is none
+	key        crypto.Signer
+	verifier   entry.Verifier // certificate or public key
+	chain      [][]byte       // DER, the leaf first; nil for a key
+	hint       string         // for a key
+	identity   *Identity
+	expected   verify.Expected // who verifiers will find
 }
 
 func newSigner(ctx context.Context, config Config) (*signer, error) {
@@ -36,17 +39,8 @@ func newSigner(ctx context.Context, config Config) (*signer, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
-	log, err := trust.Pick(config.Signing.Logs, s.now(), 1)
-	if err != nil {
-		return nil, fmt.Errorf("choosing log: %w", err)
-	}
-	s.logURL = log.URL
-	if len(config.Signing.TSAs) > 0 {
-		tsa, err := trust.Pick(config.Signing.TSAs, s.now(), 1)
-		if err != nil {
-			return nil, fmt.Errorf("choosing timestamp authority: %w", err)
-		}
-		s.tsaURL = tsa.URL
+	if err := s.chooseServices(config.Signing); err != nil {
+		return nil, err
 	}
 	if config.Key != nil {
 		return s, s.useKey(config.Key)
@@ -54,7 +48,35 @@ func newSigner(ctx context.Context, config Config) (*signer, error) {
 	return s, s.useToken(ctx, config)
 }
 
+// chooseServices picks logs and timestamp authority. Like Sigstore's clients it takes a log's highest version.
+func (s *signer) chooseServices(signing *trust.SigningConfig) error {
+	log, err := trust.Pick(signing.Logs, s.now(), 1, 2)
+	if err != nil {
+		return fmt.Errorf("choosing log: %w", err)
+	}
+	s.logURL, s.logV2 = log.URL, log.MajorAPIVersion == 2
+	if legacy, err := trust.Pick(signing.Logs, s.now(), 1); err == nil {
+		s.legacyURL = legacy.URL
+	}
+	if len(signing.TSAs) == 0 {
+		if s.logV2 {
+			return errors.New("choosing timestamp authority: the signing config has none, and a log of Rekor v2 tells no time")
+		}
+		return nil
+	}
+	tsa, err := trust.Pick(signing.TSAs, s.now(), 1)
+	if err != nil {
+		return fmt.Errorf("choosing timestamp authority: %w", err)
+	}
+	s.tsaURL = tsa.URL
+	return nil
+}
+
 func (s *signer) useKey(key crypto.Signer) error {
+	if s.logV2 && keys.Hash(key.Public()) == 0 {
+		// It takes only the prehashed variant, which verifiers of envelopes don't know.
+		return errors.New("an Ed25519 key can't sign for a log of Rekor v2, use an ECDSA key")
+	}
 	s.key = key
 	der, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
@@ -63,8 +85,8 @@ func (s *signer) useKey(key crypto.Signer) error {
 	sum := sha256.Sum256(der)
 	s.hint = base64.StdEncoding.EncodeToString(sum[:])
 	s.expected = verify.Keyed(verify.Key{Name: s.hint, Public: key.Public()})
-	s.verifierPEM, err = entry.PublicKeyPEM(key.Public())
-	return err
+	s.verifier = entry.Verifier{Key: key.Public()}
+	return nil
 }
 
 func (s *signer) useToken(ctx context.Context, config Config) error {
@@ -88,7 +110,7 @@ func (s *signer) useToken(ctx context.Context, config Config) error {
 		return err
 	}
 	s.chain = chain
-	s.verifierPEM = entry.CertificatePEM(chain[0])
+	s.verifier = entry.Verifier{Certificate: chain[0], Key: s.key.Public()}
 	s.identity = &Identity{Subject: id.SAN.Value, Issuer: id.Issuer}
 	matcher, err := identity.NewMatcher(identity.Spec{Issuer: id.Issuer, Subject: id.SAN.Value})
 	if err != nil {
