@@ -88,7 +88,7 @@ Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 	root.AddCommand(
 		newDemo(), newUp(), newToken(),
 		newSign(), newVerify(), newExplain(),
-		newProxy(),
+		newProxy(), newTrust(),
 	)
 	return root
 }

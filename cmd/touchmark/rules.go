@@ -12,6 +12,7 @@ import (
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
+	"github.com/touchmark/touchmark/core/trust/publicgood"
 )
 
 // ruleFlags say what is demanded of an image: a policy file, or one signer.
@@ -44,6 +45,9 @@ func (f ruleFlags) gate() (*gate.Gate, error) {
 	}
 	set, err := f.set()
 	if err != nil {
+		return nil, usageError(err)
+	}
+	if roots, err = withPublicGood(roots, set); err != nil {
 		return nil, usageError(err)
 	}
 	g, err := gate.New(gate.Config{Policy: set, Roots: roots})
@@ -87,13 +91,31 @@ func (f ruleFlags) set() (*policy.Set, error) {
 	return policy.Any(&policy.Authority{Name: "flags", Identities: []*identity.Matcher{m}, InsecureIgnoreSCT: f.insecureIgnoreSCT}), nil
 }
 
+// withPublicGood adds the embedded root of Sigstore's public-good instance if a policy names it and no other root has its name.
+func withPublicGood(roots []*trust.Root, set *policy.Set) ([]*trust.Root, error) {
+	for _, root := range roots {
+		if root.Name == publicgood.Name {
+			return roots, nil
+		}
+	}
+	for _, p := range set.Policies {
+		for _, a := range p.Authorities {
+			if a.TrustRoot == publicgood.Name {
+				root, err := publicgood.Root(publicgood.Name)
+				return append(roots, root), err
+			}
+		}
+	}
+	return roots, nil
+}
+
 // rootFlags name trusted_root.json files.
 type rootFlags struct {
 	files []string
 }
 
 func (f *rootFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.files, "trusted-root", nil, "`file` (or NAME=FILE, for a policy's trustRootRef) of a trusted_root.json; may be repeated")
+	cmd.Flags().StringArrayVar(&f.files, "trusted-root", nil, "`file` (or NAME=FILE, for a policy's trustRootRef) of a trusted_root.json, or public-good for Sigstore's own, as of "+publicgood.Date+"; may be repeated")
 }
 
 // defaultRoot is the name of a trust root that is given without one.
@@ -103,14 +125,25 @@ func (f rootFlags) load() ([]*trust.Root, error) {
 	var roots []*trust.Root
 	for _, file := range f.files {
 		rootName := defaultRoot
+		if file == publicgood.Name {
+			rootName = publicgood.Name
+		}
 		if before, after, found := strings.Cut(file, "="); found && !strings.Contains(before, "/") {
 			rootName, file = before, after
 		}
-		root, err := trust.Load(rootName, file)
+		root, err := loadRoot(rootName, file)
 		if err != nil {
 			return nil, usageError(fmt.Errorf("--trusted-root: %w", err))
 		}
 		roots = append(roots, root)
 	}
 	return roots, nil
+}
+
+// loadRoot reads a file, or takes the embedded root that has a name in the place of one.
+func loadRoot(name, file string) (*trust.Root, error) {
+	if file == publicgood.Name {
+		return publicgood.Root(name)
+	}
+	return trust.Load(name, file)
 }
