@@ -6,56 +6,108 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+
+	"github.com/zitadel/oidc/v3/pkg/op"
+
+	"github.com/touchmark/touchmark/services/issuer/accounts"
 )
 
-// Handler serves the issuer's documents and, if it is configured, the development token endpoint. Errors are JSON with one member,
-// "error".
-func (i *Issuer) Handler() http.Handler {
+const (
+	// maxForm bounds the body of a request; the largest that clients send has about 1 KiB.
+	maxForm = 16 << 10
+
+	// maxQuery bounds a query; cosign's authorization request has about 600 bytes.
+	maxQuery = 8 << 10
+)
+
+// Handler serves the issuer. Errors of the protocol are JSON with "error" and "error_description", as RFC 6749 section 5.2 has them; what people see is HTML.
+func (i *Issuer) Handler() http.Handler { return i.handler }
+
+func (i *Issuer) routes() http.Handler {
+	protocol := op.RegisterServer(&provider{Issuer: i}, op.Endpoints{
+		Authorization:       op.NewEndpoint(authorizePath),
+		Token:               op.NewEndpoint(tokenPath),
+		DeviceAuthorization: op.NewEndpoint(deviceAuthorizationPath),
+		JwksURI:             op.NewEndpoint(KeysPath),
+	}, op.WithServerCORSOptions(nil)) // no page of another origin has any business here
+	pages := newPages(i.url)
+
 	mux := http.NewServeMux()
-	mux.HandleFunc("/.well-known/openid-configuration", document(i.discoveryJSON))
-	mux.HandleFunc(KeysPath, document(i.keysJSON))
+	mux.Handle(discoveryPath, only(protocol, http.MethodGet, http.MethodHead))
+	mux.Handle(KeysPath, only(protocol, http.MethodGet, http.MethodHead))
+	mux.Handle(authorizePath, only(i.limited(i.limits.begin, pages.busy, pages.protocol(protocol)), http.MethodGet, http.MethodPost))
+	mux.Handle(tokenPath, only(i.limited(i.limits.token, slowDown, protocol), http.MethodPost))
+	mux.Handle(deviceAuthorizationPath, only(i.limited(i.limits.begin, slowDown, protocol), http.MethodPost))
+	l := &login{Issuer: i, pages: pages}
+	mux.Handle(LoginPath, l.handler())
+	mux.Handle(DevicePath, only(i.limited(i.limits.lookup, pages.busy, http.HandlerFunc(l.serveDevice)), http.MethodGet, http.MethodHead))
 	if i.dev {
-		mux.HandleFunc("/dev/token", i.serveDevToken)
+		mux.Handle(devTokenPath, only(http.HandlerFunc(i.serveDevToken), http.MethodGet, http.MethodHead))
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { writeError(w, http.StatusNotFound, "no such resource") })
-	return mux
+	return bounded(mux)
 }
 
-func document(body []byte) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if !readOnly(w, r) {
+// bounded refuses what is larger than any honest request, and parameters that occur twice, of which two readers might take different ones (RFC 6749
+// section 3.1 forbids them).
+func bounded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.URL.RawQuery) > maxQuery {
+			writeError(w, http.StatusRequestURITooLong, "the query is too long")
 			return
 		}
-		w.Header().Set("Content-Type", "application/json")
-		// Long enough to spare the issuer, short enough that a new key is seen the same hour.
-		w.Header().Set("Cache-Control", "public, max-age=300")
-		_, _ = w.Write(body)
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if err := r.ParseForm(); err != nil {
+			writeError(w, http.StatusBadRequest, "the parameters cannot be read")
+			return
+		}
+		for name, values := range r.Form {
+			if len(values) > 1 {
+				writeError(w, http.StatusBadRequest, "a parameter occurs twice: "+name)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// only lets these methods through. Whatever the answer is, it may be kept by nobody unless the handler says otherwise.
+func only(next http.Handler, methods ...string) http.Handler {
+	allowed := map[string]bool{}
+	list := ""
+	for n, method := range methods {
+		allowed[method] = true
+		if n > 0 {
+			list += ", "
+		}
+		list += method
 	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !allowed[r.Method] {
+			w.Header().Set("Allow", list)
+			writeError(w, http.StatusMethodNotAllowed, "method "+r.Method+" is not allowed here")
+			return
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
 }
 
 func (i *Issuer) serveDevToken(w http.ResponseWriter, r *http.Request) {
-	if !readOnly(w, r) {
-		return
-	}
-	w.Header().Set("Cache-Control", "no-store")
 	// The address of the connection keeps the network out; the Host header keeps out pages whose name was rebound to loopback.
 	if !loopbackHost(hostOf(r.RemoteAddr)) || !loopbackHost(hostOf(r.Host)) {
 		writeError(w, http.StatusForbidden, "development tokens are given on loopback only")
 		return
 	}
-	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		writeError(w, http.StatusBadRequest, "reading query: it is not well-formed")
+	if len(r.Form["sub"]) != 1 {
+		writeError(w, http.StatusBadRequest, "one sub parameter is needed: "+devTokenPath+"?sub=alice@acme.example")
 		return
 	}
-	if len(query["sub"]) != 1 {
-		writeError(w, http.StatusBadRequest, "one sub parameter is needed: /dev/token?sub=alice@acme.example")
-		return
-	}
-	address := query.Get("sub")
+	address := r.Form.Get("sub")
 	token, err := i.Token(address)
 	switch {
-	case errors.Is(err, ErrAddress):
+	case errors.Is(err, accounts.ErrInput):
 		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	case err != nil:
@@ -65,24 +117,21 @@ func (i *Issuer) serveDevToken(w http.ResponseWriter, r *http.Request) {
 	}
 	i.logger.WarnContext(r.Context(), "development token given", "email", address, "remote", r.RemoteAddr)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	_, _ = w.Write([]byte(token))
 }
 
-// readOnly reports whether the request's method is GET or HEAD, and answers it if not.
-func readOnly(w http.ResponseWriter, r *http.Request) bool {
-	if r.Method == http.MethodGet || r.Method == http.MethodHead {
-		return true
-	}
-	w.Header().Set("Allow", "GET, HEAD")
-	writeError(w, http.StatusMethodNotAllowed, "method "+r.Method+" is not allowed here")
-	return false
+func writeError(w http.ResponseWriter, status int, message string) {
+	writeProtocolError(w, status, message, "")
 }
 
-func writeError(w http.ResponseWriter, status int, message string) {
+// writeProtocolError writes an error as RFC 6749 section 5.2 has it.
+func writeProtocolError(w http.ResponseWriter, status int, code, description string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]string{"error": message})
+	_ = json.NewEncoder(w).Encode(struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description,omitempty"`
+	}{code, description})
 }
 
 func loopbackURL(s string) bool {

@@ -9,12 +9,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+
+	"github.com/touchmark/touchmark/services/issuer/accounts"
 )
 
 var testKey = sync.OnceValue(func() *rsa.PrivateKey {
@@ -25,11 +28,22 @@ var testKey = sync.OnceValue(func() *rsa.PrivateKey {
 	return key
 })
 
+// people is a file of accounts without any.
+func people(t testing.TB, url string) *accounts.Store {
+	t.Helper()
+	store, err := accounts.Open(filepath.Join(t.TempDir(), accounts.FileName), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
 // serve starts an issuer on a loopback server, with its URL.
 func serve(t *testing.T, dev bool) (*Issuer, *httptest.Server) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
-	i, err := New(Config{URL: "http://" + server.Listener.Addr().String(), Key: testKey(), InsecureDevTokens: dev})
+	url := "http://" + server.Listener.Addr().String()
+	i, err := New(Config{URL: url, Key: testKey(), Accounts: people(t, url), InsecureDevTokens: dev})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +110,7 @@ func TestCA09_SubjectThatIsNoAddress(t *testing.T) {
 		request, _ := http.NewRequest(http.MethodGet, server.URL+"/dev/token?sub="+url.QueryEscape(sub), nil)
 		status, body := get(t, request)
 		var answer struct{ Error string }
-		if status != http.StatusBadRequest || json.Unmarshal([]byte(body), &answer) != nil || answer.Error == "" {
+		if (status != http.StatusBadRequest && status != http.StatusRequestURITooLong) || json.Unmarshal([]byte(body), &answer) != nil || answer.Error == "" {
 			t.Errorf("sub %.40q: status %d, body %.100q", sub, status, body)
 		}
 	}
@@ -115,10 +129,10 @@ func TestDevTokensOnlyWhenAskedFor(t *testing.T) {
 		t.Errorf("status %d, want 404", status)
 	}
 	for _, u := range []string{"https://sigstore.acme.example", "http://10.0.0.1:7465", "http://localhost.acme.example", "http://127.0.0.1.nip.io"} {
-		if _, err := New(Config{URL: u, Key: testKey(), InsecureDevTokens: true}); err == nil {
+		if _, err := New(Config{URL: u, Key: testKey(), Accounts: people(t, u), InsecureDevTokens: true}); err == nil {
 			t.Errorf("%s: development tokens were allowed", u)
 		}
-		if _, err := New(Config{URL: u, Key: testKey()}); err != nil {
+		if _, err := New(Config{URL: u, Key: testKey(), Accounts: people(t, u)}); err != nil {
 			t.Errorf("%s without development tokens: %v", u, err)
 		}
 	}
@@ -174,19 +188,23 @@ func TestNewRefuses(t *testing.T) {
 		"empty":          {URL: "", Key: testKey()},
 		"no key":         {URL: "https://acme.example"},
 		"small key":      {URL: "https://acme.example", Key: small},
+		"no accounts":    {URL: "https://acme.example", Key: testKey()},
 	} {
+		if name != "no accounts" {
+			config.Accounts = people(t, "https://acme.example")
+		}
 		if _, err := New(config); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-	if _, err := New(Config{URL: "https://acme.example", Key: testKey()}); err != nil {
+	if _, err := New(Config{URL: "https://acme.example", Key: testKey(), Accounts: people(t, "https://acme.example")}); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestTokenTimes(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 999, time.UTC)
-	i, err := New(Config{URL: "https://acme.example", Key: testKey(), Clock: func() time.Time { return now }})
+	i, err := New(Config{URL: "https://acme.example", Key: testKey(), Accounts: people(t, "https://acme.example"), Clock: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}
