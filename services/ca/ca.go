@@ -266,6 +266,9 @@ func (c *CA) accept(issuers []Issuer, client *http.Client) error {
 	return nil
 }
 
+// CheckIssuerURL says what is wrong with the URL of an issuer whose keys are to be fetched, as in "must be https".
+func CheckIssuerURL(url string) error { return checkIssuerURL(url, false) }
+
 func checkIssuerURL(s string, keysGiven bool) error {
 	u, err := url.Parse(s)
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {

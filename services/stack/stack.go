@@ -19,6 +19,7 @@
 //	ctlog/         the certificate log, see package ctlog
 //	siglog/        the signature log, see package siglog
 //	tuf/           the TUF repository, see package trustroot
+//	users.json     who may sign in, see package accounts
 //	trust/         trusted_root.json, the signing configs, and root.json, the repository's first root, for clients
 //
 // The public URL is fixed by the first start: it is the issuer in certificates and the name of the log. A first start that is
@@ -49,6 +50,7 @@ import (
 	"github.com/touchmark/touchmark/services/ca"
 	"github.com/touchmark/touchmark/services/ctlog"
 	"github.com/touchmark/touchmark/services/issuer"
+	"github.com/touchmark/touchmark/services/issuer/accounts"
 	"github.com/touchmark/touchmark/services/siglog"
 	"github.com/touchmark/touchmark/services/trustroot"
 	"github.com/touchmark/touchmark/services/tsa"
@@ -72,7 +74,8 @@ type Config struct {
 	// be loopback.
 	InsecureDevIssuer bool
 
-	// Issuers are further issuers whose tokens are accepted, besides the stack's own.
+	// Issuers are further issuers whose tokens are accepted, besides the stack's own. Clients are told of them, in this order, before the stack's own:
+	// whoever configures a provider wants people to sign in there.
 	Issuers []ca.Issuer
 
 	// CertificatesPerIdentity and CertificatesTotal are limits per second; 0 means the authority's defaults, negative none.
@@ -95,6 +98,7 @@ type Stack struct {
 	closed atomic.Bool
 
 	devIssuer bool
+	outside   []ca.Issuer
 
 	directory    *directory
 	issuer       *issuer.Issuer
@@ -119,6 +123,9 @@ func New(ctx context.Context, config Config) (_ *Stack, err error) {
 	if err := checkPublicURL(config.PublicURL); err != nil {
 		return nil, fmt.Errorf("opening stack: %w", err)
 	}
+	if err := checkIssuers(config.PublicURL, config.Issuers); err != nil {
+		return nil, fmt.Errorf("opening stack: %w", err)
+	}
 	if config.InsecureDevIssuer && config.Listen != "" && !loopback(config.Listen) {
 		return nil, fmt.Errorf("opening stack: the development issuer gives tokens to anybody who asks, and %s is not a loopback address", config.Listen)
 	}
@@ -133,7 +140,7 @@ func New(ctx context.Context, config Config) (_ *Stack, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening stack: %w", err)
 	}
-	s := &Stack{url: config.PublicURL, logger: config.Logger, devIssuer: config.InsecureDevIssuer}
+	s := &Stack{url: config.PublicURL, logger: config.Logger, devIssuer: config.InsecureDevIssuer, outside: config.Issuers}
 	if s.directory, err = openDirectory(dir, config.PublicURL, config.Clock()); err != nil {
 		return nil, fmt.Errorf("opening stack: %w", err)
 	}
@@ -167,8 +174,12 @@ func (s *Stack) open(ctx context.Context, config Config) error {
 	if err := s.openLogs(ctx, config, ring); err != nil {
 		return err
 	}
+	people, err := accounts.Open(s.directory.file(accounts.FileName), config.PublicURL)
+	if err != nil {
+		return err
+	}
 	s.issuer, err = issuer.New(issuer.Config{
-		URL: config.PublicURL, Key: ring.issuer, InsecureDevTokens: config.InsecureDevIssuer, Clock: config.Clock, Logger: config.Logger,
+		URL: config.PublicURL, Key: ring.issuer, Accounts: people, InsecureDevTokens: config.InsecureDevIssuer, Clock: config.Clock, Logger: config.Logger,
 	})
 	if err != nil {
 		return err
@@ -240,7 +251,7 @@ func (s *Stack) published(ring *keyRing) trustroot.Config {
 		return []trust.Service{{URL: s.url + path, MajorAPIVersion: version, Window: window, Operator: hostname(s.url)}}
 	}
 	signing := func(logVersion uint32) *trust.SigningConfig {
-		return &trust.SigningConfig{CAs: service("", 1), OIDC: service("", 1), Logs: service("", logVersion), TSAs: service("/api/v1/timestamp", 1)}
+		return &trust.SigningConfig{CAs: service("", 1), OIDC: s.signIn(), Logs: service("", logVersion), TSAs: service("/api/v1/timestamp", 1)}
 	}
 	v1, v2 := s.log.V1(), s.log.V2()
 	return trustroot.Config{
