@@ -1,6 +1,7 @@
 package main
 
 import (
+	"log/slog"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -27,6 +28,7 @@ Exit status: 0 if every step went as it must, otherwise 3.`,
   touchmark demo --keep`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			slog.SetDefault(slog.New(slog.DiscardHandler)) // the library of the issuer logs there
 			c.Out = cmd.OutOrStdout()
 			c.Color = c.Out == os.Stdout && term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""
 			if err := demo.Run(cmd.Context(), c); err != nil {

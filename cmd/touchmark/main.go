@@ -86,7 +86,7 @@ Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 		SilenceErrors: true,
 	}
 	root.AddCommand(
-		newDemo(), newUp(), newToken(),
+		newDemo(), newUp(), newUser(), newClient(), newToken(),
 		newSign(), newVerify(), newExplain(),
 		newProxy(), newTrust(),
 	)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/services/ca"
 	"github.com/touchmark/touchmark/services/stack"
 )
 
@@ -19,6 +20,7 @@ import (
 type upFlags struct {
 	data, listen, publicURL, tlsCert, tlsKey string
 	insecureDevIssuer                        bool
+	oidcIssuers                              []string
 }
 
 func newUp() *cobra.Command {
@@ -42,6 +44,12 @@ One process uses a data directory at a time. Back it up whole while up is stoppe
 The keys keys/ca-root.pem and keys/tsa-root.pem are not used after the first start:
 take them to a safe place.
 
+People sign in at its own login page, with the accounts of "touchmark user", and
+machines with those of "touchmark client". --oidc-issuer URL takes the tokens of an
+outside OpenID Connect provider as well, if they hold a verified e-mail address and
+the audience "sigstore", or the one after "=". Clients are sent to the first that is
+given.
+
 --insecure-dev-issuer gives identity tokens, for any e-mail address and without
 asking who wants them, to every program on this machine: for trying things out. It
 needs a loopback address and a loopback URL.
@@ -51,7 +59,8 @@ and the one before it stays. SIGTERM and SIGINT end the process when requests un
 way are answered, at most 30 seconds later; a second one ends it at once.`,
 		Example: `  touchmark up --data sigstore --insecure-dev-issuer
   touchmark up --data /var/lib/touchmark --listen :443 --public-url https://sigstore.acme.example \
-    --tls-cert tls.crt --tls-key tls.key`,
+    --tls-cert tls.crt --tls-key tls.key
+  touchmark up --oidc-issuer https://login.acme.example=touchmark`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -61,6 +70,7 @@ way are answered, at most 30 seconds later; a second one ends it at once.`,
 	fl.StringVar(&f.publicURL, "public-url", "", "the `URL` at which clients reach it (default: that of --listen)")
 	fl.StringVar(&f.tlsCert, "tls-cert", "", "PEM `file` with the certificate to serve, and its chain")
 	fl.StringVar(&f.tlsKey, "tls-key", "", "PEM `file` with its key")
+	fl.StringArrayVar(&f.oidcIssuers, "oidc-issuer", nil, "take the tokens of this issuer too, `URL[=AUDIENCE]`; can be given again")
 	fl.BoolVar(&f.insecureDevIssuer, "insecure-dev-issuer", false, "give identity tokens to anybody on this machine")
 	return cmd
 }
@@ -69,11 +79,16 @@ func (f upFlags) run(cmd *cobra.Command) error {
 	if err := f.check(); err != nil {
 		return usageError(err)
 	}
+	outside, err := f.issuers()
+	if err != nil {
+		return usageError(err)
+	}
 	recorded, err := stack.RecordedURL(f.data)
 	if err != nil {
 		return undecided(err)
 	}
 	logger := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
+	slog.SetDefault(logger) // the library of the issuer logs there
 	server, err := stack.Listen(stack.ServerConfig{Addr: f.address(recorded), CertFile: f.tlsCert, KeyFile: f.tlsKey, Logger: logger})
 	if errors.Is(err, stack.ErrTLSFiles) {
 		return usageError(fmt.Errorf("--tls-cert, --tls-key: %w", err))
@@ -96,7 +111,7 @@ func (f upFlags) run(cmd *cobra.Command) error {
 	go func() { served <- server.Serve(ctx) }() // 503 until there is a stack
 
 	s, err := stack.New(ctx, stack.Config{
-		Dir: f.data, PublicURL: f.publicURL, Listen: f.listen, InsecureDevIssuer: f.insecureDevIssuer, Logger: logger,
+		Dir: f.data, PublicURL: f.publicURL, Listen: f.listen, InsecureDevIssuer: f.insecureDevIssuer, Issuers: outside, Logger: logger,
 	})
 	if err != nil {
 		cancel()
@@ -143,6 +158,24 @@ func (f upFlags) check() error {
 		return fmt.Errorf("--insecure-dev-issuer gives tokens to anybody who asks: it needs a loopback URL, and --public-url is %s", f.publicURL)
 	}
 	return nil
+}
+
+// issuers reads --oidc-issuer.
+func (f upFlags) issuers() ([]ca.Issuer, error) {
+	var issuers []ca.Issuer
+	seen := map[string]bool{f.publicURL: true}
+	for _, text := range f.oidcIssuers {
+		parsed, err := stack.ParseIssuer(text)
+		if err != nil {
+			return nil, fmt.Errorf("--oidc-issuer %w", err)
+		}
+		if seen[parsed.URL] {
+			return nil, fmt.Errorf("--oidc-issuer %s is given twice, or is this stack's own URL, whose tokens are always taken", parsed.URL)
+		}
+		seen[parsed.URL] = true
+		issuers = append(issuers, parsed)
+	}
+	return issuers, nil
 }
 
 // address is where to listen: the recorded port in the place of port 0, so that the public URL stays what it is.

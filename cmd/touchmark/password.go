@@ -1,0 +1,91 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/touchmark/touchmark/services/issuer/accounts"
+)
+
+// readPassword reads a new password: twice from the terminal without showing it,
+// or once, a line, from standard input. It is never an argument, which other users
+// of the machine could read.
+func readPassword(cmd *cobra.Command, fromStdin bool) (string, error) {
+	in := cmd.InOrStdin()
+	if fromStdin {
+		return passwordLine(in)
+	}
+	file, ok := in.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return "", usageError(errors.New("standard input is not a terminal to ask for a password on: give --password-stdin, and the password as one line"))
+	}
+	first, err := ask(cmd.Context(), cmd.ErrOrStderr(), file, fmt.Sprintf("Password (at least %d characters): ", accounts.MinPassword))
+	if err != nil {
+		return "", err
+	}
+	second, err := ask(cmd.Context(), cmd.ErrOrStderr(), file, "The same again: ")
+	if err != nil {
+		return "", err
+	}
+	if first != second {
+		return "", usageError(errors.New("the two passwords are not the same"))
+	}
+	return first, nil
+}
+
+// passwordLine reads one line and refuses more: a file with several lines is not a
+// password.
+func passwordLine(in io.Reader) (string, error) {
+	const limit = accounts.MaxPassword + 2 // a line break of two bytes
+	content, err := io.ReadAll(bufio.NewReader(io.LimitReader(in, limit+1)))
+	if err != nil {
+		return "", undecided(fmt.Errorf("reading password from standard input: %w", err))
+	}
+	line := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+	switch {
+	case len(content) > limit || len(line) > accounts.MaxPassword:
+		return "", usageError(fmt.Errorf("reading password from standard input: it has more than %d bytes", accounts.MaxPassword))
+	case strings.Contains(line, "\n"):
+		return "", usageError(errors.New("reading password from standard input: it has more than one line"))
+	}
+	return line, nil
+}
+
+// ask asks for a line that is not shown. A signal gives the terminal back as it was.
+func ask(ctx context.Context, prompt io.Writer, terminal *os.File, question string) (string, error) {
+	fd := int(terminal.Fd())
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", undecided(fmt.Errorf("asking for password: %w", err))
+	}
+	fmt.Fprint(prompt, question)
+	type line struct {
+		text []byte
+		err  error
+	}
+	read := make(chan line, 1)
+	go func() {
+		text, err := term.ReadPassword(fd)
+		read <- line{text, err}
+	}()
+	select {
+	case <-ctx.Done():
+		_ = term.Restore(fd, before)
+		fmt.Fprintln(prompt)
+		return "", undecided(errors.New("asking for password: interrupted"))
+	case l := <-read:
+		fmt.Fprintln(prompt)
+		if l.err != nil {
+			return "", undecided(fmt.Errorf("asking for password: %w", l.err))
+		}
+		return string(l.text), nil
+	}
+}
