@@ -27,11 +27,21 @@ func NormalizeRepository(s string) (string, error) {
 // repositoryPath is the <name> of the distribution specification 1.1.
 var repositoryPath = regexp.MustCompile(`\A[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*\z`)
 
-// LogicalName is the logical name of a parsed repository.
+// LogicalName is the logical name of a parsed repository. The registry's host is
+// in lower case and without a dot at its end: what leads to the same registry must
+// not lead past its policies.
 func LogicalName(repo name.Repository) string {
-	n := repo.Name()
-	if rest, ok := strings.CutPrefix(n, name.DefaultRegistry+"/"); ok {
-		return "docker.io/" + rest
+	host, port, hasPort := strings.Cut(strings.ToLower(repo.RegistryStr()), ":")
+	host = strings.TrimSuffix(host, ".")
+	path := repo.RepositoryStr()
+	switch {
+	case hasPort:
+		host += ":" + port
+	case host == "docker.io" || host == name.DefaultRegistry || host == "registry-1.docker.io":
+		host = "docker.io"
+		if !strings.Contains(path, "/") {
+			path = "library/" + path
+		}
 	}
-	return n
+	return host + "/" + path
 }
