@@ -1,10 +1,13 @@
 package clients
 
 import (
+	"strings"
 	"testing"
+
+	"github.com/touchmark/touchmark/integration/internal/lab"
 )
 
-// Files are signed into bundles, of the new kind and of the old one, and verified by both cosigns.
+// Files are signed into bundles, of the new kind and of the old one, and verified by both cosigns and by our own verifier.
 func TestFiles(t *testing.T) {
 	start(t)
 	cs := cosigns(t)
@@ -17,6 +20,18 @@ func TestFiles(t *testing.T) {
 			t.Run(c.name+" "+m.String(), func(t *testing.T) {
 				bundle := w.call(w.path(m.short()+".json"), "file.bundle.json")
 				w.does(t, c.client, "signs a file, "+m.String(), nil, args([]string{"sign-blob", "--yes"}, w.sign(t, c, m, alice), []string{"--bundle", bundle, file})...)
+				if !m.legacy {
+					ours := args([]string{"verify-bundle", "--trusted-root", w.Root, "--bundle", bundle})
+					if r := (lab.Command{Program: conformance}).Run(t, args(ours, w.signer(m, alice), []string{file})...); r.Status != 0 {
+						t.Errorf("our verifier refuses it: %s", r.Output())
+					}
+					if r := (lab.Command{Program: conformance}).Run(t, args(ours, w.signer(m, alice), []string{tampered})...); r.Status != 1 || !strings.Contains(r.Stderr, "artifact digest") {
+						t.Errorf("our verifier accepts another file: %s", r.Output())
+					}
+					if r := (lab.Command{Program: conformance}).Run(t, args(ours, w.stranger(m), []string{file})...); r.Status != 1 {
+						t.Errorf("our verifier accepts another signer: %s", r.Output())
+					}
+				}
 				for _, c := range cs {
 					env, changed := []string(nil), "could not verify message: invalid signature"
 					common := args([]string{"verify-blob"}, c.form(m), []string{"--trusted-root", w.Root, "--bundle", bundle})

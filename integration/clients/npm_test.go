@@ -2,16 +2,34 @@ package clients
 
 import (
 	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
 	"testing"
 
 	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/integration/internal/lab"
 )
 
+// npmVersions are the versions of the packages that are pinned.
+func npmVersions(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("npm/package.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var manifest struct{ Dependencies map[string]string }
+	if err := json.Unmarshal(text, &manifest); err != nil {
+		t.Fatal(err)
+	}
+	return manifest.Dependencies
+}
+
 // Sigstore's JavaScript packages sign, and cosign verifies; cosign signs, and they verify. See npm/sigstore.mjs.
 func TestJavaScript(t *testing.T) {
 	start(t)
-	c := client{Command: lab.Node(t, coretest.RequireTool(t, "node")), name: "@sigstore/sign 4.1.0 and @sigstore/verify 3.1.1", shown: "node"}
+	versions := npmVersions(t)
+	c := client{Command: lab.Node(t, coretest.RequireTool(t, "node")), name: fmt.Sprintf("@sigstore/sign %s and @sigstore/verify %s", versions["@sigstore/sign"], versions["@sigstore/verify"]), shown: "node"}
 	cosign := cosigns(t)[0]
 	w := newWorld(t, true)
 	content := []byte("content\n")
