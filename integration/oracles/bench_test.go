@@ -22,7 +22,7 @@ import (
 func BenchmarkVerify(b *testing.B) {
 	s := startStack(b)
 	digest := sha256.Sum256([]byte("manifest"))
-	text, _ := s.referenceSigned(b, &sgsign.DSSEData{PayloadType: "application/vnd.in-toto+json", Data: coretest.Statement(digest, "", "")}, true)
+	text, _ := s.referenceSigned(b, &sgsign.DSSEData{PayloadType: "application/vnd.in-toto+json", Data: coretest.Statement(digest, "", "")}, true, 1)
 	one := sample{bundle: text, root: s.root, digest: verify.SHA256(digest)}
 	our, their := mustJudge(b, one)
 	ourParsed, theirParsed := parsed(b, one)

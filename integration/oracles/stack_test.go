@@ -76,8 +76,8 @@ func (s realStack) identityToken(tb testing.TB) string {
 }
 
 // referenceSigned lets sigstore-go's signer, which is what cosign 3 signs with, sign the content with this stack. It verifies what it got under the stack's trust
-// root before it hands it out.
-func (s realStack) referenceSigned(tb testing.TB, content sgsign.Content, keyless bool) (text []byte, key *sgsign.EphemeralKeypair) {
+// root before it hands it out. The log is asked over this version of Rekor's API.
+func (s realStack) referenceSigned(tb testing.TB, content sgsign.Content, keyless bool, rekorVersion uint32) (text []byte, key *sgsign.EphemeralKeypair) {
 	tb.Helper()
 	key, err := sgsign.NewEphemeralKeypair(nil)
 	if err != nil {
@@ -89,7 +89,7 @@ func (s realStack) referenceSigned(tb testing.TB, content sgsign.Content, keyles
 	}
 	opts := sgsign.BundleOptions{
 		TimestampAuthorities: []*sgsign.TimestampAuthority{sgsign.NewTimestampAuthority(&sgsign.TimestampAuthorityOptions{URL: s.url + "/api/v1/timestamp"})},
-		TransparencyLogs:     []sgsign.Transparency{sgsign.NewRekor(&sgsign.RekorOptions{BaseURL: s.url})},
+		TransparencyLogs:     []sgsign.Transparency{sgsign.NewRekor(&sgsign.RekorOptions{BaseURL: s.url, Version: rekorVersion})},
 		Context:              tb.Context(),
 	}
 	if keyless {
@@ -116,7 +116,7 @@ func TestLIB35_ReferenceSignsWithOurStack(t *testing.T) {
 	var samples []sample
 	for _, keyless := range []bool{true, false} {
 		for name, content := range map[string]sgsign.Content{"message": &sgsign.PlainData{Data: artifact}, "dsse": statement} {
-			text, key := s.referenceSigned(t, content, keyless)
+			text, key := s.referenceSigned(t, content, keyless, 1)
 			one := sample{name: name + " keyless", bundle: text, root: s.root, digest: verify.SHA256(digest)}
 			if !keyless {
 				one.name, one.key = name+" keyed", key.GetPublicKey()
