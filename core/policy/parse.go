@@ -58,7 +58,7 @@ type authority struct {
 	Key              *key        `yaml:"key"`
 	Keyless          *keyless    `yaml:"keyless"`
 	Static           *static     `yaml:"static"`
-	CTLog            *tlog       `yaml:"ctlog"`
+	CTLog            yaml.Node   `yaml:"ctlog"` // a tlog
 	Source           unsupported `yaml:"source"`
 	Attestations     unsupported `yaml:"attestations"`
 	RFC3161Timestamp unsupported `yaml:"rfc3161timestamp"`
@@ -229,8 +229,12 @@ func (a authority) authority() (*Authority, error) {
 	if set != 1 {
 		return nil, fmt.Errorf("want exactly one of key, keyless and static, have %d", set)
 	}
-	if a.CTLog != nil {
-		out.RequireLog, out.LogURL, out.TrustRoot = true, a.CTLog.URL, a.CTLog.TrustRootRef
+	if !a.CTLog.IsZero() {
+		log, err := readTlog(a.CTLog)
+		if err != nil {
+			return nil, fmt.Errorf("line %d: ctlog: %w", a.CTLog.Line, err)
+		}
+		out.RequireLog, out.LogURL, out.TrustRoot = true, log.URL, log.TrustRootRef
 	}
 	switch {
 	case a.Static != nil:
@@ -239,6 +243,28 @@ func (a authority) authority() (*Authority, error) {
 		return out, a.Key.read(out)
 	}
 	return out, a.Keyless.read(out)
+}
+
+// readTlog reads a ctlog. A pointer would tell "ctlog:" with nothing behind it from
+// none as little as YAML does, but who wrote it wants a log.
+func readTlog(node yaml.Node) (tlog, error) {
+	if node.Kind == yaml.AliasNode {
+		node = *node.Alias
+	}
+	if node.Kind != yaml.MappingNode {
+		return tlog{}, errors.New("is empty, or not a mapping; write {} for the trust root's own log")
+	}
+	text, err := yaml.Marshal(&node)
+	if err != nil {
+		return tlog{}, err
+	}
+	var log tlog
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	dec.KnownFields(true)
+	if err := dec.Decode(&log); err != nil && !errors.Is(err, io.EOF) {
+		return tlog{}, err
+	}
+	return log, nil
 }
 
 func (s *static) read(out *Authority) error {
