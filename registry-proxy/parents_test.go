@@ -52,8 +52,8 @@ func TestPX_ManyIndexesHideNoSignature(t *testing.T) {
 	}
 }
 
-// TestPX_ManifestsOfTooManyTokens: a limit in bytes is none for memory.
-func TestPX_ManifestsOfTooManyTokens(t *testing.T) {
+// TestA068_ManifestsOfTooManyTokens: a limit in bytes is none for memory.
+func TestA068_ManifestsOfTooManyTokens(t *testing.T) {
 	l := newLab(t)
 	blob := l.putBlob("app", layerType, []byte("layer"))
 	for n, ok := range map[int]bool{1000: true, maxJSONTokens: false} {

@@ -24,6 +24,9 @@ const (
 	// signature, in bytes. Signatures have a few KiB, attestations with an SBOM
 	// a few hundred.
 	MaxSize = 1 << 20
+	// maxTokens bounds a bundle's JSON. MaxEntries entries with the longest proofs
+	// have 5,000 tokens; a statement is one.
+	maxTokens = 16 << 10
 	// MaxEntries bounds the log entries of one piece of evidence.
 	MaxEntries = 32
 	// MaxTimestamps bounds its RFC 3161 timestamps.

@@ -15,9 +15,9 @@ import (
 	"github.com/touchmark/touchmark/core/gate"
 )
 
-// TestCVE_2023_33957_CostlySignatures: mallory has an identity of the same Sigstore, and puts signatures beside the image that are as
+// TestA071_CostlySignatures: mallory has an identity of the same Sigstore, and puts signatures beside the image that are as
 // costly to verify as they can be. The decision ends in time, and says that it is none.
-func TestCVE_2023_33957_CostlySignatures(t *testing.T) {
+func TestA071_CostlySignatures(t *testing.T) {
 	var authorities strings.Builder
 	for range 20 {
 		authorities.WriteString(keyless("team", "alice@acme.example"))
