@@ -20,8 +20,12 @@ import (
 type upFlags struct {
 	data, listen, publicURL, tlsCert, tlsKey string
 	insecureDevIssuer                        bool
+	rootKeys, rootThreshold                  int
 	oidcIssuers                              []string
 }
+
+// maxRootKeys is more than any board of key holders has.
+const maxRootKeys = 32
 
 func newUp() *cobra.Command {
 	var f upFlags
@@ -42,7 +46,8 @@ takes a free port at the first start, and the same port again later.
 
 One process uses a data directory at a time. Back it up whole while up is stopped.
 The keys keys/ca-root.pem and keys/tsa-root.pem are not used after the first start:
-take them to a safe place.
+take them to a safe place. keys/tuf-root-*.pem and keys/tuf-targets.pem are needed
+once a year, the latter also when the files for clients change: see docs/trust.md.
 
 People sign in at its own login page, with the accounts of "touchmark user", and
 machines with those of "touchmark client". --oidc-issuer URL takes the tokens of an
@@ -72,6 +77,8 @@ way are answered, at most 30 seconds later; a second one ends it at once.`,
 	fl.StringVar(&f.tlsKey, "tls-key", "", "PEM `file` with its key")
 	fl.StringArrayVar(&f.oidcIssuers, "oidc-issuer", nil, "take the tokens of this issuer too, `URL[=AUDIENCE]`; can be given again")
 	fl.BoolVar(&f.insecureDevIssuer, "insecure-dev-issuer", false, "give identity tokens to anybody on this machine")
+	fl.IntVar(&f.rootKeys, "tuf-root-keys", 1, "at the first start, make this `number` of root keys for the TUF repository")
+	fl.IntVar(&f.rootThreshold, "tuf-root-threshold", 1, "at the first start, the `number` of root keys that must sign a new root")
 	return cmd
 }
 
@@ -112,6 +119,7 @@ func (f upFlags) run(cmd *cobra.Command) error {
 
 	s, err := stack.New(ctx, stack.Config{
 		Dir: f.data, PublicURL: f.publicURL, Listen: f.listen, InsecureDevIssuer: f.insecureDevIssuer, Issuers: outside, Logger: logger,
+		RootKeys: f.rootKeys, RootThreshold: f.rootThreshold,
 	})
 	if err != nil {
 		cancel()
@@ -136,6 +144,9 @@ func (f upFlags) check() error {
 	}
 	if f.data == "" {
 		return errors.New("--data is missing")
+	}
+	if f.rootThreshold < 1 || f.rootKeys < f.rootThreshold || f.rootKeys > maxRootKeys {
+		return fmt.Errorf("--tuf-root-threshold %d of --tuf-root-keys %d: want 1 to %d keys, and a threshold between 1 and their number", f.rootThreshold, f.rootKeys, maxRootKeys)
 	}
 	if (f.tlsCert == "") != (f.tlsKey == "") {
 		return errors.New("--tls-cert and --tls-key are needed together")

@@ -195,6 +195,8 @@ func TestUpFlags(t *testing.T) {
 		{"--listen [::]:0", "--public-url"},
 		{"--listen 0.0.0.0:0 --public-url http://127.0.0.1:7465 --insecure-dev-issuer", "--insecure-dev-issuer"},
 		{"--listen 127.0.0.1:0 --public-url https://sigstore.acme.example --insecure-dev-issuer", "--insecure-dev-issuer"},
+		{"--listen 127.0.0.1:0 --tuf-root-threshold 2", "--tuf-root-keys 1"},
+		{"--listen 127.0.0.1:0 --tuf-root-keys 33", "--tuf-root-keys 33"},
 		{"--public-url sigstore.acme.example", "--public-url"},
 		{"--public-url https://sigstore.acme.example/x", "--public-url"},
 		{"--public-url ftp://sigstore.acme.example", "--public-url"},
