@@ -51,6 +51,9 @@ func TestRekorCLI(t *testing.T) {
 	w.refuses(t, c, "uploads a hashedrekord", "a signature of something else", "verifying signature", nil,
 		args([]string{"upload"}, server, entry[:len(entry)-2], []string{"--artifact", other})...)
 
+	w.refuses(t, c, "uploads a hashedrekord", "`--type rekord`", "are not taken; hashedrekord 0.0.1 and dsse 0.0.1 are", nil,
+		args([]string{"upload", "--type", "rekord"}, server, entry[2:len(entry)-2], []string{"--artifact", w.file(t, "file", content)})...)
+
 	found := newEntry.FindStringSubmatch(w.does(t, c, "uploads a hashedrekord", nil, args([]string{"upload"}, server, entry)...).Stdout)
 	if found == nil {
 		t.Fatal("no entry was made")
@@ -67,7 +70,7 @@ func TestRekorCLI(t *testing.T) {
 	w.refuses(t, c, "gets an entry", "not there", "404", nil, args([]string{"get"}, server, []string{"--log-index", "999"})...)
 
 	w.does(t, c, "verifies that an entry is in the log", nil, args([]string{"verify"}, server, entry)...)
-	search := []string{"--artifact", w.file(t, "file", content)}
+	search := []string{"--artifact", w.path("file")}
 	if r := w.does(t, c, "searches by artifact", nil, args([]string{"search"}, server, search)...); !strings.Contains(r.Stdout, uuid) {
 		t.Errorf("the search found %s", r.Output())
 	}
