@@ -68,7 +68,15 @@ func (r *Repository) Renew() error {
 	if err != nil || next == nil {
 		return err
 	}
-	return r.publish(next)
+	if err := r.publish(next); err != nil {
+		return err
+	}
+	var names []string
+	for _, f := range next.files {
+		names = append(names, f.name)
+	}
+	r.logger.Info("TUF metadata published", "files", strings.Join(names, " "))
+	return nil
 }
 
 // create publishes the first set.
@@ -247,11 +255,6 @@ func (r *Repository) publish(p *publication) error {
 		}
 	}
 	r.roots, r.current = p.roots, next
-	var names []string
-	for _, f := range p.files {
-		names = append(names, f.name)
-	}
-	r.logger.Info("TUF metadata published", "files", strings.Join(names, " "))
 	return nil
 }
 
