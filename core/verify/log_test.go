@@ -13,6 +13,7 @@ import (
 	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/core/tlog"
 	"github.com/touchmark/touchmark/core/tlog/entry"
+	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/verify"
 )
 
@@ -392,4 +393,32 @@ func TestA027_LogWindow(t *testing.T) {
 func withoutPromise(e *bundle.Evidence) *bundle.Evidence {
 	e.Entries[0].SET = nil
 	return e
+}
+
+// TestA029_KeyWithoutTimeInLogThatEnded: who takes the promise away from a key's
+// signature must not gain by it.
+func TestA029_KeyWithoutTimeInLogThatEnded(t *testing.T) {
+	s := coretest.New(t)
+	digest := sha256.Sum256([]byte("an image"))
+	key := coretest.NewKey(t)
+	e := s.SignDigest(t, digest, coretest.SignOptions{Key: key, WithoutTimestamp: true})
+	promised := e.Entries[0].SET
+	in := verify.Input{
+		Evidence: e, Artifact: verify.SHA256(digest), Now: coretest.Start,
+		Signer: verify.Keyed(verify.Key{Name: "k", Public: key.Public()}),
+	}
+	open := trust.Window{Start: coretest.Start.Add(-48 * time.Hour)}
+	ended := trust.Window{Start: open.Start, End: coretest.Start.Add(-24 * time.Hour)}
+	for _, window := range []trust.Window{open, ended} {
+		in.Root = s.Root()
+		for i := range in.Root.Logs {
+			in.Root.Logs[i].Window = window
+		}
+		for _, set := range [][]byte{promised, nil} {
+			e.Entries[0].SET = set
+			if _, err := verify.Verify(in); (err == nil) != window.End.IsZero() {
+				t.Errorf("log trusted %s, promise %t: error is %v", window, set != nil, err)
+			}
+		}
+	}
 }

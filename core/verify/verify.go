@@ -56,8 +56,8 @@ type Input struct {
 	// statement with [PredicateImageSignature]. Otherwise it is the exact
 	// predicate type of an in-toto attestation.
 	PredicateType string
-	// Now is consulted for one purpose only: whether an expected key with a
-	// validity window is valid, if nothing says when the signature was made.
+	// Now is consulted only where a key signed and nothing says when: whether the
+	// key, and the log that holds the signature, are valid then.
 	Now time.Time
 	// InsecureIgnoreSCT admits certificates that are in no certificate log.
 	InsecureIgnoreSCT bool
