@@ -76,10 +76,10 @@ func (c *cache) get(key string) (Verdict, bool) {
 
 func (c *cache) put(key string, v Verdict) {
 	keep := admittedFor
-	switch v.Outcome {
-	case OutcomeUndecided:
+	switch {
+	case v.Outcome == OutcomeUndecided:
 		return
-	case OutcomeRefused:
+	case v.Outcome == OutcomeRefused, v.Code == CodeObserved: // which enforcing would refuse, or could not decide
 		keep = refusedFor
 	}
 	c.mu.Lock()

@@ -23,6 +23,7 @@ package gate
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -55,7 +56,8 @@ type Config struct {
 	Policy *policy.Set
 	Roots  []*trust.Root
 	// Now is the clock, time.Now if nil. It decides how long verdicts are
-	// cached, never whether a signature is good.
+	// cached, and whether a log is still trusted for a key's signature without
+	// any time; never whether a signature that says when it was made is good.
 	Now func() time.Time
 }
 
@@ -66,6 +68,9 @@ type Gate struct {
 	reloads atomic.Uint64
 	cache   *cache
 	flights singleflight.Group
+	// verifying holds a place for each decision that verifies signatures, so
+	// that costly evidence beside many images can't take every processor.
+	verifying chan struct{}
 }
 
 // New makes a gate. It is an error if a policy refers to a trust root that is
@@ -76,6 +81,7 @@ func New(c Config) (*Gate, error) {
 		g.now = time.Now
 	}
 	g.cache = newCache(g.now)
+	g.verifying = make(chan struct{}, runtime.GOMAXPROCS(0))
 	if err := g.Reload(c.Policy, c.Roots); err != nil {
 		return nil, err
 	}
@@ -93,6 +99,7 @@ func (g *Gate) Reload(set *policy.Set, roots []*trust.Root) error {
 	// Not their digests: policies that were made in a program, not read from a
 	// file, may differ and have the same one.
 	r.generation = g.reloads.Add(1)
+	r.verifying = g.verifying
 	g.rules.Store(r)
 	return nil
 }
@@ -118,7 +125,7 @@ func (g *Gate) Admit(ctx context.Context, req Request) Verdict {
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
 		defer cancel()
-		v := rules.judgeSafely(ctx, req).at(g.now())
+		v := rules.judgeSafely(ctx, req, g.now()).at(g.now())
 		g.cache.put(key, v)
 		return v, nil
 	})
@@ -132,13 +139,13 @@ func (g *Gate) Admit(ctx context.Context, req Request) Verdict {
 
 // judgeSafely turns a panic into an undecided verdict: evidence comes from
 // whoever may push, and must not be able to end the process that guards pulls.
-func (r *rules) judgeSafely(ctx context.Context, req Request) (v Verdict) {
+func (r *rules) judgeSafely(ctx context.Context, req Request, now time.Time) (v Verdict) {
 	defer func() {
 		if p := recover(); p != nil {
 			v = undecided(req, CodeInternal, fmt.Errorf("internal error: %v", p))
 		}
 	}()
-	return r.judge(ctx, req)
+	return r.judge(ctx, req, now)
 }
 
 func checkRequest(req Request) error {

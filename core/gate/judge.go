@@ -16,8 +16,8 @@ import (
 )
 
 // judge makes the decision about one image.
-func (r *rules) judge(ctx context.Context, req Request) Verdict {
-	j := &judgement{rules: r, req: req, verdict: newVerdict(req)}
+func (r *rules) judge(ctx context.Context, req Request, now time.Time) Verdict {
+	j := &judgement{rules: r, req: req, now: now, verdict: newVerdict(req)}
 	j.verdict.Roots = r.roots
 	for _, p := range r.policies.For(req.Repository) {
 		j.open = append(j.open, p)
@@ -68,6 +68,7 @@ func enforces(p *policy.Policy) bool { return p.Mode != policy.Observe }
 type judgement struct {
 	*rules
 	req     Request
+	now     time.Time
 	verdict Verdict
 	open    []*policy.Policy // not yet satisfied, in the order of the file
 	denied  string           // the message of a static authority that refuses
@@ -115,6 +116,12 @@ func (j *judgement) lookup(ctx context.Context, digest v1.Hash) error {
 	}
 	found, err := attach.Find(ctx, j.req.Source, digest)
 	j.verdict.Lookups = append(j.verdict.Lookups, found.Lookups...)
+	select {
+	case j.verifying <- struct{}{}:
+		defer func() { <-j.verifying }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	for _, located := range found.Evidence {
 		if j.spent > maxVerifying {
 			return fmt.Errorf("verifying its signatures takes longer than %s", maxVerifying)
@@ -179,7 +186,7 @@ func (j *judgement) attempt(located attach.Located, subject v1.Hash, p *policy.P
 	}
 	result, err := verify.Verify(verify.Input{
 		Evidence: located.Evidence, Artifact: verify.SHA256(sum), Signer: e.signer, Root: e.root,
-		InsecureIgnoreSCT: a.InsecureIgnoreSCT, InsecureIgnoreLog: a.Key != nil && !a.RequireLog,
+		Now: j.now, InsecureIgnoreSCT: a.InsecureIgnoreSCT, InsecureIgnoreLog: a.Key != nil && !a.RequireLog,
 	})
 	var refused *verify.Error
 	switch {

@@ -20,6 +20,7 @@ type rules struct {
 	// generation counts the gate's reloads; a verdict is cached under it, so
 	// that none is given again after one.
 	generation uint64
+	verifying  chan struct{} // see [Gate]
 	// expected is what core/verify is to expect for each authority that is not
 	// static, and the trust root to hold evidence against.
 	expected map[*policy.Authority]expectation
