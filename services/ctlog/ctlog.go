@@ -65,6 +65,10 @@ type Config struct {
 	Key crypto.Signer
 	// Roots are what the chains must lead to.
 	Roots []*x509.Certificate
+	// Submissions lets anybody who has a chain of an authority of ours submit it
+	// over HTTP. A log whose authority calls AddPreChain in process needs it not,
+	// and is spared repetitions: every precertificate can be read in the log.
+	Submissions bool
 	// Clock gives the time of new entries; nil is time.Now.
 	Clock func() time.Time
 	// Logger gets what operators must know; nil discards.

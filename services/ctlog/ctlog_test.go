@@ -95,7 +95,7 @@ func newWorld(t *testing.T) *world {
 	w := &world{}
 	w.root = (*authority)(nil).issueCA(t, "root")
 	w.intermediate = w.root.issueCA(t, "intermediate")
-	w.cfg = ctlog.Config{Dir: filepath.Join(t.TempDir(), "ct"), BaseURL: "https://stack.example:7465/ct/", Key: newKey(t), Roots: []*x509.Certificate{w.root.cert}}
+	w.cfg = ctlog.Config{Dir: filepath.Join(t.TempDir(), "ct"), BaseURL: "https://stack.example:7465/ct/", Key: newKey(t), Roots: []*x509.Certificate{w.root.cert}, Submissions: true}
 	w.start(t)
 	t.Cleanup(func() { w.server.Close(); w.Close() })
 	return w

@@ -34,7 +34,9 @@ const prefix = "/ct/"
 // Handler serves the log under /ct/, see the package comment.
 func (l *Log) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /ct/v1/add-pre-chain", l.addPreChain)
+	if l.cfg.Submissions {
+		mux.HandleFunc("POST /ct/v1/add-pre-chain", l.addPreChain)
+	}
 	mux.HandleFunc("GET /ct/v1/get-roots", l.getRoots)
 	mux.HandleFunc("GET /ct/issuer/{fingerprint}", l.getIssuer)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
