@@ -56,11 +56,14 @@ func TestSignAndVerify(t *testing.T) {
 	digest := "sha256:" + hex.EncodeToString(sum[:])
 	file, other := write(t, "file", content), write(t, "other", []byte("other content"))
 	statement := write(t, "statement", coretest.Statement(sum, "https://slsa.dev/provenance/v1", ""))
-	for _, inToto := range []bool{false, true} {
+	for _, tt := range []struct {
+		inToto  bool
+		signing string
+	}{{false, w.Signing}, {true, w.Signing}, {false, w.Trust("signing_config_rekor_v2.v0.2.json")}, {true, w.Trust("signing_config_rekor_v2.v0.2.json")}} {
 		bundle := filepath.Join(t.TempDir(), "bundle.json")
 		// In the order in which the suite gives them.
-		sign := []string{"sign-bundle", "--identity-token", token, "--bundle", bundle, "--trusted-root", w.Root, "--signing-config", w.Signing, file}
-		if inToto {
+		sign := []string{"sign-bundle", "--identity-token", token, "--bundle", bundle, "--trusted-root", w.Root, "--signing-config", tt.signing, file}
+		if tt.inToto {
 			sign = append([]string{"sign-bundle", "--in-toto"}, append(sign[1:len(sign)-1], statement)...)
 		}
 		passes(t, sign...)
