@@ -219,14 +219,13 @@ func (f upFlags) announce(w io.Writer, s *stack.Stack, listening string) {
 	for _, path := range files {
 		fmt.Fprintf(w, "  %s\n", path)
 	}
-	who := "--identity-token TOKEN"
-	first := "curl " + s.PublicURL() + "/healthz"
 	if f.insecureDevIssuer {
-		who = "--as alice@acme.example"
-		first = "touchmark token --server " + s.PublicURL() + " " + who
+		fmt.Fprintf(w, "\nTry:\n  touchmark token --server %s --as alice@acme.example\n", s.PublicURL())
+		fmt.Fprintf(w, "  touchmark sign --server %s --as alice@acme.example --trusted-root %s IMAGE\n", s.PublicURL(), files[0])
+	} else {
+		fmt.Fprintf(w, "\nTry:\n  touchmark user add alice@acme.example --data %s\n", f.data)
+		fmt.Fprintf(w, "  cosign sign --signing-config %s --trusted-root %s IMAGE\n", files[1], files[0])
 	}
-	fmt.Fprintf(w, "\nTry:\n  %s\n", first)
-	fmt.Fprintf(w, "  touchmark sign --server %s %s --trusted-root %s IMAGE\n", s.PublicURL(), who, files[0])
 	fmt.Fprintf(w, "  touchmark verify --trusted-root %s --certificate-identity alice@acme.example --certificate-oidc-issuer %s IMAGE\n", files[0], s.PublicURL())
 }
 

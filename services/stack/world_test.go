@@ -66,6 +66,11 @@ func issueOver(ctx context.Context, url string) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
+	return certify(ctx, url, identity, alice)
+}
+
+// certify gets a certificate for a token, with a proof of possession over name.
+func certify(ctx context.Context, url, identity, name string) (*x509.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -73,7 +78,7 @@ func issueOver(ctx context.Context, url string) (*x509.Certificate, error) {
 	body, err := json.Marshal(map[string]any{
 		"credentials": map[string]any{"oidcIdentityToken": identity},
 		"publicKeyRequest": map[string]any{
-			"publicKey": map[string]any{"content": string(must(keys.MarshalPublic(key.Public())))}, "proofOfPossession": must(keys.Sign(key, []byte(alice))),
+			"publicKey": map[string]any{"content": string(must(keys.MarshalPublic(key.Public())))}, "proofOfPossession": must(keys.Sign(key, []byte(name))),
 		},
 	})
 	if err != nil {
