@@ -380,3 +380,22 @@ func TestV2Certificates(t *testing.T) {
 	request := fmt.Appendf(nil, `{"hashedRekordRequestV002":{"digest":%q,"signature":{"content":%s,"verifier":%s}}}`, b64(digest[:]), huge, verifierV2("publicKey", keyDER(t, key.Public()), p256Details))
 	wantErrorV2(t, "huge signature", l.postV2(t, request), 400, 3, "does not verify")
 }
+
+// A log that is shutting down says so, in the words of its face, and when to try again.
+func TestV2Unavailable(t *testing.T) {
+	l := newLog(t)
+	request := signV2(t, newKey(t), "a")
+	l.verifiedV2(t, l.postV2(t, request))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	a := l.postV2(t, request)
+	wantErrorV2(t, "closed", a, 503, 14, "shutting down")
+	if a.header.Get("Retry-After") == "" {
+		t.Errorf("no Retry-After: %v", a.header)
+	}
+	// What clients that begin again come back to.
+	l.server.Close()
+	l.start(t)
+	l.verifiedV2(t, l.postV2(t, request))
+}
