@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"math/big"
 	"net/http"
@@ -220,12 +221,15 @@ func TestRekorV2EnvelopesOfOldClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	envelope := &dssepb.Envelope{PayloadType: payloadType, Payload: payload, Signatures: []*dssepb.Signature{{Sig: sig}}}
-	body, err := protojson.Marshal(&tilespb.CreateEntryRequest{Spec: &tilespb.CreateEntryRequest_DsseRequestV002{DsseRequestV002: &tilespb.DSSERequestV002{
-		Envelope: envelope, Verifiers: []*tilespb.Verifier{tilesVerifier(t, key, commonpb.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256, false)},
-	}}})
+	envelopeJSON, err := protojson.Marshal(envelope)
 	if err != nil {
 		t.Fatal(err)
 	}
+	verifierJSON, err := protojson.Marshal(tilesVerifier(t, key, commonpb.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256, false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Appendf(nil, `{"dsseRequestV002":{"envelope":%s,"verifiers":[%s]}}`, envelopeJSON, verifierJSON)
 	resp, err := http.Post(s.url+"/api/v2/log/entries", "application/json", bytes.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
