@@ -194,6 +194,9 @@ func (s *Stack) open(ctx context.Context, config Config) error {
 	if s.documents, err = trustroot.New(s.published(ring)); err != nil {
 		return err
 	}
+	if err := ownDirectory(s.directory, trustDir); err != nil {
+		return err
+	}
 	if s.files, err = s.documents.WriteFiles(s.directory.file(trustDir)); err != nil {
 		return err
 	}
