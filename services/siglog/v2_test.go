@@ -216,6 +216,8 @@ func TestLOG03_A081_A160_V2DigestsAndKeys(t *testing.T) {
 	}
 	der := keyDER(t, p256.Public())
 	good := verifierV2("publicKey", der, p256Details)
+	longer := append(bytes.Clone(der), 5, 0) // one NULL more in the sequence, which crypto/x509 reads over
+	longer[1] += 2
 	smallOrder := ed25519.PublicKey(append([]byte{1}, make([]byte, 31)...))
 	for name, c := range map[string]struct {
 		request []byte
@@ -227,6 +229,7 @@ func TestLOG03_A081_A160_V2DigestsAndKeys(t *testing.T) {
 		"no key":                    {hashedRekordV2(digest[:], sig, verifierV2("publicKey", nil, p256Details)), "publicKey.rawBytes"},
 		"PEM":                       {hashedRekordV2(digest[:], sig, verifierV2("publicKey", keyPEM(t, p256.Public()), p256Details)), "publicKey.rawBytes"},
 		"key with trailing bytes":   {hashedRekordV2(digest[:], sig, verifierV2("publicKey", append(bytes.Clone(der), 0), p256Details)), "publicKey.rawBytes"},
+		"key with a NULL more":      {hashedRekordV2(digest[:], sig, verifierV2("publicKey", longer, p256Details)), "canonical"},
 		"key as certificate":        {hashedRekordV2(digest[:], sig, verifierV2("x509Certificate", der, p256Details)), "x509Certificate.rawBytes"},
 		"no verifier":               {hashedRekordV2(digest[:], sig, `{}`), "publicKey"},
 		"Ed25519 key of low order":  {hashedRekordV2(make([]byte, 64), make([]byte, 64), verifierV2("publicKey", keyDER(t, smallOrder), "PKIX_ED25519_PH")), "verifier."},
