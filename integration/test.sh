@@ -13,8 +13,8 @@ status=0
 for module in . integration/oracles; do
 	echo "== go test -race ./... in $module"
 	(cd "$module" && go test -race -timeout 30m -v ./... 2>&1) |
-		tee -a "$log" | grep -E '^(ok|FAIL|---? FAIL|panic:|\?|[[:space:]]+[a-z_A-Z0-9]+\.go:[0-9]+:.*(want|got)|#)' |
-		grep -v 'no test files'
+		tee -a "$log" | grep --line-buffered -E '^(ok|FAIL|---? FAIL|panic:|\?|[[:space:]]+[a-z_A-Z0-9]+\.go:[0-9]+:.*(want|got)|#)' |
+		grep --line-buffered -v 'no test files'
 	[ "${PIPESTATUS[0]}" -eq 0 ] || status=1
 done
 

@@ -204,7 +204,7 @@ func (f upFlags) address(recorded string) string {
 // announce says what was made, where it is, and what to do next.
 func (f upFlags) announce(w io.Writer, s *stack.Stack, listening string) {
 	if created := s.Created(); len(created) > 0 {
-		fmt.Fprintf(w, "First start. Created in %s:\n", f.data)
+		fmt.Fprintf(w, "Created in %s:\n", f.data)
 		for _, path := range created {
 			fmt.Fprintf(w, "  %s\n", path)
 		}
