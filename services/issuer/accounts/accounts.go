@@ -174,7 +174,7 @@ func (s *Store) CheckSecret(name, secret string) error {
 	if err != nil {
 		return err
 	}
-	digest := sha256.Sum256([]byte(secret))
+	digest := sha256.Sum256([]byte(strings.TrimRight(secret, "\r\n"))) // it comes from a file, which ends with a line break
 	i := f.client(name)
 	expected := make([]byte, sha256.Size)
 	if i >= 0 {

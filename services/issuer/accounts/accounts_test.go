@@ -141,6 +141,9 @@ func TestClients(t *testing.T) {
 	if err := s.CheckSecret("ci", secret); err != nil {
 		t.Error(err)
 	}
+	if err := s.CheckSecret("ci", secret+"\r\n"); err != nil {
+		t.Errorf("with a line break: %v", err)
+	}
 	for name, with := range map[string]string{"ci": second, "deploy": secret, "nobody": secret, "": secret} {
 		if err := s.CheckSecret(name, with); err != ErrCredentials {
 			t.Errorf("%q: %v", name, err)
