@@ -149,7 +149,7 @@ func TestUpAndToken(t *testing.T) {
 	if s != 0 {
 		t.Errorf("stopping: status %d, %v", s, err)
 	}
-	for _, want := range []string{"First start", "keys/ca-root.pem", "state.json", "trust/trusted_root.json", "touchmark token --server " + url, "touchmark sign", "touchmark verify"} {
+	for _, want := range []string{"Created in", "keys/ca-root.pem", "state.json", "trust/trusted_root.json", "touchmark token --server " + url, "touchmark sign", "touchmark verify"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("output lacks %q:\n%s", want, text)
 		}
@@ -163,7 +163,7 @@ func TestUpAndToken(t *testing.T) {
 	if s, err := status(t.Context(), newToken(), &out, "--server", again, "--as", "alice@acme.example"); s != exitUndecided || !strings.Contains(err.Error(), "development issuer") {
 		t.Errorf("token without a development issuer: status %d, %v", s, err)
 	}
-	if s, text, err := stop(); s != 0 || strings.Contains(text, "First start") {
+	if s, text, err := stop(); s != 0 || strings.Contains(text, "Created in") {
 		t.Errorf("second start: status %d, %v\n%s", s, err, text)
 	}
 	s, err = status(t.Context(), newUp(), io.Discard, "--data", data, "--listen", "127.0.0.1:0", "--public-url", "https://sigstore.acme.example")
