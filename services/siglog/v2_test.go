@@ -218,6 +218,9 @@ func TestLOG03_A081_A160_V2DigestsAndKeys(t *testing.T) {
 	good := verifierV2("publicKey", der, p256Details)
 	longer := append(bytes.Clone(der), 5, 0) // one NULL more in the sequence, which crypto/x509 reads over
 	longer[1] += 2
+	weak := &rsa.PublicKey{N: r2048.Public().(*rsa.PublicKey).N, E: 3}
+	loose := []byte(b64(digest[:])) // 43 letters are 2 bits more than 32 bytes
+	loose[42]++
 	smallOrder := ed25519.PublicKey(append([]byte{1}, make([]byte, 31)...))
 	for name, c := range map[string]struct {
 		request []byte
@@ -233,6 +236,8 @@ func TestLOG03_A081_A160_V2DigestsAndKeys(t *testing.T) {
 		"key as certificate":        {hashedRekordV2(digest[:], sig, verifierV2("x509Certificate", der, p256Details)), "x509Certificate.rawBytes"},
 		"no verifier":               {hashedRekordV2(digest[:], sig, `{}`), "publicKey"},
 		"Ed25519 key of low order":  {hashedRekordV2(make([]byte, 64), make([]byte, 64), verifierV2("publicKey", keyDER(t, smallOrder), "PKIX_ED25519_PH")), "verifier."},
+		"RSA exponent 3":            {hashedRekordV2(digest[:], sig, verifierV2("publicKey", keyDER(t, weak), "PKIX_RSA_PKCS1V15_2048_SHA256")), "verifier."},
+		"base64 with loose bits":    {bytes.Replace(hashedRekordV2(digest[:], sig, good), []byte(b64(digest[:])), loose, 1), "digest"},
 		"base64 with wrong padding": {bytes.Replace(hashedRekordV2(digest[:], sig, good), []byte(b64(digest[:])), []byte(b64(digest[:])+"="), 1), "digest"},
 	} {
 		wantErrorV2(t, name, l.postV2(t, c.request), 400, 3, c.names)
