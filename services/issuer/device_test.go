@@ -149,15 +149,15 @@ func TestUserCodesAreLimited(t *testing.T) {
 	w := newWorld(t)
 	begun := w.beginDevice(t)
 	b := issuertest.New(t, false)
-	for n := range 10 {
+	for n := range 30 {
 		if p := b.Open(w.url + DevicePath + "?user_code=BBBB-BBBB"); p.Status != http.StatusBadRequest {
 			t.Fatalf("guess %d: status %d", n+1, p.Status)
 		}
 	}
-	if p := b.Open(begun.Complete); p.Status != http.StatusTooManyRequests || p.Header.Get("Retry-After") != "6" {
+	if p := b.Open(begun.Complete); p.Status != http.StatusTooManyRequests || p.Header.Get("Retry-After") != "2" {
 		t.Errorf("status %d, Retry-After %q", p.Status, p.Header.Get("Retry-After"))
 	}
-	w.clock.turn(6 * time.Second)
+	w.clock.turn(2 * time.Second)
 	if p := b.Open(begun.Complete); p.Status != http.StatusOK {
 		t.Errorf("after waiting: status %d", p.Status)
 	}

@@ -24,7 +24,7 @@ type limits struct {
 	// begin: logins and device flows that are begun, which take memory until they expire.
 	begin *limiter
 
-	// lookup: user codes that are tried. There are 20^8 of them, and at most maxPending count at a time.
+	// lookup: user codes that are tried. There are 20^8 of them, at most maxPending count at a time, and whoever hits one still has to sign in.
 	lookup *limiter
 
 	// token: exchanges and polls. A build system behind one address fetches a token for each image.
@@ -36,7 +36,7 @@ func newLimits() limits {
 		account: newLimiter(30*time.Second, 10),
 		address: newLimiter(2*time.Second, 30),
 		begin:   newLimiter(time.Second, 60),
-		lookup:  newLimiter(6*time.Second, 10),
+		lookup:  newLimiter(2*time.Second, 30),
 		token:   newLimiter(100*time.Millisecond, 100),
 	}
 }

@@ -116,7 +116,7 @@ func (p *provider) VerifyClient(ctx context.Context, r *op.Request[op.ClientCred
 	}
 	switch err := p.accounts.CheckSecret(id, secret); {
 	case errors.Is(err, accounts.ErrCredentials):
-		p.logger.WarnContext(ctx, "client refused", "client", id)
+		p.logger.WarnContext(ctx, "client refused", "client", id[:min(len(id), 64)])
 		return nil, op.NewStatusError(oidc.ErrInvalidClient().WithDescription("the client or its secret is wrong"), http.StatusUnauthorized)
 	case err != nil:
 		return nil, p.outage(ctx, err)

@@ -94,10 +94,7 @@ func Open(path, issuerURL string) (*Store, error) {
 		return nil, fmt.Errorf("opening accounts: issuer %q is not a URL", issuerURL)
 	}
 	// At most four times 19 MiB at any moment, whatever the number of those who sign in or try to.
-	s := &Store{path: path, domain: machineDomain(u.Hostname()), slots: make(chan struct{}, 4)}
-	if s.decoy, err = hash(rand.Text()); err != nil {
-		return nil, fmt.Errorf("opening accounts: %w", err)
-	}
+	s := &Store{path: path, domain: machineDomain(u.Hostname()), decoy: newDecoy(), slots: make(chan struct{}, 4)}
 	if _, err := s.read(); err != nil {
 		return nil, err
 	}
@@ -147,6 +144,9 @@ func (s *Store) CheckPassword(ctx context.Context, email, plain string) (string,
 	f, err := s.read()
 	if err != nil {
 		return "", err
+	}
+	if CheckAddress(email) != nil {
+		return "", ErrCredentials // at once: everybody can tell that this is no account
 	}
 	select {
 	case s.slots <- struct{}{}:

@@ -251,7 +251,7 @@ func TestFilesThatAreRefused(t *testing.T) {
 		for what, err := range map[string]error{
 			"opening": func() error { _, err := Open(s.path, "https://acme.example"); return err }(),
 			"asking":  func() error { _, err := s.CheckPassword(context.Background(), alice, good); return err }(),
-			"adding":  s.AddUser("bob@acme.example", good, now),
+			"adding":  func() error { _, err := s.AddClient("deploy", now); return err }(),
 		} {
 			if err == nil || errors.Is(err, ErrCredentials) || !strings.Contains(err.Error(), s.path) {
 				t.Errorf("%s, %s: %v", name, what, err)

@@ -47,16 +47,23 @@ func newPassword(plain string) (password, error) {
 		// A browser's form would not send these bytes unchanged.
 		return password{}, fmt.Errorf("password with control characters or bytes that are not UTF-8: %w", ErrInput)
 	}
-	return hash(plain)
-}
-
-func hash(plain string) (password, error) {
-	p := password{Algorithm: "argon2id", MemoryKiB: memoryKiB, Passes: passes, Lanes: lanes, Salt: make([]byte, saltSize)}
-	if _, err := rand.Read(p.Salt); err != nil {
-		return password{}, fmt.Errorf("making salt: %w", err)
-	}
+	p := newSalt()
 	p.Hash = p.derive(plain, hashSize)
 	return p, nil
+}
+
+// newDecoy is a password that nobody has: it costs what others cost, and matches nothing.
+func newDecoy() password {
+	p := newSalt()
+	p.Hash = make([]byte, hashSize)
+	rand.Read(p.Hash)
+	return p
+}
+
+func newSalt() password {
+	p := password{Algorithm: "argon2id", MemoryKiB: memoryKiB, Passes: passes, Lanes: lanes, Salt: make([]byte, saltSize)}
+	rand.Read(p.Salt) // never fails, by its documentation
+	return p
 }
 
 func (p password) derive(plain string, size int) []byte {
