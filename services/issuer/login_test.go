@@ -154,6 +154,15 @@ func TestLoginBelongsToItsBrowser(t *testing.T) {
 	if p := victim.Open(attacker.URL.String()); p.Status != http.StatusBadRequest || strings.Contains(p.Body, "<form") {
 		t.Errorf("without a cookie: status %d", p.Status)
 	}
+	// A cookie of the right name with another value.
+	for _, value := range []string{"", "x", strings.Repeat("A", 26)} {
+		request := httptest.NewRequest(http.MethodGet, attacker.URL.RequestURI(), nil)
+		request.AddCookie(&http.Cookie{Name: w.cookieName(attacker.Field("id")), Value: value})
+		recorder := httptest.NewRecorder()
+		if w.Handler().ServeHTTP(recorder, request); recorder.Code != http.StatusBadRequest {
+			t.Errorf("cookie %q: status %d", value, recorder.Code)
+		}
+	}
 	own := victim.Open(w.authURL(t, nil))
 	if p := own.Submit(map[string]string{"id": attacker.Field("id"), "token": attacker.Field("token"), "email": alice, "password": password}); p.Status != http.StatusBadRequest {
 		t.Errorf("with another login's cookie: status %d", p.Status)
