@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Installs the clients that the tests drive, at pinned versions, into .cache/tools
-# (programs, with the version in the name) and integration/clients/npm/node_modules.
+# Installs the clients that the tests drive, at pinned versions: programs, with the
+# version in the name, into touchmark/tools in the user's cache directory, where
+# every checkout finds them, and packages into integration/clients/npm/node_modules.
 # What is there already is left alone, so that a second run takes a moment; the
 # first one builds cosign twice, which takes some minutes. A tool that cannot be
 # installed is reported, and its tests say what they miss.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
-tools=$PWD/.cache/tools
+tools=${XDG_CACHE_HOME:-$HOME/.cache}/touchmark/tools
 mkdir -p "$tools"
 status=0
 
@@ -16,7 +17,7 @@ install() {
 	local name=$1 module=$2
 	local target=$tools/$name-${module##*@}
 	[ ! -x "$target" ] || return 0
-	echo "== building $name ${module##*@} (once; kept in .cache/tools)"
+	echo "== building $name ${module##*@} (once; kept in $tools)"
 	local dir
 	dir=$(mktemp -d)
 	# Outside of this module's directory its go.mod has no say.

@@ -10,7 +10,11 @@ import (
 // fails if CI=true asks for every test.
 func Tool(tb testing.TB, name string) string {
 	tb.Helper()
-	return require(tb, filepath.Join(repository(tb), ".cache", "tools", name))
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return require(tb, filepath.Join(cache, "touchmark", "tools", name))
 }
 
 // Node returns a command that runs a script of integration/clients/npm with its pinned packages, which integration/tools.sh installs.
