@@ -4,7 +4,7 @@
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: demo build test lint fmt bench
+.PHONY: demo build test lint fmt bench torture
 
 demo: build ## the whole story on this machine, on loopback only
 	./bin/touchmark demo
@@ -26,3 +26,6 @@ fmt:
 
 bench: ## figures, kept in integration/results/bench.txt
 	./integration/bench.sh
+
+torture: ## kill -9 and fuzzing for half an hour, kept in integration/results/torture.txt
+	./integration/torture.sh
