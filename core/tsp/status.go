@@ -20,7 +20,8 @@ var failureNames = map[int]string{
 // maxStatusText bounds how much of an authority's free text goes into an error, in bytes.
 const maxStatusText = 200
 
-// checkStatus accepts granted (0) and grantedWithMods (1), and explains everything else.
+// checkStatus accepts granted (0) alone, and explains everything else. grantedWithMods (1) carries a token too, but no authority of Sigstore's answers it, the
+// reference verifier refuses it, and the status is not signed: accepting it would let somebody else choose it.
 //
 //	PKIStatusInfo ::= SEQUENCE { status INTEGER, statusString SEQUENCE OF UTF8String OPTIONAL, failInfo BIT STRING OPTIONAL }
 func checkStatus(info cryptobyte.String) error {
@@ -34,7 +35,7 @@ func checkStatus(info cryptobyte.String) error {
 		!info.ReadOptionalASN1(&failure, &hasFailure, cbasn1.BIT_STRING) || !info.Empty() {
 		return errors.New("malformed status")
 	}
-	if status <= 1 {
+	if status == 0 {
 		return nil
 	}
 	err := fmt.Errorf("authority answered %s", statusNames[status])

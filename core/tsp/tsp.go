@@ -57,8 +57,8 @@ type Token struct {
 	signer       signerInfo
 }
 
-// Parse reads a DER TimeStampResp of at most [MaxResponse] bytes. A refusal by the authority (any status but granted and
-// grantedWithMods) is an error that names it. The result does not share memory with the input.
+// Parse reads a DER TimeStampResp of at most [MaxResponse] bytes. A refusal by the authority (any status but granted)
+// is an error that names it. The result does not share memory with the input.
 func Parse(untrustedResponse []byte) (*Token, error) {
 	if len(untrustedResponse) > MaxResponse {
 		return nil, fmt.Errorf("parsing timestamp: %d bytes, the limit is %d", len(untrustedResponse), MaxResponse)

@@ -16,8 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/core/tsp"
 )
@@ -88,7 +86,7 @@ func TestLIB29_Tokens(t *testing.T) {
 		want bool
 	}{
 		{"plain", func(*coretest.TimestampSpec) {}, true},
-		{"granted with modifications", func(s *coretest.TimestampSpec) { s.Status = 1 }, true},
+		{"granted with modifications", func(s *coretest.TimestampSpec) { s.Status = 1 }, false},
 		{"rejection", func(s *coretest.TimestampSpec) { s.Status = 2 }, false},
 		{"waiting", func(s *coretest.TimestampSpec) { s.Status = 3 }, false},
 		{"unknown status", func(s *coretest.TimestampSpec) { s.Status = 6 }, false},
@@ -336,8 +334,7 @@ func TestLIB29_EveryBitFlip(t *testing.T) {
 			}
 		}
 	}
-	// The one change that means the same and isn't signed: status granted (0) becomes grantedWithMods (1).
-	if diff := cmp.Diff([]string{"byte 8 bit 0"}, accepted); diff != "" {
-		t.Error(diff)
+	if len(accepted) > 0 {
+		t.Errorf("accepted with one bit flipped: %v", accepted)
 	}
 }

@@ -29,12 +29,11 @@ var unauthenticated = map[string]string{
 	"Entries.IntegratedTime":   "of an entry without a promise; then no time is taken from it",
 	"Entries.LogIndex":         "of a Rekor v1 entry without a promise; then the proven index is reported",
 	"Entries.Proof.Checkpoint": "cosignatures and the unused bits of the signature's last base64 digit; the text and the signature are covered",
-	"Timestamps":               "the status of the answer around the token: granted, or granted with modifications",
 }
 
 // most is how many bits of a listed field may at most be flipped unseen, where
 // it is not the whole field.
-var most = map[string]int{"Entries.Proof.Checkpoint": 4, "Timestamps": 1}
+var most = map[string]int{"Entries.Proof.Checkpoint": 4}
 
 // covered says for which forms a listed field is covered all the same.
 func covered(path string, e *bundle.Evidence) bool {
