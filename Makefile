@@ -4,12 +4,15 @@
 GO          ?= go
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-.PHONY: demo build test lint fmt bench torture
+.PHONY: demo build test lint fmt bench torture help
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 demo: build ## the whole story on this machine, on loopback only
 	./bin/touchmark demo
 
-build:
+build: ## bin/touchmark
 	$(GO) build -trimpath -o bin/touchmark ./cmd/touchmark
 
 test: ## everything, with the race detector; says what it could not run
@@ -21,7 +24,7 @@ lint: ## vet, staticcheck (pinned) and gofmt, over all modules
 	$(GO) run $(STATICCHECK) ./...
 	cd integration/oracles && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
 
-fmt:
+fmt: ## gofmt, in place
 	gofmt -w $$(git ls-files '*.go')
 
 bench: ## figures, kept in integration/results/bench.txt

@@ -14,7 +14,7 @@ import (
 func (p *Proxy) logDecision(r *http.Request, req request, j judged, took time.Duration) {
 	if j.evidence {
 		p.logger.DebugContext(r.Context(), "decision", "outcome", "evidence", "repository", p.registry+"/"+req.repository,
-			"digest", j.digest.String(), "tag", req.tag, "client", clientAddress(r), "duration", took)
+			"digest", j.digest.String(), "tag", req.tag, "client", clientAddress(r), "duration_ms", took.Milliseconds())
 		return
 	}
 	p.logVerdict(r, slog.LevelInfo, req, j.digest.String(), j.verdict, took)
@@ -41,7 +41,7 @@ func (p *Proxy) logVerdict(r *http.Request, level slog.Level, req request, diges
 		slog.String("tag", req.tag),
 		slog.Bool("cached", v.Cached),
 		slog.String("client", clientAddress(r)),
-		slog.Duration("duration", took),
+		slog.Int64("duration_ms", took.Milliseconds()),
 	}, more...)
 	if !v.Admitted() {
 		attrs = append(attrs, slog.String("reason", v.Reason))

@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -82,6 +83,7 @@ Start with "touchmark demo", which shows the whole story on this machine.
 
 Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 3 could not decide (network, service, trust root).`,
+		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -91,4 +93,20 @@ Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 		newProxy(), newTrust(),
 	)
 	return root
+}
+
+// version is the module's version, or the commit that the program was built
+// from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	commit := ""
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			commit = ", commit " + s.Value
+		}
+	}
+	return info.Main.Version + commit + ", " + info.GoVersion
 }

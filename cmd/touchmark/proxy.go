@@ -36,8 +36,9 @@ DENIED with the reason. When it cannot decide (the registry is down), it answers
 503 and never admits.
 
 It is read-only: push and sign at the registry itself. An image signed there can
-be pulled here at once. Signatures, attestations and SBOMs are readable before
-there is a verdict.
+be pulled here a second later (a refusal is repeated for that long). Signatures,
+attestations and SBOMs are readable before there is a verdict. Policy and trusted
+roots are read at the start: restart the proxy after a change.
 
 Policies name images as their users do. If clients say registry.example/app and
 the proxy reaches it at another address, give --name registry.example.
@@ -106,9 +107,12 @@ func (f proxyFlags) run(cmd *cobra.Command) error {
 
 // checkUpstream refuses plain HTTP by the same rule as everywhere: only on loopback, or where it was asked for.
 func (f proxyFlags) checkUpstream() error {
+	if f.upstream == "" {
+		return errors.New("--upstream is missing")
+	}
 	u, err := url.Parse(f.upstream)
-	if err != nil || f.upstream == "" {
-		return errors.New("--upstream is missing or not a URL")
+	if err != nil {
+		return fmt.Errorf("--upstream %q is not a URL such as https://registry.example", f.upstream)
 	}
 	addr, err := netip.ParseAddr(u.Hostname())
 	loopback := u.Hostname() == "localhost" || err == nil && addr.IsLoopback()

@@ -25,7 +25,7 @@ func printable(s string) string {
 }
 
 // isHostile reports control and formatting characters (such as those that
-// reverse the direction of text), but the line break.
+// reverse the direction of text), but the line break and the tab.
 func isHostile(r rune) bool {
-	return r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r))
+	return r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r))
 }

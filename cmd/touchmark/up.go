@@ -95,7 +95,9 @@ func (f upFlags) run(cmd *cobra.Command) error {
 		return undecided(err)
 	}
 	logger := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
-	slog.SetDefault(logger) // the library of the issuer logs there
+	// The library of the issuer logs there; what it has to say below a warning is
+	// for those who debug it.
+	slog.SetDefault(slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	server, err := stack.Listen(stack.ServerConfig{Addr: f.address(recorded), CertFile: f.tlsCert, KeyFile: f.tlsKey, Logger: logger})
 	if errors.Is(err, stack.ErrTLSFiles) {
 		return usageError(fmt.Errorf("--tls-cert, --tls-key: %w", err))

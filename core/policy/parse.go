@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -146,7 +148,7 @@ func Parse(data []byte) (*Set, error) {
 			break
 		}
 		if err != nil {
-			return nil, fmt.Errorf("policy %d: %w", len(set.Policies)+1, err)
+			return nil, fmt.Errorf("policy %d: %s", len(set.Policies)+1, plainYAML(err))
 		}
 		p, err := doc.policy()
 		if err != nil {
@@ -165,6 +167,18 @@ func Parse(data []byte) (*Set, error) {
 		return nil, errors.New("policy: the file holds no policy")
 	}
 	return set, nil
+}
+
+// unknownField is how the YAML library says that a field is not known.
+var unknownField = regexp.MustCompile(`field (\S+) not found in type policy\.(\S+)`)
+
+// plainYAML says what the YAML library found in words of the format, in one
+// line.
+func plainYAML(err error) string {
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	text = strings.TrimPrefix(text, "unmarshal errors:\n  ")
+	text = unknownField.ReplaceAllString(text, "unknown field $1")
+	return strings.ReplaceAll(text, "\n  ", "; ")
 }
 
 func (d document) policy() (*Policy, error) {

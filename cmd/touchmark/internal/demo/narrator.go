@@ -71,23 +71,24 @@ func (n *narrator) closing(w *world) {
 
 func (n *narrator) commands(w *world) {
 	fmt.Fprintf(n.out, `
-Everything keeps running until you press Ctrl-C. To try it yourself:
+Everything keeps running until you press Ctrl-C. To try it yourself, from another
+terminal (hello:2 is the image that alice signed, hello:1 was moved in step 4):
 
-  # who may run, and why
-  touchmark explain --policy %[1]s --trusted-root %[2]s %[3]s/acme/hello:1
+  # why it may run
+  ./bin/touchmark explain --policy %[1]s --trusted-root %[2]s %[3]s/acme/hello:2
 
-  # sign an image of your own, as alice
-  crane copy --insecure IMAGE %[3]s/acme/mine:1
-  touchmark sign --server %[4]s --as %[6]s %[3]s/acme/mine:1
+  # pull through the proxy with any client: hello:2 is admitted, hello:1 refused
+  crane pull --insecure %[5]s/acme/hello:2 hello.tar
+  skopeo copy --src-tls-verify=false docker://%[5]s/acme/hello:2 dir:hello
+  podman pull --tls-verify=false %[5]s/acme/hello:2
+  skopeo copy --src-tls-verify=false docker://%[5]s/acme/hello:1 dir:moved
 
-  # pull through the proxy with any client
-  crane pull --insecure %[5]s/acme/hello:1 hello.tar
-  skopeo copy --src-tls-verify=false docker://%[5]s/acme/hello:1 dir:hello
-  podman pull --tls-verify=false %[5]s/acme/hello:1
+  # sign the refused one, as alice; a second later it is admitted
+  ./bin/touchmark sign --server %[4]s --as %[6]s --trusted-root %[2]s %[3]s/acme/hello:1
 
   # verify with cosign
   cosign verify --allow-http-registry --trusted-root %[2]s \
     --certificate-identity %[6]s --certificate-oidc-issuer %[4]s \
-    %[3]s/acme/hello:1
+    %[3]s/acme/hello:2
 `, w.policyFile, w.rootFile, w.registry, w.sigstore, w.proxy, alice)
 }

@@ -127,6 +127,7 @@ func outage(ctx context.Context, w *world, say *narrator) error {
 	if err := w.startProxy(); err != nil {
 		return err
 	}
+	say.does("tag the image that alice signed as %s/acme/hello:2", w.registry)
 	if err := w.retag(ctx, "acme/hello", w.signed, "2"); err != nil {
 		return err
 	}
