@@ -18,4 +18,4 @@ mkdir -p "$(dirname "$out")"
 	echo
 	echo "## certificates, log appends with proof, proxy manifests, decisions"
 	go test -run '^$' -bench . ./services/... ./registry-proxy ./core/...
-} 2>&1 | grep -v -E '^(ok|PASS|\?|goos|goarch)' | tee "$out"
+} 2>&1 | grep -v -E '^(ok|PASS|\?|goos|goarch)|INFO registered route' | tee "$out"
