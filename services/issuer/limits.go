@@ -1,9 +1,11 @@
 package issuer
 
 import (
+	"hash/maphash"
 	"net/http"
 	"net/netip"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +17,8 @@ const maxRemembered = 10_000
 
 // limits are the issuer's, each with the reason for its figures.
 type limits struct {
+	seed maphash.Seed // of account's keys
+
 	// account: a person mistypes a password a few times; a guesser gets 2,880 guesses a day at passwords of 12 bytes and more.
 	account *limiter
 
@@ -33,6 +37,7 @@ type limits struct {
 
 func newLimits() limits {
 	return limits{
+		seed:    maphash.MakeSeed(),
 		account: newLimiter(30*time.Second, 10),
 		address: newLimiter(2*time.Second, 30),
 		begin:   newLimiter(time.Second, 60),
@@ -54,14 +59,19 @@ func newLimiter(every time.Duration, burst int) *limiter {
 	return &limiter{every: rate.Every(every), burst: burst, young: map[string]*rate.Limiter{}}
 }
 
+// accountKey is what an address counts under. There are fewer keys than are remembered, so that no flood of other addresses makes the limiter forget this one;
+// two addresses may share a limit.
+func (l limits) accountKey(email string) string {
+	return strconv.FormatUint(maphash.String(l.seed, strings.ToLower(email))%(maxRemembered/2), 10)
+}
+
 // take takes one from a key's share. It returns zero, or how long to wait for the next.
 func (l *limiter) take(key string, now time.Time) time.Duration {
-	reservation := l.of(key).ReserveN(now, 1)
-	delay := reservation.DelayFrom(now)
-	if delay > 0 {
-		reservation.CancelAt(now)
+	limiter := l.of(key)
+	if limiter.AllowN(now, 1) { // never a reservation: those of concurrent requests cannot all be cancelled, and would leave a debt
+		return 0
 	}
-	return delay
+	return max(time.Millisecond, time.Duration((1-limiter.TokensAt(now))/float64(l.every)*float64(time.Second)))
 }
 
 func (l *limiter) of(key string) *rate.Limiter {

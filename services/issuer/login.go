@@ -133,7 +133,7 @@ func (l *login) guess(r *http.Request, email string) time.Duration {
 	if accounts.CheckAddress(email) != nil {
 		return 0 // which is nobody's account
 	}
-	return l.limits.account.take(strings.ToLower(email), now)
+	return l.limits.account.take(l.limits.accountKey(email), now)
 }
 
 // finish ends a login for a person, or, if the address is empty, without one.

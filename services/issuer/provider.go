@@ -98,7 +98,9 @@ func (p *provider) Authorize(_ context.Context, r *op.ClientRequest[oidc.AuthReq
 		return nil, oidc.ErrInvalidRequest().WithDescription("PKCE is needed: code_challenge with code_challenge_method S256")
 	}
 	attempt, err := p.pending.begin(request{
-		redirectURI: r.Data.RedirectURI, state: r.Data.State, nonce: r.Data.Nonce, challenge: r.Data.CodeChallenge,
+		// Cloned: they are parts of the request's text, which would be kept whole.
+		redirectURI: strings.Clone(r.Data.RedirectURI), state: strings.Clone(r.Data.State),
+		nonce: strings.Clone(r.Data.Nonce), challenge: strings.Clone(r.Data.CodeChallenge),
 	}, nil, p.clock())
 	if err != nil {
 		return nil, op.NewStatusError(oidc.ErrServerError().WithDescription("%v", err), http.StatusServiceUnavailable)
@@ -147,7 +149,7 @@ func (p *provider) DeviceAuthorization(_ context.Context, r *op.ClientRequest[oi
 	if !slices.Contains(r.Data.Scopes, oidc.ScopeOpenID) {
 		return nil, oidc.ErrInvalidScope().WithDescription("scope must hold openid")
 	}
-	challenge := r.Form.Get("code_challenge")
+	challenge := strings.Clone(r.Form.Get("code_challenge"))
 	if challenge != "" && (len(challenge) != challengeSize || r.Form.Get("code_challenge_method") != string(oidc.CodeChallengeMethodS256)) {
 		return nil, oidc.ErrInvalidRequest().WithDescription("code_challenge must be of code_challenge_method S256")
 	}

@@ -141,10 +141,6 @@ func (s *Store) HasClient(name string) (bool, error) {
 // CheckPassword returns a person's address, as it was added, if the password is theirs, and otherwise [ErrCredentials] or why the accounts could not be
 // read. Letter case in the address does not matter.
 func (s *Store) CheckPassword(ctx context.Context, email, plain string) (string, error) {
-	f, err := s.read()
-	if err != nil {
-		return "", err
-	}
 	if CheckAddress(email) != nil {
 		return "", ErrCredentials // at once: everybody can tell that this is no account
 	}
@@ -156,6 +152,10 @@ func (s *Store) CheckPassword(ctx context.Context, email, plain string) (string,
 	}
 	if len(plain) > MaxPassword {
 		plain = plain[:MaxPassword+1] // which no account has
+	}
+	f, err := s.read() // in the slot: as many copies of the file at most
+	if err != nil {
+		return "", err
 	}
 	i := f.user(email)
 	if i < 0 {
