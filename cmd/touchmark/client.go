@@ -34,7 +34,7 @@ func newClientAdd(data *string) *cobra.Command {
 		Long: `add makes a secret and prints it, and nothing else, on standard output. It is shown
 this once and kept only as a digest. Whom its certificates name is said on standard
 error.`,
-		Example: `  touchmark client add ci > ci.secret
+		Example: `  (umask 077; touchmark client add ci > ci.secret)
   cosign sign --fulcio-auth-flow client_credentials --oidc-client-id ci --oidc-client-secret-file ci.secret ...`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
