@@ -60,7 +60,7 @@ type authority struct {
 	Key              *key        `yaml:"key"`
 	Keyless          *keyless    `yaml:"keyless"`
 	Static           *static     `yaml:"static"`
-	CTLog            yaml.Node   `yaml:"ctlog"` // a tlog
+	CTLog            yaml.Node   `yaml:"ctlog"` // a ctlog
 	Source           unsupported `yaml:"source"`
 	Attestations     unsupported `yaml:"attestations"`
 	RFC3161Timestamp unsupported `yaml:"rfc3161timestamp"`
@@ -94,7 +94,7 @@ type static struct {
 	Message string `yaml:"message"`
 }
 
-type tlog struct {
+type ctlog struct {
 	URL          string `yaml:"url"`
 	TrustRootRef string `yaml:"trustRootRef"`
 }
@@ -137,7 +137,7 @@ func Parse(data []byte) (*Set, error) {
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("policy: has %d bytes, the limit is %d", len(data), MaxSize)
 	}
-	set := &Set{Digest: sha256.Sum256(data)}
+	set := &Set{Enforcement: &Enforcement{}, Digest: sha256.Sum256(data)}
 	names := make(map[string]bool)
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	dec.KnownFields(true)
@@ -261,22 +261,22 @@ func (a authority) authority() (*Authority, error) {
 
 // readTlog reads a ctlog. A pointer would tell "ctlog:" with nothing behind it from
 // none as little as YAML does, but who wrote it wants a log.
-func readTlog(node yaml.Node) (tlog, error) {
+func readTlog(node yaml.Node) (ctlog, error) {
 	if node.Kind == yaml.AliasNode {
 		node = *node.Alias
 	}
 	if node.Kind != yaml.MappingNode {
-		return tlog{}, errors.New("is empty, or not a mapping; write {} for the trust root's own log")
+		return ctlog{}, errors.New("is empty, or not a mapping; write {} for the trust root's own log")
 	}
 	text, err := yaml.Marshal(&node)
 	if err != nil {
-		return tlog{}, err
+		return ctlog{}, err
 	}
-	var log tlog
+	var log ctlog
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	dec.KnownFields(true)
 	if err := dec.Decode(&log); err != nil && !errors.Is(err, io.EOF) {
-		return tlog{}, err
+		return ctlog{}, err
 	}
 	return log, nil
 }

@@ -28,8 +28,11 @@ package policy
 import (
 	"crypto"
 	"crypto/sha256"
+	"crypto/x509"
 
+	"github.com/touchmark/touchmark/core/bundle"
 	"github.com/touchmark/touchmark/core/identity"
+	"github.com/touchmark/touchmark/core/trust"
 )
 
 // MaxSize bounds a policy file, in bytes.
@@ -44,10 +47,16 @@ const (
 	Observe Mode = "observe" // the image is admitted, and the verdict says what enforcing would have done
 )
 
-// Set is all policies in force. It is not changed after it was made and may be
-// used by many goroutines.
+// Set is all that is in force: policies, trust roots that came with them, and
+// the site's [Enforcement]. It is not changed after it was made and may be used
+// by many goroutines.
 type Set struct {
 	Policies []*Policy // in the order of the file
+	// Roots are the TrustRoot documents, under their names.
+	Roots []*trust.Root
+	// Enforcement is the site's own document; never nil, its zero value where the
+	// file has none.
+	Enforcement *Enforcement
 	// Digest is the SHA-256 of the file's bytes, so that a verdict can be
 	// traced to the policy that led to it.
 	Digest [32]byte
@@ -59,19 +68,28 @@ type Policy struct {
 	Mode        Mode
 	Globs       []string // as they were written
 	Authorities []*Authority
+	// Predicate judges what the authorities found, once one of them is satisfied;
+	// nil if the document has no policy.
+	Predicate *Predicate
 
 	patterns []pattern
 }
 
-// Authority is one way to satisfy a policy. Exactly one of Static, Key and
-// Identities is set.
+// Authority is one way to satisfy a policy. Exactly one of Static, Key,
+// Identities and OpenPGP is set.
 type Authority struct {
 	Name   string
 	Static *Static
 	// Key is the public key that must have signed.
 	Key crypto.PublicKey
+	// KeyHash is the hash that a signature by Key is over, where that is not the
+	// one that goes with the key; 0 if it is.
+	KeyHash crypto.Hash
 	// Identities are the certified identities of which one must have signed.
 	Identities []*identity.Matcher
+	// OpenPGP are the keys of which one must have made a simple-signing
+	// signature, as Red Hat's images carry it. Only an [Enforcement] names them.
+	OpenPGP *OpenPGP
 
 	// TrustRoot names the trust root to verify against; empty means the only
 	// one that is loaded.
@@ -80,17 +98,50 @@ type Authority struct {
 	// has the certificate authority that must have issued the certificate, and
 	// the log that must hold the signature.
 	CAURL, LogURL string
+	// CACert, if not empty, takes the place of the trust root's certificate
+	// authorities: an issuing certificate first, its root last.
+	CACert []*x509.Certificate
 	// RequireLog says that a signature by a key must be in a log too (the
-	// authority has a ctlog). A certified one always must.
+	// authority has a ctlog). A certified one always must, unless a timestamp is
+	// required and no log.
 	RequireLog bool
+	// LogTrustRoot and TimestampTrustRoot name the trust roots of the log and of
+	// the timestamp authorities, where they are not TrustRoot.
+	LogTrustRoot, TimestampTrustRoot string
+	// RequireTimestamp says that an RFC 3161 timestamp must say when the signature
+	// was made.
+	RequireTimestamp bool
 	// InsecureIgnoreSCT accepts certificates that are in no certificate log.
 	InsecureIgnoreSCT bool
+
+	// Format, if not empty, is the only form of evidence that is accepted.
+	Format bundle.Form
+	// Sources are where the evidence lies; none means beside the image.
+	Sources []Source
+	// Attestations must all be found, each made by this authority. None means
+	// that the authority must have signed the image itself.
+	Attestations []Attestation
 }
 
 // Static decides without looking at any signature.
 type Static struct {
 	Pass    bool
 	Message string // shown when it refuses
+}
+
+// Source is another repository in which evidence about an image lies.
+type Source struct {
+	Repository string // empty: the image's own
+	// TagPrefix stands before the tags of cosign's tag scheme.
+	TagPrefix string
+}
+
+// Attestation is a statement about the image that must have been made.
+type Attestation struct {
+	Name          string
+	PredicateType string // the whole URI
+	// Predicate, if not nil, must be satisfied by the statement.
+	Predicate *Predicate
 }
 
 // For returns the policies that match the logical name of a repository (see
@@ -113,5 +164,5 @@ func (s *Set) For(repository string) []*Policy {
 func Any(a *Authority) *Set {
 	p := &Policy{Name: "command line", Mode: Enforce, Globs: []string{"**"}, Authorities: []*Authority{a}}
 	p.patterns = []pattern{everything}
-	return &Set{Policies: []*Policy{p}, Digest: sha256.Sum256([]byte(p.Name))}
+	return &Set{Policies: []*Policy{p}, Enforcement: &Enforcement{}, Digest: sha256.Sum256([]byte(p.Name))}
 }
