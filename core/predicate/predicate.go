@@ -1,7 +1,7 @@
-// Package predicate knows the kinds of in-toto attestations: the short names that users type for them, their URIs, and what the smallest of each must hold.
+// Package predicate knows the kinds of in-toto attestations: the short names that users type for them, their URIs, and what each must hold at least.
 //
-// The names and URIs are cosign's, so that "--type slsaprovenance1" and "predicateType: slsaprovenance1" in a policy mean here what they mean there
-//. [TypeURI] tells.
+// The names and URIs are cosign's, so that "--type slsaprovenance1", and "predicateType: slsaprovenance1" in a policy, mean what they mean there; [TypeURI] looks them up.
+// [Statement] makes the in-toto statement that is signed.
 //
 // The package holds values only and does no cryptography.
 package predicate
