@@ -43,7 +43,7 @@ spec:
 func newRealLab(t testing.TB, referrers bool) *realLab {
 	t.Helper()
 	sigstore, clock := coretest.New(t), coretest.NewClock(time.Now())
-	set, err := policy.Parse([]byte(realPolicy))
+	set, err := policy.Parse(t.Context(), []byte(realPolicy), policy.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func (f proxyFlags) run(cmd *cobra.Command) error {
 			return usageError(fmt.Errorf("--tls-cert %s, --tls-key %s: %w", f.tlsCert, f.tlsKey, err))
 		}
 	}
-	g, err := f.rules.gate()
+	g, err := f.rules.gate(cmd.Context())
 	if err != nil {
 		return err
 	}

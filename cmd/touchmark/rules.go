@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -38,12 +39,12 @@ func (f *ruleFlags) register(cmd *cobra.Command) {
 }
 
 // gate loads everything and makes the gate. Every error is one of usage.
-func (f ruleFlags) gate() (*gate.Gate, error) {
+func (f ruleFlags) gate(ctx context.Context) (*gate.Gate, error) {
 	roots, err := f.roots.load()
 	if err != nil {
 		return nil, err
 	}
-	set, err := f.set()
+	set, err := f.set(ctx)
 	if err != nil {
 		return nil, usageError(err)
 	}
@@ -60,7 +61,7 @@ func (f ruleFlags) gate() (*gate.Gate, error) {
 	return g, nil
 }
 
-func (f ruleFlags) set() (*policy.Set, error) {
+func (f ruleFlags) set(ctx context.Context) (*policy.Set, error) {
 	signer := f.identity + f.identityRegexp + f.issuer + f.issuerRegexp
 	ways := 0
 	for _, given := range []bool{f.policy != "", signer != "", f.key != ""} {
@@ -74,7 +75,7 @@ func (f ruleFlags) set() (*policy.Set, error) {
 	case f.policy != "" && (f.insecureIgnoreTlog || f.insecureIgnoreSCT):
 		return nil, errors.New("--insecure-ignore-tlog and --insecure-ignore-sct don't go with --policy; the policy says it itself")
 	case f.policy != "":
-		return policy.Load(f.policy)
+		return policy.Load(ctx, f.policy, policy.Options{})
 	case f.key != "":
 		pub, err := keys.LoadPublic(f.key)
 		if err != nil {

@@ -84,7 +84,7 @@ func judge(ctx context.Context, image string, rules ruleFlags, registry registry
 	if err != nil {
 		return gate.Verdict{}, err
 	}
-	g, err := rules.gate()
+	g, err := rules.gate(ctx)
 	if err != nil {
 		return gate.Verdict{}, err
 	}

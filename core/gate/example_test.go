@@ -23,7 +23,7 @@ func ExampleGate_Admit() {
 	if err != nil {
 		panic(err)
 	}
-	rules, err := policy.Parse([]byte(`
+	rules, err := policy.Parse(context.Background(), []byte(`
 apiVersion: policy.sigstore.dev/v1beta1
 kind: ClusterImagePolicy
 metadata: {name: release}
@@ -36,7 +36,7 @@ spec:
       trustRootRef: private
       identities:
       - {issuer: "https://issuer.touchmark.example", subject: alice@acme.example}
-`))
+`), policy.Options{})
 	if err != nil {
 		panic(err)
 	}

@@ -78,7 +78,7 @@ func (w *world) newGate(tb testing.TB, policyText string) *gate.Gate {
 
 func parse(tb testing.TB, policyText string) *policy.Set {
 	tb.Helper()
-	set, err := policy.Parse([]byte(policyText))
+	set, err := policy.Parse(context.Background(), []byte(policyText), policy.Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -102,7 +102,7 @@ func TestLIB32_A044_A048_Keys(t *testing.T) {
 		{"static maybe", "static: {action: maybe}", false},
 		{"static with a log", "static: {action: pass}\nctlog: {}", false},
 	} {
-		set, err := Parse([]byte(withAuthority(tt.authority)))
+		set, err := Parse(t.Context(), []byte(withAuthority(tt.authority)), Options{})
 		if (err == nil) != tt.ok {
 			t.Errorf("%s: error is %v, want accepted %v", tt.name, err, tt.ok)
 		}
@@ -165,7 +165,7 @@ func TestLIB34_LIB38_Text(t *testing.T) {
 		{"merge key", strings.Replace(release, "  mode: enforce", "  <<: {mode: warn}", 1), true},
 	} {
 		start := time.Now()
-		set, err := Parse([]byte(tt.text))
+		set, err := Parse(t.Context(), []byte(tt.text), Options{})
 		if tt.name == "merge key" { // read or refused, but never without its meaning
 			if err == nil && set.Policies[0].Mode != Observe {
 				t.Error("a merge key is ignored")
@@ -191,7 +191,7 @@ func TestLIB37_Load(t *testing.T) {
 	if err := os.WriteFile(good, []byte(release), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(good); err != nil {
+	if _, err := Load(t.Context(), good, Options{}); err != nil {
 		t.Errorf("the good twin is refused: %v", err)
 	}
 	fifo, large, empty := filepath.Join(dir, "fifo"), filepath.Join(dir, "large"), filepath.Join(dir, "empty")
@@ -205,7 +205,7 @@ func TestLIB37_Load(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{filepath.Join(dir, "missing"), dir, fifo, large, empty, "/dev/zero"} {
-		if _, err := Load(path); err == nil || !strings.Contains(err.Error(), path) {
+		if _, err := Load(t.Context(), path, Options{}); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: error is %v, want one that names it", path, err)
 		}
 	}
@@ -217,7 +217,7 @@ func TestLIB39_A127_Scopes(t *testing.T) {
 	doc := func(name, glob string) string {
 		return fmt.Sprintf("---\napiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata: {name: %s}\nspec: {images: [{glob: %q}], authorities: [{static: {action: fail}}]}\n", name, glob)
 	}
-	set, err := Parse([]byte(doc("all", "**") + doc("a", "reg.io/a/**") + doc("ab", "reg.io/ab/**") + doc("exact", "reg.io/a") + doc("one", "reg.io/*") + doc("deep", "reg.io/a/b/c")))
+	set, err := Parse(t.Context(), []byte(doc("all", "**")+doc("a", "reg.io/a/**")+doc("ab", "reg.io/ab/**")+doc("exact", "reg.io/a")+doc("one", "reg.io/*")+doc("deep", "reg.io/a/b/c")), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ func TestLIB38_CTLog(t *testing.T) {
 		{"    ctlog: {url: a, url: b}\n", false, "", "already defined"},
 		{"    ctlog: {}\n    ctlog: {}\n", false, "", "already defined"},
 	} {
-		set, err := Parse([]byte(keyed + tt.text))
+		set, err := Parse(t.Context(), []byte(keyed+tt.text), Options{})
 		if tt.want != "" {
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("%q: error is %v, want one that names %q", tt.text, err, tt.want)

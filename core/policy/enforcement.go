@@ -97,3 +97,38 @@ type OpenPGP struct {
 	// <Lookaside>/<repository path>@sha256=<hex>/signature-<n>.
 	Lookaside string
 }
+
+// RevocationOf returns the revocation of an image by its digest
+// ("sha256:..."), or nil.
+func (e *Enforcement) RevocationOf(digest string) *Revocation {
+	for i := range e.Revocations {
+		if r := &e.Revocations[i]; r.Digest != "" && r.Digest == digest {
+			return r
+		}
+	}
+	return nil
+}
+
+// ExceptionFor returns the exception that admits an image at a time, or nil.
+// The repository is its logical name.
+func (e *Enforcement) ExceptionFor(repository, digest string, now time.Time) *Exception {
+	for i := range e.Exceptions {
+		x := &e.Exceptions[i]
+		if x.Digest == digest && (x.Repository == "" || x.Repository == repository) && now.Before(x.Expires) {
+			return x
+		}
+	}
+	return nil
+}
+
+// PinFor returns the pin that admits an image, or nil. The repository is its
+// logical name.
+func (e *Enforcement) PinFor(repository, digest string) *Pin {
+	for i := range e.Pins {
+		p := &e.Pins[i]
+		if p.Digest == digest && (p.Repository == "" || p.Repository == repository) {
+			return p
+		}
+	}
+	return nil
+}

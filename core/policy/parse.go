@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
@@ -111,7 +112,7 @@ func refuse(field string, node unsupported) error {
 }
 
 // Load reads policies from a regular file. The error names the file.
-func Load(path string) (*Set, error) {
+func Load(ctx context.Context, path string, o Options) (*Set, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading policy: %w", err)
@@ -123,7 +124,7 @@ func Load(path string) (*Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading policy: %w", err)
 	}
-	set, err := Parse(data)
+	set, err := Parse(ctx, data, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
@@ -133,7 +134,7 @@ func Load(path string) (*Set, error) {
 // Parse reads a stream of ClusterImagePolicy documents. It is an error if there
 // is none: an empty policy file is a mistake, even though it would refuse every
 // image.
-func Parse(data []byte) (*Set, error) {
+func Parse(_ context.Context, data []byte, _ Options) (*Set, error) {
 	if len(data) > MaxSize {
 		return nil, fmt.Errorf("policy: has %d bytes, the limit is %d", len(data), MaxSize)
 	}

@@ -27,7 +27,7 @@ status:
 `
 
 func TestParse(t *testing.T) {
-	set, err := Parse([]byte(release + "---\n" + strings.Replace(release, "name: release", "name: second", 1)))
+	set, err := Parse(t.Context(), []byte(release+"---\n"+strings.Replace(release, "name: release", "name: second", 1)), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestParse(t *testing.T) {
 // TestLIB38_UnknownAndUnsupportedFields changes one thing in a policy that is
 // accepted, and expects an error that names it.
 func TestLIB38_UnknownAndUnsupportedFields(t *testing.T) {
-	if _, err := Parse([]byte(release)); err != nil {
+	if _, err := Parse(t.Context(), []byte(release), Options{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct{ name, old, new, want string }{
@@ -81,7 +81,7 @@ func TestLIB38_UnknownAndUnsupportedFields(t *testing.T) {
 			if text == release {
 				t.Fatal("the policy was not changed")
 			}
-			if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			if _, err := Parse(t.Context(), []byte(text), Options{}); err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error is %v, want one that names %q", err, tt.want)
 			}
 		})
@@ -90,11 +90,11 @@ func TestLIB38_UnknownAndUnsupportedFields(t *testing.T) {
 
 func TestLIB37_EmptyFile(t *testing.T) {
 	for _, text := range []string{"", "\n", "# nothing\n", "---\n"} {
-		if _, err := Parse([]byte(text)); err == nil {
+		if _, err := Parse(t.Context(), []byte(text), Options{}); err == nil {
 			t.Errorf("%q is accepted", text)
 		}
 	}
-	if _, err := Load(t.TempDir()); err == nil {
+	if _, err := Load(t.Context(), t.TempDir(), Options{}); err == nil {
 		t.Error("a directory is accepted")
 	}
 }

@@ -96,7 +96,7 @@ func (l *orasLab) sign(t *testing.T, tag, signer string) {
 // gate admits what alice signed in this registry's repositories.
 func (l *orasLab) gate(t *testing.T, host string) *gate.Gate {
 	t.Helper()
-	rules, err := policy.Parse(fmt.Appendf(nil, `apiVersion: policy.sigstore.dev/v1beta1
+	rules, err := policy.Parse(t.Context(), fmt.Appendf(nil, `apiVersion: policy.sigstore.dev/v1beta1
 kind: ClusterImagePolicy
 metadata: {name: release}
 spec:
@@ -104,7 +104,7 @@ spec:
   authorities:
   - name: team
     keyless: {trustRootRef: own, identities: [{issuer: %q, subject: alice@acme.example}]}
-`, host, l.stack.url))
+`, host, l.stack.url), policy.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -124,7 +124,7 @@ func outage(ctx context.Context, w *world, say *narrator) error {
 		return err
 	}
 	say.does("start a new proxy, which has decided nothing yet")
-	if err := w.startProxy(); err != nil {
+	if err := w.startProxy(ctx); err != nil {
 		return err
 	}
 	say.does("tag the image that alice signed as %s/acme/hello:2", w.registry)

@@ -68,7 +68,7 @@ func newWorld(ctx context.Context, dir string) (_ *world, err error) {
 	if w.policyFile, err = writeFile(dir, "policy.yaml", policyFor(w.registry, w.sigstore)); err != nil {
 		return nil, err
 	}
-	return w, w.startProxy()
+	return w, w.startProxy(ctx)
 }
 
 func (w *world) now() time.Time { return time.Now() }
@@ -115,8 +115,8 @@ func (w *world) startStack(ctx context.Context) error {
 }
 
 // startProxy starts a proxy with a gate that has decided nothing yet.
-func (w *world) startProxy() error {
-	set, err := policy.Load(w.policyFile)
+func (w *world) startProxy(ctx context.Context) error {
+	set, err := policy.Load(ctx, w.policyFile, policy.Options{})
 	if err != nil {
 		return err
 	}
