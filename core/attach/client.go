@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -23,10 +24,14 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"golang.org/x/sync/errgroup"
 )
 
 // requestTimeout bounds one request with its retries and its body, so that a registry that trickles bytes can't hold a pull for ever.
 const requestTimeout = 30 * time.Second
+
+// concurrency is the number of requests that are open at a time: enough to hide latency, few enough not to be throttled.
+const concurrency = 4
 
 // maxErrorBody bounds what is read of an error's body; its first message is quoted to the user, cut at maxErrorText.
 const (
@@ -37,6 +42,7 @@ const (
 // client talks to one repository after one handshake. It is safe for concurrent use.
 type client struct {
 	repo      name.Repository
+	tagPrefix string
 	transport http.RoundTripper // authenticates, for the registry's own host only
 	http      *http.Client
 
@@ -44,12 +50,13 @@ type client struct {
 	lookups []Lookup // guarded by mu
 }
 
-// open makes the handshake: ping, and a token if the registry wants one. The scope is one of go-containerregistry's transport scopes.
-func open(ctx context.Context, src Source, scope string) (*client, error) {
-	c := &client{repo: src.Repository}
+// open makes the handshake: ping, and a token if the registry wants one. The scope is one of go-containerregistry's transport scopes;
+// alsoPull are other repositories of the registry that the token is to cover.
+func open(ctx context.Context, src Source, scope string, alsoPull ...name.Repository) (*client, error) {
+	c := &client{repo: src.Repository, tagPrefix: src.TagPrefix}
 	if wrapped, ok := src.Transport.(*transport.Wrapper); ok {
 		c.transport = wrapped
-	} else if err := c.handshake(ctx, src, scope); err != nil {
+	} else if err := c.handshake(ctx, src, scope, alsoPull); err != nil {
 		return c, c.failed(cmp.Or(ctx.Err(), err))
 	}
 	c.http = &http.Client{Transport: c.transport, CheckRedirect: func(_ *http.Request, via []*http.Request) error {
@@ -61,7 +68,18 @@ func open(ctx context.Context, src Source, scope string) (*client, error) {
 	return c, nil
 }
 
-func (c *client) handshake(ctx context.Context, src Source, scope string) error {
+// Connect makes the handshake with the registry and returns a Source that carries it, for several calls about the same repository. It may be used for reading by many
+// goroutines, for as long as the credentials behind it are good.
+func Connect(ctx context.Context, src Source) (Source, []Lookup, error) {
+	c, err := open(ctx, src, transport.PullScope)
+	if err != nil {
+		return src, c.recorded(), err
+	}
+	src.Transport = c.transport
+	return src, nil, nil
+}
+
+func (c *client) handshake(ctx context.Context, src Source, scope string, alsoPull []name.Repository) error {
 	auth := authn.Anonymous
 	if src.Keychain != nil {
 		var err error
@@ -76,8 +94,12 @@ func (c *client) handshake(ctx context.Context, src Source, scope string) error 
 	base = transport.NewUserAgent(&retrier{newGuard(base, src.Repository.Registry)}, src.UserAgent)
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
+	scopes := []string{src.Repository.Scope(scope)}
+	for _, repo := range alsoPull {
+		scopes = append(scopes, repo.Scope(transport.PullScope))
+	}
 	var err error
-	c.transport, err = transport.NewWithContext(ctx, src.Repository.Registry, auth, base, []string{src.Repository.Scope(scope)})
+	c.transport, err = transport.NewWithContext(ctx, src.Repository.Registry, auth, base, scopes)
 	return err
 }
 
@@ -111,6 +133,34 @@ func (c *client) recorded() []Lookup {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clone(c.lookups)
+}
+
+// each makes n calls, some at a time, and returns the error of the first of them that has one; after an error no further ones begin. Each call gets
+// a client of its own, so that requests are recorded in the order of the calls, whichever is answered first: equal answers make equal records.
+func (c *client) each(n int, call func(c *client, i int) error) error {
+	clients, errs := make([]*client, n), make([]error, n)
+	var failed atomic.Bool
+	var group errgroup.Group
+	group.SetLimit(concurrency)
+	for i := range n {
+		clients[i] = &client{repo: c.repo, tagPrefix: c.tagPrefix, transport: c.transport, http: c.http}
+		group.Go(func() error {
+			if failed.Load() {
+				return nil
+			}
+			if errs[i] = call(clients[i], i); errs[i] != nil {
+				failed.Store(true)
+			}
+			return nil
+		})
+	}
+	group.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, own := range clients {
+		c.lookups = append(c.lookups, own.lookups...)
+	}
+	return cmp.Or(errs...)
 }
 
 // response is an answer that was read to its end.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -51,31 +52,46 @@ func hashOf(d name.Digest) v1.Hash {
 	return v1.Hash{Algorithm: algorithm, Hex: hex}
 }
 
-// checkSubject refuses a malformed digest before anything is asked.
+// checkSubject refuses a malformed digest or prefix of tags before anything is asked.
 func checkSubject(src Source, digest v1.Hash) error {
 	if err := checkDigest(digest); err != nil {
 		return &LookupError{URL: src.Repository.Name(), Err: err}
 	}
+	if !tagPrefix.MatchString(src.TagPrefix) {
+		return &LookupError{URL: src.Repository.Name(), Err: fmt.Errorf("tag prefix %q can't begin a tag", src.TagPrefix)}
+	}
 	return nil
 }
 
-// resolve reads the manifest or index at a tag, or at a digest (only these have a colon).
+// tagPrefix begins a tag of the distribution specification 1.1, which has at most 128 characters, 75 of them ours.
+var tagPrefix = regexp.MustCompile(`\A([a-zA-Z0-9_][a-zA-Z0-9._-]{0,52})?\z`)
+
+// resolve reads the manifest or index at a tag, or at a digest.
 func (c *client) resolve(ctx context.Context, identifier string) (v1.Descriptor, *document, error) {
-	u := c.url("manifests/" + identifier)
-	r, err := c.get(ctx, u, imageTypes, MaxManifest, http.StatusNotFound)
+	r, err := c.readManifest(ctx, identifier)
 	if err != nil {
 		return v1.Descriptor{}, nil, err
 	}
-	if r.status != http.StatusOK {
-		return v1.Descriptor{}, nil, &LookupError{URL: u, Status: r.status, Err: errors.New("the registry does not have it")}
-	}
 	desc := v1.Descriptor{MediaType: types.MediaType(r.mediaType()), Size: int64(len(r.body)), Digest: hash(r.body)}
-	if strings.Contains(identifier, ":") && identifier != desc.Digest.String() {
-		return v1.Descriptor{}, nil, &LookupError{URL: u, Status: r.status, Err: fmt.Errorf("%w: content has digest %s", errMismatch, desc.Digest)}
-	}
 	doc, err := parseDocument(desc.MediaType, r.body)
 	if err != nil {
-		return v1.Descriptor{}, nil, &LookupError{URL: u, Status: r.status, Err: err}
+		return v1.Descriptor{}, nil, &LookupError{URL: r.url, Status: r.status, Err: err}
 	}
 	return desc, doc, nil
+}
+
+// readManifest reads what lies at a tag, or at a digest, which the bytes have to have. Only digests have a colon.
+func (c *client) readManifest(ctx context.Context, identifier string) (*response, error) {
+	u := c.url("manifests/" + identifier)
+	r, err := c.get(ctx, u, imageTypes, MaxManifest, http.StatusNotFound)
+	if err != nil {
+		return nil, err
+	}
+	if r.status != http.StatusOK {
+		return nil, &LookupError{URL: u, Status: r.status, Err: errors.New("the registry does not have it")}
+	}
+	if got := hash(r.body).String(); strings.Contains(identifier, ":") && identifier != got {
+		return nil, &LookupError{URL: u, Status: r.status, Err: fmt.Errorf("%w: content has digest %s", errMismatch, got)}
+	}
+	return r, nil
 }
