@@ -3,9 +3,11 @@ package sign
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/go-json-experiment/json"
 
@@ -17,6 +19,11 @@ import (
 // Blob signs content that is no image, as cosign sign-blob does, and returns the Sigstore bundle. Its log entry is a hashedrekord, which knows no Ed25519 keys.
 // Errors are those of [Image].
 func Blob(ctx context.Context, config Config, content []byte) ([]byte, error) {
+	return Reader(ctx, config, bytes.NewReader(content))
+}
+
+// Reader is [Blob] for content of any size, of which only the digest is kept.
+func Reader(ctx context.Context, config Config, content io.Reader) ([]byte, error) {
 	s, err := blobSigner(ctx, config)
 	if err != nil {
 		return nil, err
@@ -26,9 +33,11 @@ func Blob(ctx context.Context, config Config, content []byte) ([]byte, error) {
 		return nil, errors.New("signing: an Ed25519 key can't sign files, use an ECDSA key")
 	}
 	h := hash.New()
-	h.Write(content)
+	if _, err := io.Copy(h, content); err != nil {
+		return nil, fmt.Errorf("signing: reading content: %w", err)
+	}
 	artifact := verify.Digest{Algorithm: digestNames[hash.Size()], Value: h.Sum(nil)}
-	sig, err := keys.Sign(s.key, content)
+	sig, err := s.key.Sign(rand.Reader, artifact.Value, hash)
 	if err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
@@ -67,7 +76,7 @@ func Statement(ctx context.Context, config Config, untrustedStatement []byte) ([
 }
 
 func blobSigner(ctx context.Context, config Config) (*signer, error) {
-	if err := config.check(Options{SkipLegacy: true}); err != nil {
+	if err := config.check(); err != nil {
 		return nil, fmt.Errorf("signing: %w", err)
 	}
 	s, err := newSigner(ctx, config)

@@ -14,7 +14,7 @@ func (s *signer) verifyBundle(m made) error {
 	if err != nil {
 		return err
 	}
-	return s.verifyImage(evidence, m.Digest.Hex)
+	return s.verifyImage(evidence, m)
 }
 
 func (s *signer) verifyLegacy(m made) error {
@@ -22,15 +22,15 @@ func (s *signer) verifyLegacy(m made) error {
 	if err != nil {
 		return err
 	}
-	return s.verifyImage(evidence, m.Digest.Hex)
+	return s.verifyImage(evidence, m)
 }
 
-func (s *signer) verifyImage(evidence *bundle.Evidence, hexDigest string) error {
-	sum, err := hex.DecodeString(hexDigest)
+func (s *signer) verifyImage(evidence *bundle.Evidence, m made) error {
+	sum, err := hex.DecodeString(m.Digest.Hex)
 	if err != nil {
 		return err
 	}
-	return s.verify(evidence, verify.Digest{Algorithm: "sha256", Value: sum}, "")
+	return s.verify(evidence, verify.Digest{Algorithm: m.Digest.Algorithm, Value: sum}, m.attestation.predicateType())
 }
 
 func (s *signer) verify(evidence *bundle.Evidence, artifact verify.Digest, predicateType string) error {
@@ -38,7 +38,7 @@ func (s *signer) verify(evidence *bundle.Evidence, artifact verify.Digest, predi
 		return nil
 	}
 	_, err := verify.Verify(verify.Input{
-		Evidence: evidence, Artifact: artifact, PredicateType: predicateType, Signer: s.expected, Root: s.root, Now: s.now(),
+		Evidence: evidence, Artifact: artifact, PredicateType: predicateType, Signer: s.expected, Root: s.root, Now: s.now(), InsecureIgnoreLog: s.noLog,
 	})
 	return err
 }

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/bundle"
 	"github.com/touchmark/touchmark/core/keys"
@@ -22,17 +20,18 @@ const payloadType = "application/vnd.in-toto+json"
 // made is what was made for one digest and is ready to be written.
 type made struct {
 	target
+	attestation *Attestation // nil for a signature
 	bundleJSON  []byte
 	bundle      Written
-	payload     []byte
+	payload     []byte // of the older form: simple signing, or the envelope's JSON
 	annotations map[string]string
 	legacy      *Written
 }
 
-// make signs one digest in both forms.
-func (s *signer) make(ctx context.Context, t target, repository string, opts Options) (made, error) {
-	m := made{target: t}
-	evidence, written, err := s.bundle(ctx, t.Digest.Hex)
+// make signs one digest in both forms. The statement goes into the bundle.
+func (s *signer) make(ctx context.Context, t target, statement []byte, repository string, a *Attestation, opts Options) (made, error) {
+	m := made{target: t, attestation: a}
+	evidence, written, err := s.envelope(ctx, statement)
 	if err != nil {
 		return m, fmt.Errorf("%s: %w", t.Digest, err)
 	}
@@ -43,48 +42,38 @@ func (s *signer) make(ctx context.Context, t target, repository string, opts Opt
 	if err := s.verifyBundle(m); err != nil {
 		return m, fmt.Errorf("%s: checking the bundle before writing it: %w", t.Digest, err)
 	}
-	if opts.SkipLegacy {
+	if opts.SkipLegacy || a != nil {
 		return m, nil
 	}
-	if m.payload, err = bundle.SimpleSigningPayload(repository, t.Digest.String()); err != nil {
+	if err := s.makeLegacy(ctx, &m, repository); err != nil {
 		return m, fmt.Errorf("%s: %w", t.Digest, err)
-	}
-	if evidence, written, err = s.legacy(ctx, m.payload); err != nil {
-		return m, fmt.Errorf("%s: %w", t.Digest, err)
-	}
-	m.legacy = &written
-	if m.annotations, err = bundle.LegacyAnnotations(evidence); err != nil {
-		return m, fmt.Errorf("%s: %w", t.Digest, err)
-	}
-	if err := s.verifyLegacy(m); err != nil {
-		return m, fmt.Errorf("%s: checking the .sig signature before writing it: %w", t.Digest, err)
 	}
 	return m, nil
 }
 
-// statement is the in-toto statement that cosign 3 signs; its subject has no name.
-type statement struct {
-	Type          string    `json:"_type"`
-	Subject       []subject `json:"subject"`
-	PredicateType string    `json:"predicateType"`
-	Predicate     struct{}  `json:"predicate"`
+// makeLegacy makes the .sig form.
+func (s *signer) makeLegacy(ctx context.Context, m *made, repository string) error {
+	payload, err := bundle.SimpleSigningPayload(repository, m.Digest.String())
+	if err != nil {
+		return err
+	}
+	evidence, written, err := s.legacy(ctx, payload)
+	if err != nil {
+		return err
+	}
+	m.payload, m.legacy = payload, &written
+	if m.annotations, err = bundle.LegacyAnnotations(evidence); err != nil {
+		return err
+	}
+	if err := s.verifyLegacy(*m); err != nil {
+		return fmt.Errorf("checking the .sig signature before writing it: %w", err)
+	}
+	return nil
 }
 
+// subject is what a statement is about.
 type subject struct {
 	Digest map[string]string `json:"digest"`
-}
-
-// bundle signs the statement about a digest, and has it logged and timestamped.
-func (s *signer) bundle(ctx context.Context, hexDigest string) (*bundle.Evidence, Written, error) {
-	payload, err := json.Marshal(statement{
-		Type:          "https://in-toto.io/Statement/v1",
-		Subject:       []subject{{Digest: map[string]string{"sha256": hexDigest}}},
-		PredicateType: verify.PredicateImageSignature,
-	})
-	if err != nil {
-		return nil, Written{}, err
-	}
-	return s.envelope(ctx, payload)
 }
 
 // envelope signs a statement, and has it logged and timestamped.
@@ -139,6 +128,9 @@ func (s *signer) witness(ctx context.Context, evidence *bundle.Evidence, logURL 
 		evidence.Timestamps = [][]byte{der}
 		written.Timestamp = &at
 	}
+	if logURL == "" {
+		return written, nil
+	}
 	e, err := p.logIn(ctx, s.logs, logURL)
 	if err != nil {
 		return written, err
@@ -150,8 +142,12 @@ func (s *signer) witness(ctx context.Context, evidence *bundle.Evidence, logURL 
 
 // write writes both forms beside the image.
 func (m made) write(ctx context.Context, dst attach.Source, now time.Time) (Signature, error) {
-	out := Signature{Digest: m.Digest.String(), Platform: m.platform, Bundle: m.bundle, Legacy: m.legacy}
-	manifest, err := attach.WriteBundle(ctx, dst, m.Descriptor, m.bundleJSON, verify.PredicateImageSignature, now)
+	out := Signature{Digest: m.Digest.String(), Platform: m.platform, Bundle: m.bundle, Legacy: m.legacy, JSON: m.bundleJSON}
+	predicateType := m.attestation.predicateType()
+	if predicateType == "" {
+		predicateType = verify.PredicateImageSignature
+	}
+	manifest, err := attach.WriteBundle(ctx, dst, m.Descriptor, m.bundleJSON, predicateType, now)
 	if err != nil {
 		return out, err
 	}

@@ -26,6 +26,7 @@ type signer struct {
 	logV2      bool   // that log is asked over Rekor's v2 API
 	legacyURL  string // of the log for .sig signatures, always of Rekor's v1 API; empty if there is none
 	tsaURL     string // empty if there is none
+	noLog      bool   // logURL and legacyURL are empty
 	key        crypto.Signer
 	verifier   entry.Verifier // certificate or public key
 	chain      [][]byte       // DER, the leaf first; nil for a key
@@ -35,12 +36,14 @@ type signer struct {
 }
 
 func newSigner(ctx context.Context, config Config) (*signer, error) {
-	s := &signer{root: config.Root, now: config.Now, logs: newService("log", config.HTTPClient), tsas: newService("timestamp authority", config.HTTPClient)}
-	if s.now == nil {
-		s.now = time.Now
+	s := &signer{
+		root: config.Root, now: config.clock(), noLog: config.NoLog,
+		logs: newService("log", config.HTTPClient), tsas: newService("timestamp authority", config.HTTPClient),
 	}
-	if err := s.chooseServices(config.Signing); err != nil {
-		return nil, err
+	if config.Signing != nil {
+		if err := s.chooseServices(config.Signing); err != nil {
+			return nil, err
+		}
 	}
 	if config.Key != nil {
 		return s, s.useKey(config.Key)
@@ -50,13 +53,10 @@ func newSigner(ctx context.Context, config Config) (*signer, error) {
 
 // chooseServices picks logs and timestamp authority. Like Sigstore's clients it takes a log's highest version.
 func (s *signer) chooseServices(signing *trust.SigningConfig) error {
-	log, err := trust.Pick(signing.Logs, s.now(), 1, 2)
-	if err != nil {
-		return fmt.Errorf("choosing log: %w", err)
-	}
-	s.logURL, s.logV2 = log.URL, log.MajorAPIVersion == 2
-	if legacy, err := trust.Pick(signing.Logs, s.now(), 1); err == nil {
-		s.legacyURL = legacy.URL
+	if !s.noLog {
+		if err := s.chooseLogs(signing); err != nil {
+			return err
+		}
 	}
 	if len(signing.TSAs) == 0 {
 		if s.logV2 {
@@ -69,6 +69,18 @@ func (s *signer) chooseServices(signing *trust.SigningConfig) error {
 		return fmt.Errorf("choosing timestamp authority: %w", err)
 	}
 	s.tsaURL = tsa.URL
+	return nil
+}
+
+func (s *signer) chooseLogs(signing *trust.SigningConfig) error {
+	log, err := trust.Pick(signing.Logs, s.now(), 1, 2)
+	if err != nil {
+		return fmt.Errorf("choosing log: %w", err)
+	}
+	s.logURL, s.logV2 = log.URL, log.MajorAPIVersion == 2
+	if legacy, err := trust.Pick(signing.Logs, s.now(), 1); err == nil {
+		s.legacyURL = legacy.URL
+	}
 	return nil
 }
 
