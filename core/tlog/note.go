@@ -64,19 +64,8 @@ var ErrNotSigned = errors.New("checkpoint: not signed by the log's key")
 // specification demands; a signature under the log's name and key hint that
 // does not verify is an error.
 func (v *Verifier) Open(untrustedNote string) (Checkpoint, error) {
-	if len(untrustedNote) > maxNote {
-		return Checkpoint{}, fmt.Errorf("checkpoint: the signed note has %d bytes, the limit is %d", len(untrustedNote), maxNote)
-	}
-	n, err := note.Open([]byte(untrustedNote), note.VerifierList(v.note))
-	if err != nil {
-		var unverified *note.UnverifiedNoteError
-		var invalid *note.InvalidSignatureError
-		if errors.As(err, &unverified) || errors.As(err, &invalid) {
-			return Checkpoint{}, ErrNotSigned
-		}
-		return Checkpoint{}, errors.New("checkpoint: malformed signed note")
-	}
-	return parseCheckpoint(n.Text)
+	cp, _, err := v.OpenCosigned(untrustedNote, nil)
+	return cp, err
 }
 
 // Signer signs checkpoints.

@@ -163,15 +163,22 @@ func parseChain(pb *commonpb.X509CertificateChain) ([]*x509.Certificate, error) 
 		}
 		chain = append(chain, cert)
 	}
-	if len(chain) == 0 || len(chain) > 8 {
-		return nil, fmt.Errorf("certChain has %d certificates, want 1 to 8", len(chain))
+	return chain, checkChain(chain)
+}
+
+// maxChain bounds an authority's chain.
+const maxChain = 8
+
+func checkChain(chain []*x509.Certificate) error {
+	if len(chain) == 0 || len(chain) > maxChain {
+		return fmt.Errorf("certChain has %d certificates, want 1 to %d", len(chain), maxChain)
 	}
 	for i := range len(chain) - 1 {
 		if err := chain[i].CheckSignatureFrom(chain[i+1]); err != nil {
-			return nil, fmt.Errorf("certChain[%d] was not issued by certChain[%d]: %w", i, i+1, err)
+			return fmt.Errorf("certChain[%d] was not issued by certChain[%d]: %w", i, i+1, err)
 		}
 	}
-	return chain, nil
+	return nil
 }
 
 func parseCA(pb *trustpb.CertificateAuthority) (CertificateAuthority, error) {

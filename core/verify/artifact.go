@@ -91,6 +91,7 @@ func (r *run) checkStatement(env *bundle.Envelope) error {
 		}
 		found = r.Artifact.Algorithm + ":" + got
 		if got == hex.EncodeToString(r.Artifact.Value) {
+			r.result.Statement = env.Payload
 			r.pass(checkPredicate, st.PredicateType, "")
 			r.pass(checkArtifact, r.Artifact.String(), "")
 			return nil

@@ -12,9 +12,6 @@ import (
 	"github.com/touchmark/touchmark/core/trust"
 )
 
-// minSCTs is how many distinct certificate logs must hold the certificate.
-const minSCTs = 1
-
 // checkChain finds the certificate authority of the trust root that issued the
 // leaf, and checks that the whole chain was valid at every authenticated time.
 func (r *run) checkChain() error {
@@ -85,7 +82,7 @@ func (r *run) checkSCT() error {
 		return r.refuse(CodeSCT, checkSCTs, "%w", err)
 	}
 	issuerKeyHash := sha256.Sum256(r.chain[1].RawSubjectPublicKeyInfo)
-	logs := make(map[[32]byte]bool)
+	var logs distinct
 	problem := errors.New("none is of a certificate log of the trust root")
 	for _, s := range scts {
 		log := r.Root.FindCTLog(s.LogID)
@@ -97,13 +94,16 @@ func (r *run) checkSCT() error {
 			problem = err
 			continue
 		}
-		logs[log.ID] = true
+		logs.add(log.Key)
 		r.pass(checkSCTs, fmt.Sprintf("certificate timestamp of %s by %s", at.Format(time.RFC3339), log.BaseURL), "")
 	}
-	if len(logs) < minSCTs {
-		return r.refuse(CodeSCT, checkSCTs, "certificate timestamps: %w", problem)
+	switch want := max(1, r.Require.SCTs); {
+	case len(logs) >= want:
+		return nil
+	case len(logs) > 0:
+		return r.refuse(CodeTooFewSCTs, checkSCTs, "the certificate is in %d distinct certificate logs of the trust root %s, wanted are %d", len(logs), r.Root.Name, want)
 	}
-	return nil
+	return r.refuse(CodeSCT, checkSCTs, "certificate timestamps: %w", problem)
 }
 
 func (r *run) verifySCT(s sct.SCT, log *trust.Log, issuerKeyHash [32]byte, tbs []byte) (time.Time, error) {

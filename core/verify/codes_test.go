@@ -10,6 +10,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/bundle"
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/tlog"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/verify"
 )
@@ -29,6 +30,11 @@ func TestClosedSetOfCodes(t *testing.T) {
 		change(e)
 		return w.input(t, e)
 	}
+	require := func(in verify.Input, q verify.Requirements) verify.Input {
+		in.Require = q
+		return in
+	}
+	witness := verify.Requirements{Witnesses: []*tlog.Witness{coretest.NewWitness(t, "w").Witness()}, Quorum: 1}
 	past := &trust.Window{End: coretest.Start.Add(-time.Second)}
 	cases := map[verify.Code]verify.Input{
 		verify.CodeMalformed:     w.input(t, resign(t, w, inToto, "no statement")),
@@ -43,6 +49,12 @@ func TestClosedSetOfCodes(t *testing.T) {
 		verify.CodeLog:             with(coretest.SignOptions{}, func(e *bundle.Evidence) { e.Entries[0].SET = []byte("x") }),
 		verify.CodeUntrustedLog:    with(coretest.SignOptions{}, func(e *bundle.Evidence) { e.Entries = nil }),
 		verify.CodeTimestamp:       with(coretest.SignOptions{Log: w.V2}, func(e *bundle.Evidence) { e.Timestamps = [][]byte{[]byte("x")} }),
+		verify.CodeTooFewSCTs:      require(w.input(t, w.sign(t, coretest.SignOptions{})), verify.Requirements{SCTs: 2}),
+		verify.CodeTooFewLogs:      require(w.input(t, w.sign(t, coretest.SignOptions{})), verify.Requirements{Logs: 2}),
+		verify.CodeTooFewStamps:    require(w.input(t, w.sign(t, coretest.SignOptions{})), verify.Requirements{Timestamps: 2}),
+		verify.CodeTooOld:          require(w.input(t, w.sign(t, coretest.SignOptions{})), verify.Requirements{NotBefore: coretest.Start.Add(time.Hour)}),
+		verify.CodeWitnesses:       require(w.input(t, w.sign(t, coretest.SignOptions{})), witness),
+		verify.CodeUnwitnessable:   require(with(coretest.SignOptions{}, func(e *bundle.Evidence) { e.Entries[0].Proof = nil }), witness),
 		verify.CodeNoTime:          with(coretest.SignOptions{Log: w.V2}, func(e *bundle.Evidence) { e.Timestamps = nil }),
 		verify.CodeIdentity:        w.input(t, w.sign(t, coretest.SignOptions{Identity: mallory})),
 		verify.CodeKey:             keyed(w.sign(t, coretest.SignOptions{Key: coretest.NewKey(t)}), verify.Key{Name: "k", Public: key.Public()}),

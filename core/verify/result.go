@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"crypto"
 	"fmt"
 	"time"
 
@@ -20,10 +21,16 @@ const (
 	CodeCertificate     Code = "invalid-certificate"    // the certificate's profile is not that of a code-signing leaf
 	CodeUntrustedCA     Code = "untrusted-certificate"  // no certificate authority of the trust root issued it for that time
 	CodeSCT             Code = "invalid-sct"            // not in the certificate log, as far as can be seen
+	CodeTooFewSCTs      Code = "too-few-scts"           // in fewer distinct certificate logs than are asked for
 	CodeLogEntry        Code = "log-entry-mismatch"     // a log entry is about another signature, digest or key
 	CodeLog             Code = "invalid-log-proof"      // a log's promise, proof or checkpoint does not verify
 	CodeUntrustedLog    Code = "untrusted-log"          // no entry is in a log of the trust root
+	CodeTooFewLogs      Code = "too-few-logs"           // in fewer distinct logs than are asked for
+	CodeWitnesses       Code = "witness-quorum-not-met" // too few known witnesses cosigned the checkpoint of its log entry
+	CodeUnwitnessable   Code = "cannot-be-witnessed"    // witnesses are asked for, and its log entry has a promise instead of a checkpoint
 	CodeTimestamp       Code = "invalid-timestamp"      // an RFC 3161 timestamp does not verify
+	CodeTooFewStamps    Code = "too-few-timestamps"     // of fewer distinct timestamp authorities than are asked for
+	CodeTooOld          Code = "signature-too-old"      // made longer ago than is acceptable
 	CodeNoTime          Code = "no-authenticated-time"  // nothing signed says when the signature was made
 	CodeIdentity        Code = "identity-mismatch"      // signed by somebody else
 	CodeKey             Code = "key-mismatch"           // not signed by one of the expected keys
@@ -92,8 +99,14 @@ type LogEntry struct {
 
 // Result is what was verified.
 type Result struct {
-	Signer  Signer     `json:"signer"`
-	Entries []LogEntry `json:"entries,omitempty"`
+	Signer Signer `json:"signer"`
+	// Key is the public key that verified the signature: the certificate's, or
+	// the one of the expected keys that signed.
+	Key crypto.PublicKey `json:"-"`
+	// Statement is the JSON text of the verified in-toto statement; nil if what
+	// was signed is none. It belongs to the evidence and must not be changed.
+	Statement []byte     `json:"-"`
+	Entries   []LogEntry `json:"entries,omitempty"`
 	// Times are all the authenticated times; for a certificate there is at
 	// least one, and the certificate was valid at each of them.
 	Times  []Time  `json:"times,omitempty"`

@@ -36,7 +36,7 @@ func (r *run) checkSignature() error {
 	if err := verifySignature(leaf.PublicKey, r.Evidence); err != nil {
 		return r.refuse(CodeSignature, checkSignature, "%w", err)
 	}
-	r.leaf, r.key = leaf, leaf.PublicKey
+	r.leaf, r.key, r.result.Key = leaf, leaf.PublicKey, leaf.PublicKey
 	r.pass(checkSignature, "by the certificate's key", "")
 	return nil
 }
@@ -49,7 +49,7 @@ func (r *run) checkKeySignature() error {
 		if verifySignature(key.Public, r.Evidence) != nil {
 			continue
 		}
-		r.key, r.expectedKey = key.Public, key
+		r.key, r.result.Key, r.expectedKey = key.Public, key.Public, key
 		r.result.Signer = Signer{Key: key.Name}
 		r.pass(checkSignature, "by key "+key.Name, "")
 		return nil

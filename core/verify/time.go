@@ -9,24 +9,34 @@ import (
 	"github.com/touchmark/touchmark/core/tsp"
 )
 
-// checkTimes verifies the RFC 3161 timestamps and makes sure that a certificate
-// has at least one authenticated time. Timestamps of authorities that the trust
-// root does not know prove nothing and are ignored.
+// checkTimes verifies the RFC 3161 timestamps and makes sure that there are
+// enough of them, and that a certificate has at least one authenticated time.
+// Timestamps of authorities that the trust root does not know prove nothing and
+// are ignored.
 func (r *run) checkTimes() error {
 	var problem error
+	var authorities distinct
+	root := r.timestampRoot()
 	for i, der := range r.Evidence.Timestamps {
-		if r.Root == nil {
+		if root == nil {
 			break
 		}
-		t, err := r.verifyTimestamp(der)
+		at, tsa, err := r.verifyTimestamp(der, root)
 		if err != nil {
 			problem = fmt.Errorf("timestamp %d: %w", i, err)
 			continue
 		}
-		r.result.Times = append(r.result.Times, t)
-		r.pass(checkTime, fmt.Sprintf("%s by %s", t.Time.Format(time.RFC3339), t.URI), "")
+		authorities.add(tsa.Authority.Leaf.PublicKey)
+		r.result.Times = append(r.result.Times, Time{Time: at, Source: "rfc3161", URI: tsa.URI})
+		r.pass(checkTime, fmt.Sprintf("%s by %s", at.Format(time.RFC3339), tsa.URI), "")
 	}
-	if len(r.result.Times) == 0 && r.leaf != nil {
+	if n := len(authorities); n < r.Require.Timestamps {
+		if problem != nil {
+			return r.refuse(CodeTimestamp, checkTime, "timestamps of %d authorities are good, wanted are %d: %w", n, r.Require.Timestamps, problem)
+		}
+		return r.refuse(CodeTooFewStamps, checkTime, "it has timestamps of %d distinct authorities of the trust root %s, wanted are %d", n, root.Name, r.Require.Timestamps)
+	}
+	if len(r.result.Times) == 0 && (r.leaf != nil || !r.Require.NotBefore.IsZero()) {
 		if problem != nil {
 			return r.refuse(CodeTimestamp, checkTime, "%w", problem)
 		}
@@ -35,6 +45,18 @@ func (r *run) checkTimes() error {
 	for _, log := range r.unwindowed {
 		if !r.anyTimeWithin(log.Window) {
 			return r.refuse(CodeUntrustedLog, checkTime, "the log %s is trusted %s, which is not when the signature was made", log.BaseURL, log.Window)
+		}
+	}
+	return r.checkAge()
+}
+
+// checkAge refuses a signature of which any authenticated time is too early.
+func (r *run) checkAge() error {
+	oldest := r.Require.NotBefore
+	for _, t := range r.result.Times {
+		if t.Time.Before(oldest) {
+			made, limit := t.Time.Format(time.RFC3339), oldest.UTC().Format(time.RFC3339)
+			return r.fail(CodeTooOld, checkTime, made, "not before "+limit, fmt.Errorf("it was made at %s, signatures from before %s are too old", made, limit))
 		}
 	}
 	return nil
@@ -56,14 +78,14 @@ func (r *run) anyTimeWithin(w trust.Window) bool {
 
 // verifyTimestamp verifies a timestamp over the signature with any one of the
 // trust root's authorities, within that same authority's window.
-func (r *run) verifyTimestamp(der []byte) (Time, error) {
+func (r *run) verifyTimestamp(der []byte, root *trust.Root) (time.Time, *trust.TimestampAuthority, error) {
 	token, err := tsp.Parse(der)
 	if err != nil {
-		return Time{}, err
+		return time.Time{}, nil, err
 	}
 	err = errors.New("the trust root has no timestamp authority")
-	for i := range r.Root.TimestampAuthorities {
-		tsa := &r.Root.TimestampAuthorities[i]
+	for i := range root.TimestampAuthorities {
+		tsa := &root.TimestampAuthorities[i]
 		if err = token.Verify(r.Evidence.Signature(), tsa.Authority); err != nil {
 			continue
 		}
@@ -71,7 +93,7 @@ func (r *run) verifyTimestamp(der []byte) (Time, error) {
 			err = fmt.Errorf("the authority %s is trusted %s, but the timestamp is of %s", tsa.URI, tsa.Window, token.Time.UTC().Format(time.RFC3339))
 			continue
 		}
-		return Time{Time: token.Time.UTC(), Source: "rfc3161", URI: tsa.URI}, nil
+		return token.Time.UTC(), tsa, nil
 	}
-	return Time{}, err
+	return time.Time{}, nil, err
 }

@@ -16,7 +16,8 @@
 //   - Keys come from the trust root or from the policy, selected by the
 //     evidence's hints at most. Authorities that come with the evidence are
 //     ignored.
-//   - Thresholds count distinct logs, not entries.
+//   - Thresholds count distinct keys of logs, authorities and witnesses, not
+//     entries, timestamps and signatures ([Requirements]).
 //
 // There is no I/O, no clock (see [Input.Now]) and no logging, no argument is
 // changed, and equal inputs give equal results, to the letter. All inputs but
@@ -51,6 +52,11 @@ type Input struct {
 	// Root is the trust root. It may be nil only for keys with
 	// InsecureIgnoreLog.
 	Root *trust.Root
+	// LogRoot and TimestampRoot are the trust roots of signature logs and of
+	// timestamp authorities; nil is Root.
+	LogRoot, TimestampRoot *trust.Root
+	// Require says what the evidence must hold beyond a good signature.
+	Require Requirements
 	// PredicateType selects what the evidence must say. Empty means a signature
 	// of the image: a message signature, a simple-signing payload, or a
 	// statement with [PredicateImageSignature]. Otherwise it is the exact
@@ -62,8 +68,7 @@ type Input struct {
 	// InsecureIgnoreSCT admits certificates that are in no certificate log.
 	InsecureIgnoreSCT bool
 	// InsecureIgnoreLog admits signatures by keys that are in no signature log.
-	// It has no effect on certificates: without a log, nothing could be found
-	// out about a stolen token.
+	// It has no effect on certificates (see [Requirements]).
 	InsecureIgnoreLog bool
 }
 
@@ -98,6 +103,8 @@ func Keyed(keys ...Key) Expected { return Expected{keys: keys} }
 type Key struct {
 	Name   string // for verdicts
 	Public crypto.PublicKey
+	// Hash is what signatures are over; 0 is the one that goes with the key.
+	Hash   crypto.Hash
 	Window *trust.Window // nil if the key is valid for ever
 }
 
@@ -155,8 +162,13 @@ func (in Input) check() error {
 		return errors.New("nobody is expected to have signed")
 	case len(in.Signer.identities) > 0 && len(in.Signer.keys) > 0:
 		return errors.New("both identities and keys are expected")
-	case in.Root == nil && (len(in.Signer.keys) == 0 || !in.InsecureIgnoreLog):
+	case in.Root == nil && len(in.Signer.identities) > 0:
 		return errors.New("no trust root")
+	case in.logRoot() == nil && in.minLogs() > 0:
+		return errors.New("no trust root")
+	}
+	if err := in.Require.check(in); err != nil {
+		return err
 	}
 	hash, err := hashByName(in.Artifact.Algorithm)
 	if err != nil {
@@ -182,6 +194,8 @@ type run struct {
 	// unwindowed are logs whose entries carry no time of their own; their
 	// windows are checked once the times are known.
 	unwindowed []*trust.Log
+	// noQuorum is the first reason why a log entry lacks its witnesses.
+	noQuorum error
 }
 
 // pass records a check that succeeded.
@@ -259,6 +273,7 @@ const (
 	checkSignature   = "signature"
 	checkEntry       = "log entry"
 	checkProof       = "log proof"
+	checkWitnesses   = "witnesses"
 	checkTime        = "signing time"
 	checkIssuance    = "certificate issuance"
 	checkSCTs        = "certificate log"

@@ -1,0 +1,168 @@
+package verify
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/touchmark/touchmark/core/bundle"
+	"github.com/touchmark/touchmark/core/tlog/entry"
+)
+
+// unsupportedEntry is the error for kinds of entries that are not read.
+type unsupportedEntry struct{ kind, version string }
+
+func (u *unsupportedEntry) Error() string {
+	return fmt.Sprintf("log entries of kind %q %q are not supported for this form of evidence", u.kind, u.version)
+}
+
+// rebuildBody makes the body that a log must hold for this evidence, from what
+// was verified here, in the kind and version that the entry claims to have.
+// v2 says that the kind is one of Rekor v2.
+func (r *run) rebuildBody(e bundle.Entry) (body []byte, v2 bool, err error) {
+	ev := r.Evidence
+	switch e.Kind + " " + e.Version {
+	case entry.KindHashedRekord + " " + entry.V002:
+		body, err = r.rebuildV2()
+		return body, true, err
+	case entry.KindHashedRekord + " " + entry.V001:
+		if ev.Envelope != nil {
+			break // the reference refuses it: an envelope is logged as dsse or intoto
+		}
+		hash, digest := crypto.SHA256, []byte(nil)
+		if ev.Message != nil {
+			if hash, err = hashByName(ev.Message.DigestAlgorithm); err != nil {
+				return nil, false, err
+			}
+			digest = ev.Message.Digest
+		} else {
+			sum := sha256.Sum256(ev.Payload.Text)
+			digest = sum[:]
+		}
+		verifier, err := r.verifierPEM()
+		if err != nil {
+			return nil, false, err
+		}
+		body, err = entry.HashedRekordV001(hash, digest, ev.Signature(), verifier)
+		return body, false, err
+	case entry.KindDSSE + " " + entry.V001, entry.KindIntoto + " " + entry.V002:
+		if ev.Envelope == nil {
+			break
+		}
+		body, err = r.rebuildEnvelope(e)
+		return body, false, err
+	}
+	return nil, false, &unsupportedEntry{e.Kind, e.Version}
+}
+
+func (r *run) rebuildV2() ([]byte, error) {
+	ev := r.Evidence
+	hash, err := entry.HashFor(r.key)
+	if err != nil {
+		return nil, err
+	}
+	var digest []byte
+	if ev.Message != nil {
+		digest = ev.Message.Digest
+	} else {
+		text := ev.Payload
+		h := hash.New()
+		if ev.Envelope != nil {
+			h.Write(bundle.PAE(ev.Envelope.PayloadType, ev.Envelope.Payload))
+		} else {
+			h.Write(text.Text)
+		}
+		digest = h.Sum(nil)
+	}
+	v := entry.Verifier{Key: r.key}
+	if r.leaf != nil {
+		v.Certificate = r.leaf.Raw
+	}
+	return entry.HashedRekordV002(digest, ev.Signature(), v)
+}
+
+// envelopeBody is the one part of a logged envelope's body that only the log
+// knows: the hash of the JSON text that it was sent.
+type envelopeBody struct {
+	Spec struct {
+		EnvelopeHash hashValue `json:"envelopeHash"` // dsse
+		Content      struct {  // intoto
+			Hash     hashValue `json:"hash"`
+			Envelope struct {
+				Signatures []intotoSignature `json:"signatures"`
+			} `json:"envelope"`
+		} `json:"content"`
+	} `json:"spec"`
+}
+
+// intotoSignature is what an intoto entry repeats in the words of the client
+// that made it.
+type intotoSignature struct {
+	KeyID     string `json:"keyid"`
+	PublicKey []byte `json:"publicKey"` // PEM
+}
+
+type hashValue struct {
+	Algorithm string `json:"algorithm"`
+	Value     string `json:"value"`
+}
+
+func (h hashValue) sha256() (sum [32]byte, err error) {
+	raw, err := hex.DecodeString(h.Value)
+	if err != nil || len(raw) != len(sum) || h.Algorithm != "sha256" {
+		return sum, errors.New("the log entry's envelope hash is not a SHA-256")
+	}
+	return [32]byte(raw), nil
+}
+
+func (r *run) rebuildEnvelope(e bundle.Entry) ([]byte, error) {
+	var claimed envelopeBody
+	if err := json.Unmarshal(e.Body, &claimed); err != nil {
+		return nil, fmt.Errorf("the log entry's body is malformed JSON: %w", err)
+	}
+	verifier, err := r.verifierPEM()
+	if err != nil {
+		return nil, err
+	}
+	env := r.Evidence.Envelope
+	payloadHash := sha256.Sum256(env.Payload)
+	if e.Kind == entry.KindDSSE {
+		envelopeHash, err := claimed.Spec.EnvelopeHash.sha256()
+		if err != nil {
+			return nil, err
+		}
+		return entry.DSSEV001(envelopeHash, payloadHash, env.Signature, verifier)
+	}
+	envelopeHash, err := claimed.Spec.Content.Hash.sha256()
+	if err != nil {
+		return nil, err
+	}
+	// Unlike the other kinds, this one keeps the client's own PEM text, which may
+	// lack the last line break: it is taken over if it says the same.
+	sigs := claimed.Spec.Content.Envelope.Signatures
+	if len(sigs) != 1 || !samePEM(sigs[0].PublicKey, verifier) {
+		return nil, errors.New("the log entry is about another certificate or key")
+	}
+	return entry.IntotoV002(envelopeHash, payloadHash, env.PayloadType, sigs[0].KeyID, env.Signature, sigs[0].PublicKey)
+}
+
+// samePEM reports whether two PEM texts hold the same single block.
+func samePEM(untrusted, own []byte) bool {
+	a, rest := pem.Decode(untrusted)
+	b, _ := pem.Decode(own)
+	return a != nil && len(rest) == 0 && a.Type == b.Type && bytes.Equal(a.Bytes, b.Bytes)
+}
+
+// verifierPEM is the signer as Rekor v1 entries hold it.
+func (r *run) verifierPEM() ([]byte, error) {
+	if r.leaf != nil {
+		return entry.CertificatePEM(r.leaf.Raw), nil
+	}
+	return entry.PublicKeyPEM(r.key)
+}
