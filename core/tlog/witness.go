@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -92,7 +93,9 @@ func (c cosigner) Verify(text, sig []byte) bool {
 	if len(sig) != cosignatureLength || len(c.Key) != ed25519.PublicKeySize {
 		return false
 	}
-	return ed25519.Verify(c.Key, CosignedText(text, binary.BigEndian.Uint64(sig)), sig[8:])
+	seconds := binary.BigEndian.Uint64(sig)
+	// "[The timestamp] MUST NOT exceed 2^63 - 1"
+	return seconds <= math.MaxInt64 && ed25519.Verify(c.Key, CosignedText(text, seconds), sig[8:])
 }
 
 // CosignedText is what a cosignature/v1 signs: a header, when the witness
