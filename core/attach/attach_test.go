@@ -210,6 +210,22 @@ func (reg *testRegistry) read(t *testing.T, path string) []byte {
 	return body
 }
 
+// rewriteList changes what the referrers API answers.
+func (reg *testRegistry) rewriteList(change func(string) string) {
+	inner := reg.Config.Handler
+	reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/referrers/") || r.Header.Get("X-Rewritten") != "" {
+			return false
+		}
+		r.Header.Set("X-Rewritten", "true")
+		answer := httptest.NewRecorder()
+		inner.ServeHTTP(answer, r)
+		w.Header().Set("Content-Type", answer.Header().Get("Content-Type"))
+		io.WriteString(w, change(answer.Body.String()))
+		return true
+	})
+}
+
 // wholeTransport lets a function be the network.
 type wholeTransport func(*http.Request) (*http.Response, error)
 

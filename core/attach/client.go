@@ -68,17 +68,6 @@ func open(ctx context.Context, src Source, scope string, alsoPull ...name.Reposi
 	return c, nil
 }
 
-// Connect makes the handshake with the registry and returns a Source that carries it, for several calls about the same repository. It may be used for reading by many
-// goroutines, for as long as the credentials behind it are good.
-func Connect(ctx context.Context, src Source) (Source, []Lookup, error) {
-	c, err := open(ctx, src, transport.PullScope)
-	if err != nil {
-		return src, c.recorded(), err
-	}
-	src.Transport = c.transport
-	return src, nil, nil
-}
-
 func (c *client) handshake(ctx context.Context, src Source, scope string, alsoPull []name.Repository) error {
 	auth := authn.Anonymous
 	if src.Keychain != nil {

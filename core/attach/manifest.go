@@ -15,6 +15,7 @@ import (
 const (
 	bundleMediaTypePrefix  = "application/vnd.dev.sigstore.bundle"
 	simpleSigningMediaType = "application/vnd.dev.cosign.simplesigning.v1+json"
+	envelopeMediaType      = "application/vnd.dsse.envelope.v1+json"
 	cosignSigArtifactType  = "application/vnd.dev.cosign.artifact.sig.v1+json"
 	emptyMediaType         = "application/vnd.oci.empty.v1+json"
 )

@@ -14,20 +14,11 @@ import (
 
 // referrer is what we need of a descriptor in a list of referrers.
 type referrer struct {
-	MediaType    types.MediaType `json:"mediaType"`
-	Digest       v1.Hash         `json:"digest"`
-	Size         int64           `json:"size"`
-	ArtifactType string          `json:"artifactType"`
-}
-
-// mayBeEvidence decides from the list alone whether the manifest is worth a look. Besides the right artifact types these are the ones that old versions of
-// cosign (sigstore/cosign#4641), and registries that list the config's media type, put in the place of the right one.
-func (r referrer) mayBeEvidence() bool {
-	switch r.ArtifactType {
-	case "", emptyMediaType, string(types.OCIConfigJSON), cosignSigArtifactType:
-		return true
-	}
-	return strings.HasPrefix(r.ArtifactType, bundleMediaTypePrefix)
+	MediaType    types.MediaType   `json:"mediaType"`
+	Digest       v1.Hash           `json:"digest"`
+	Size         int64             `json:"size"`
+	ArtifactType string            `json:"artifactType"`
+	Annotations  map[string]string `json:"annotations"`
 }
 
 // referrersOf lists what refers to the digest, and says where the list is from.
@@ -146,4 +137,7 @@ func nextPage(current string, header http.Header) (string, error) {
 func fallbackTag(digest v1.Hash) string { return digest.Algorithm + "-" + digest.Hex }
 
 // sigTag is where cosign 2 and containers/image keep signatures.
-func sigTag(digest v1.Hash) string { return fallbackTag(digest) + ".sig" }
+func (c *client) sigTag(digest v1.Hash) string { return c.tagPrefix + fallbackTag(digest) + ".sig" }
+
+// attTag is where cosign 2 keeps attestations.
+func (c *client) attTag(digest v1.Hash) string { return c.tagPrefix + fallbackTag(digest) + ".att" }

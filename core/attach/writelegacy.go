@@ -42,7 +42,7 @@ func WriteLegacy(ctx context.Context, dst Source, subject v1.Hash, payload []byt
 
 // addToSigImage adds the layer to the .sig image.
 func (c *client) addToSigImage(ctx context.Context, subject v1.Hash, layer v1.Descriptor) (v1.Hash, error) {
-	tag := sigTag(subject)
+	tag := c.sigTag(subject)
 	var written v1.Hash
 	err := c.attempt(ctx, func() (bool, error) {
 		body, err := c.readTag(ctx, tag, types.OCIManifestSchema1)
