@@ -2,12 +2,10 @@ package sign
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/url"
 
+	"github.com/touchmark/touchmark/core/token"
 	"github.com/touchmark/touchmark/core/trust"
 )
 
@@ -16,7 +14,7 @@ import (
 func FetchSigningConfig(ctx context.Context, client *http.Client, server string, insecureHTTP bool) (*trust.SigningConfig, error) {
 	s := newService("server", client)
 	u := join(server, "/signing_config.v0.2.json")
-	if err := checkTLS(server); err != nil && !insecureHTTP {
+	if err := token.CheckTLS(server); err != nil && !insecureHTTP {
 		return nil, s.failed(u, 0, fmt.Errorf("fetching signing config: %w", err))
 	}
 	a, err := s.request(ctx, http.MethodGet, u, "", nil, http.StatusOK)
@@ -28,17 +26,4 @@ func FetchSigningConfig(ctx context.Context, client *http.Client, server string,
 		return nil, s.unusable(a, "%w", err)
 	}
 	return config, nil
-}
-
-// checkTLS refuses HTTP to other machines: an identity token lets anyone who sees it sign in our name.
-func checkTLS(rawURL string) error {
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return err
-	}
-	ip := net.ParseIP(u.Hostname())
-	if u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()) {
-		return nil
-	}
-	return errors.New("refusing plain HTTP to another machine where an identity token is at stake")
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/touchmark/touchmark/core/identity"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/tlog/entry"
+	"github.com/touchmark/touchmark/core/token"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/verify"
 )
@@ -107,7 +108,7 @@ func (s *signer) useToken(ctx context.Context, config Config) error {
 		return fmt.Errorf("choosing certificate authority: %w", err)
 	}
 	cas := newService("certificate authority", config.HTTPClient)
-	if err := checkTLS(ca.URL); err != nil && !config.InsecureHTTP {
+	if err := token.CheckTLS(ca.URL); err != nil && !config.InsecureHTTP {
 		return cas.failed(ca.URL, 0, err)
 	}
 	tok, err := config.Token.Token(ctx)

@@ -1,7 +1,8 @@
 // Package token obtains OpenID Connect identity tokens, with which a signer shows the certificate authority who it is.
 //
-// A [Source] gives a token when it is asked: [Given] has it already, [File] reads it from where a CI system put it, and
-// [DevIssuer] asks the development issuer of "touchmark up --insecure-dev-issuer". [Subject] tells what the authority wants to see signed as proof of possession.
+// A [Source] gives a token when it is asked: [Given] has it already, [File] reads it from where a platform put it, [GitHub], [Buildkite] and [SPIRE] ask the systems
+// that they are named after, and [DevIssuer] asks the development issuer of "touchmark up --insecure-dev-issuer". [Ambient] finds the one that is there without being told.
+// People sign in with package signin. [Subject] tells what the authority wants to see signed as proof of possession.
 //
 // Nothing here verifies a token; that is the business of the authority that it is sent to. A token is a secret until it expires: it stands in no
 // error message.
@@ -71,8 +72,8 @@ func (f File) Token(context.Context) (string, error) {
 
 // FetchError says that an issuer could not be asked, or refused.
 type FetchError struct {
-	URL    string
-	Status int // HTTP status, 0 if there was none
+	URL    string // or the name of the program that should have asked
+	Status int    // HTTP status, 0 if there was none
 	Err    error
 }
 
@@ -96,33 +97,13 @@ type DevIssuer struct {
 
 // Token asks GET /dev/token?sub=... Its errors are a [*FetchError], but for a token that is malformed.
 func (d DevIssuer) Token(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	u := strings.TrimSuffix(d.Server, "/") + "/dev/token?" + url.Values{"sub": {d.Subject}}.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
-	if err != nil {
-		return "", &FetchError{URL: u, Err: err}
-	}
-	client := d.Client
-	if client == nil {
-		client = http.DefaultClient
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		if ue, ok := err.(*url.Error); ok {
-			err = ue.Err // it would name the URL a second time
-		}
-		return "", &FetchError{URL: u, Err: err}
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxSize+1))
+	body, status, err := ask(ctx, d.Client, u, nil)
 	switch {
+	case status == http.StatusNotFound:
+		return "", &FetchError{URL: u, Status: status, Err: errors.New("the server has no development issuer (touchmark up --insecure-dev-issuer)")}
 	case err != nil:
-		return "", &FetchError{URL: u, Status: resp.StatusCode, Err: err}
-	case resp.StatusCode == http.StatusNotFound:
-		return "", &FetchError{URL: u, Status: resp.StatusCode, Err: errors.New("the server has no development issuer (touchmark up --insecure-dev-issuer)")}
-	case resp.StatusCode != http.StatusOK:
-		return "", &FetchError{URL: u, Status: resp.StatusCode, Err: errors.New(reason(body))}
+		return "", &FetchError{URL: u, Status: status, Err: err}
 	}
 	return check(strings.TrimSpace(string(body)))
 }

@@ -1,0 +1,20 @@
+package token
+
+import (
+	"errors"
+	"net"
+	"net/url"
+)
+
+// CheckTLS refuses plain HTTP to other machines: an identity token lets anyone who sees it sign in its owner's name.
+func CheckTLS(rawURL string) error {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return err
+	}
+	ip := net.ParseIP(u.Hostname())
+	if u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()) {
+		return nil
+	}
+	return errors.New("refusing plain HTTP to another machine where an identity token is at stake")
+}
