@@ -78,7 +78,8 @@ var ErrTooMany = errors.New("more beside this image than is looked at")
 type Source struct {
 	// Repository is the repository. With name.Insecure, and always for loopback and private addresses, HTTP is tried where HTTPS does not answer.
 	Repository name.Repository
-	// Transport carries the requests; nil is go-containerregistry's default. A *transport.Wrapper is taken as authenticated and used as it is.
+	// Transport carries the requests; nil is go-containerregistry's default. A *transport.Wrapper is taken as authenticated.
+	// Throttled requests are repeated either way.
 	Transport http.RoundTripper
 	// Keychain finds the credentials for the repository; nil is anonymous.
 	Keychain authn.Keychain
@@ -87,6 +88,8 @@ type Source struct {
 	// TagPrefix is put in front of the tags sha256-<hex>.sig and .att, as in the tagPrefix of a ClusterImagePolicy's source; usually empty. What
 	// makes no tag is a [*LookupError] before anything is asked.
 	TagPrefix string
+
+	connected bool // by Connect: Transport repeats what is throttled
 }
 
 // Where is the place beside an image where a piece of evidence was found.

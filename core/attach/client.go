@@ -54,12 +54,17 @@ type client struct {
 // alsoPull are other repositories of the registry that the token is to cover.
 func open(ctx context.Context, src Source, scope string, alsoPull ...name.Repository) (*client, error) {
 	c := &client{repo: src.Repository, tagPrefix: src.TagPrefix}
+	repeating := true
 	if wrapped, ok := src.Transport.(*transport.Wrapper); ok {
-		c.transport = wrapped
+		c.transport, repeating = wrapped, src.connected
 	} else if err := c.handshake(ctx, src, scope, alsoPull); err != nil {
 		return c, c.failed(cmp.Or(ctx.Err(), err))
 	}
-	c.http = &http.Client{Transport: c.transport, CheckRedirect: func(_ *http.Request, via []*http.Request) error {
+	carrier := c.transport
+	if !repeating {
+		carrier = &retrier{carrier}
+	}
+	c.http = &http.Client{Transport: carrier, CheckRedirect: func(_ *http.Request, via []*http.Request) error {
 		if len(via) > maxRedirects {
 			return fmt.Errorf("more than %d redirects", maxRedirects)
 		}

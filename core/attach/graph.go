@@ -66,7 +66,7 @@ func Connect(ctx context.Context, src Source, scope string, alsoPull ...name.Rep
 	if err != nil {
 		return src, err
 	}
-	src.Transport = c.transport
+	src.Transport, src.connected = c.transport, true
 	return src, nil
 }
 

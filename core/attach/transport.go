@@ -1,101 +1,18 @@
 package attach
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
-// Retries of one request. Registries throttle ordinary clients, so a single 429 or 503 must not turn into "could not decide", but
-// a pull waits for us: together these are at most three waits.
-const (
-	maxAttempts   = 4
-	firstBackoff  = 150 * time.Millisecond // tripled every time
-	maxRetryAfter = 5 * time.Second        // a registry that wants us to wait longer gets no retry: that is an answer, too
-)
-
 // maxRedirects is the number of redirects followed for one request; registries need one, to their blob storage.
 const maxRedirects = 5
-
-// retrier repeats requests that are safe to repeat when a registry throttles, is overloaded, or drops the connection.
-type retrier struct{ inner http.RoundTripper }
-
-func (r *retrier) RoundTrip(req *http.Request) (*http.Response, error) {
-	backoff := firstBackoff
-	for attempt := 1; ; attempt++ {
-		resp, err := r.inner.RoundTrip(req)
-		wait, again := backoff, false
-		switch {
-		case attempt == maxAttempts || !repeatable(req):
-		case err != nil:
-			again = errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
-		case isTemporary(resp.StatusCode):
-			wait, again = retryAfter(resp, backoff)
-		}
-		if !again {
-			return resp, err
-		}
-		if resp != nil {
-			io.Copy(io.Discard, io.LimitReader(resp.Body, maxErrorBody)) // so that the connection can be used again
-			resp.Body.Close()
-		}
-		timer := time.NewTimer(wait + time.Duration(rand.Int64N(int64(wait)/4+1)))
-		select {
-		case <-req.Context().Done():
-			timer.Stop()
-			return nil, req.Context().Err()
-		case <-timer.C:
-		}
-		if req.GetBody != nil {
-			body, err := req.GetBody()
-			if err != nil {
-				return nil, err
-			}
-			req.Body = body
-		}
-		backoff *= 3
-	}
-}
-
-// repeatable: POST and PATCH continue an upload and have to be started over by who began it.
-func repeatable(req *http.Request) bool {
-	switch req.Method {
-	case http.MethodGet, http.MethodHead:
-		return true
-	case http.MethodPut:
-		return req.GetBody != nil
-	}
-	return false
-}
-
-func isTemporary(status int) bool {
-	switch status {
-	case http.StatusRequestTimeout, http.StatusTooManyRequests,
-		http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
-	}
-	return false
-}
-
-// retryAfter reads Retry-After in its form in seconds (RFC 9110, 10.2.3); the other form, a date, depends on the registry's clock and isn't used.
-func retryAfter(resp *http.Response, backoff time.Duration) (time.Duration, bool) {
-	seconds, err := strconv.ParseUint(resp.Header.Get("Retry-After"), 10, 31)
-	if err != nil {
-		return backoff, true
-	}
-	wait := time.Duration(seconds) * time.Second
-	return max(wait, backoff), wait <= maxRetryAfter
-}
 
 // guard looks at every request that leaves, whoever caused it: us, a redirect, or the realm of a challenge. go-containerregistry adds credentials for the
 // registry's own host only, and sends them to a realm only if that is https (or the registry itself is http) and no private address other than the registry's own.
