@@ -9,11 +9,41 @@ import (
 )
 
 // pattern is a compiled image glob.
-type pattern struct{ re *regexp.Regexp }
+type pattern struct {
+	// prefix and suffix stand before the first and behind the last wildcard; a
+	// glob without one is all prefix.
+	prefix, suffix string
+	wildcard       wildcard
+	re             *regexp.Regexp // for wildcards in several places
+}
 
-func (p pattern) matches(repository string) bool { return p.re.MatchString(repository) }
+// wildcard says what may stand between prefix and suffix.
+type wildcard int
 
-var everything = pattern{regexp.MustCompile(`\A.*\z`)}
+const (
+	literal   wildcard = iota // nothing
+	component                 // "*"
+	anything                  // "**"
+	several                   // what the expression says
+)
+
+// everything matches every repository.
+var everything = pattern{wildcard: anything}
+
+func (p pattern) matches(repository string) bool {
+	if len(repository) < len(p.prefix)+len(p.suffix) || !strings.HasPrefix(repository, p.prefix) || !strings.HasSuffix(repository, p.suffix) {
+		return false
+	}
+	switch p.wildcard {
+	case literal:
+		return len(repository) == len(p.prefix)
+	case component:
+		return !strings.Contains(repository[len(p.prefix):len(repository)-len(p.suffix)], "/")
+	case anything:
+		return true
+	}
+	return p.re.MatchString(repository)
+}
 
 // validGlob is policy-controller's set of characters, without upper-case letters,
 // which no logical name has.
@@ -40,26 +70,28 @@ func compileGlob(glob string) (pattern, error) {
 	case slices.Contains(strings.Split(glob, "/"), ""):
 		return pattern{}, fmt.Errorf("%q has an empty part, which no image name has (and no scheme)", glob)
 	}
-	glob = logicalGlob(glob)
-	var re strings.Builder
-	re.WriteString(`\A`)
-	for i := 0; i < len(glob); i++ {
-		switch {
-		case strings.HasPrefix(glob[i:], "**"):
-			re.WriteString(`.*`)
-			i++
-		case glob[i] == '*':
-			re.WriteString(`[^/]*`)
-		default:
-			re.WriteString(regexp.QuoteMeta(glob[i : i+1]))
-		}
+	return newPattern(logicalGlob(glob)), nil
+}
+
+// newPattern compiles a glob of valid characters.
+func newPattern(glob string) pattern {
+	first, last := strings.IndexByte(glob, '*'), strings.LastIndexByte(glob, '*')
+	if first < 0 {
+		return pattern{prefix: glob}
 	}
-	re.WriteString(`\z`)
-	compiled, err := regexp.Compile(re.String())
-	if err != nil {
-		return pattern{}, fmt.Errorf("%q: %w", glob, err)
+	p := pattern{prefix: glob[:first], suffix: glob[last+1:]}
+	switch glob[first : last+1] {
+	case "*":
+		p.wildcard = component
+	case "**":
+		p.wildcard = anything
+	default:
+		p.wildcard = several
+		// Everything but the stars is quoted, so that this always compiles.
+		expression := strings.NewReplacer(`\*\*`, ".*", `\*`, "[^/]*").Replace(regexp.QuoteMeta(glob))
+		p.re = regexp.MustCompile(`\A` + expression + `\z`)
 	}
-	return pattern{compiled}, nil
+	return p
 }
 
 // dockerHub are the names under which clients reach Docker Hub.
@@ -83,4 +115,19 @@ func logicalGlob(glob string) string {
 		return "docker.io/" + glob
 	}
 	return glob
+}
+
+// logicalRepository gives a repository's name its logical form, the one that
+// globs are held against. Wildcards, tags and digests are errors.
+func logicalRepository(name string) (string, error) {
+	switch {
+	case strings.Contains(name, "*"):
+		return "", fmt.Errorf("%q is a glob; name one repository", name)
+	case strings.Contains(name[strings.LastIndexByte(name, '/')+1:], ":"):
+		return "", fmt.Errorf("%q names a tag, which may come to mean another image", name)
+	}
+	if _, err := compileGlob(name); err != nil {
+		return "", err
+	}
+	return logicalGlob(name), nil
 }

@@ -35,8 +35,17 @@ import (
 	"github.com/touchmark/touchmark/core/trust"
 )
 
-// MaxSize bounds a policy file, in bytes.
-const MaxSize = 1 << 20
+// MaxSize bounds a policy file, or all files of a directory, in bytes: 10,000
+// policies with a key each have about 8 MB.
+const MaxSize = 16 << 20
+
+// Limits on what is in a file, far above what people write.
+const (
+	maxPolicies    = 20_000
+	maxAuthorities = 100
+	maxIdentities  = 1000
+	maxGlobs       = 1000
+)
 
 // Mode says what happens when a policy is not satisfied.
 type Mode string
@@ -57,9 +66,12 @@ type Set struct {
 	// Enforcement is the site's own document; never nil, its zero value where the
 	// file has none.
 	Enforcement *Enforcement
-	// Digest is the SHA-256 of the file's bytes, so that a verdict can be
-	// traced to the policy that led to it.
+	// Digest is the SHA-256 of the file's bytes, or of all files' in the order in
+	// which they were read, and of what they refer to behind them, so that a
+	// verdict can be traced to the policy that led to it.
 	Digest [32]byte
+
+	index *index
 }
 
 // Policy is one ClusterImagePolicy.
@@ -147,22 +159,17 @@ type Attestation struct {
 // For returns the policies that match the logical name of a repository (see
 // core/attach.NormalizeRepository), in the order of the file.
 func (s *Set) For(repository string) []*Policy {
-	var matching []*Policy
-	for _, p := range s.Policies {
-		for _, pat := range p.patterns {
-			if pat.matches(repository) {
-				matching = append(matching, p)
-				break
-			}
-		}
+	if s.index == nil {
+		return nil
 	}
-	return matching
+	return s.index.lookup(repository)
 }
 
-// Any makes a set of one policy that one authority satisfies, whatever the
-// repository: what the flags of "touchmark verify" say.
-func Any(a *Authority) *Set {
-	p := &Policy{Name: "command line", Mode: Enforce, Globs: []string{"**"}, Authorities: []*Authority{a}}
+// Any makes a set of one policy that any one of the authorities satisfies,
+// whatever the repository: what the flags of "touchmark verify" say.
+func Any(authorities ...*Authority) *Set {
+	p := &Policy{Name: "command line", Mode: Enforce, Globs: []string{"**"}, Authorities: authorities}
 	p.patterns = []pattern{everything}
-	return &Set{Policies: []*Policy{p}, Enforcement: &Enforcement{}, Digest: sha256.Sum256([]byte(p.Name))}
+	policies := []*Policy{p}
+	return &Set{Policies: policies, Enforcement: &Enforcement{}, Digest: sha256.Sum256([]byte(p.Name)), index: newIndex(policies)}
 }

@@ -52,8 +52,6 @@ func TestLIB38_UnknownAndUnsupportedFields(t *testing.T) {
 		{"typo", "issuer:", "isuer:", "isuer"},
 		{"unknown field", "  mode: enforce", "  mood: enforce", "mood"},
 		{"unsupported", "  mode: enforce", "  match: [{}]", "not supported"},
-		{"unsupported attestations", "  - name: team\n", "  - name: team\n    attestations: [{name: x}]\n", "not supported"},
-		{"unsupported source", "  - name: team\n", "  - name: team\n    source: [{oci: x}]\n", "not supported"},
 		{"duplicate key", "  mode: enforce", "  mode: enforce\n  mode: warn", "already defined"},
 		{"mode", "mode: enforce", "mode: off", "mode"},
 		{"kind", "kind: ClusterImagePolicy", "kind: ImagePolicy", "kind"},

@@ -114,7 +114,7 @@ func TestAmbientThatFails(t *testing.T) {
 		{"GitHub refuses", token.GitHub{URL: answers(403, `{"error":"no permission"}`), Bearer: secret}, `status 403: the server says "no permission"`},
 		{"GitHub redirects", token.GitHub{URL: answers(302, ""), Bearer: secret}, "status 302"},
 		{"GitHub says something else", token.GitHub{URL: answers(200, secret), Bearer: secret}, "not the JSON"},
-		{"GitHub gives no JWT", token.GitHub{URL: answers(200, `{"value":"` + secret + `"}`)}, "not a JWT"},
+		{"GitHub gives no JWT", token.GitHub{URL: answers(200, `{"value":"`+secret+`"}`)}, "not a JWT"},
 		{"GitHub floods", token.GitHub{URL: answers(200, strings.Repeat(" ", token.MaxSize+1))}, "too long"},
 		{"GitHub without TLS", token.GitHub{URL: "http://actions.example/", Bearer: secret}, "plain HTTP"},
 		{"GitHub has no URL", token.GitHub{URL: "%", Bearer: secret}, "not a URL"},
