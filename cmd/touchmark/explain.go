@@ -41,14 +41,26 @@ func printVerdict(w io.Writer, v gate.Verdict) {
 		if p.Satisfied {
 			state = "satisfied by authority " + p.Authority
 		}
+		if p.Lacking != "" {
+			state += ": " + p.Lacking
+		}
 		fmt.Fprintf(w, "  %s (%s): %s\n", p.Name, p.Mode, state)
 	}
-	fmt.Fprintln(w, "\nSignatures found:")
+	if g := v.Grant; g != nil {
+		printGrant(w, g)
+	}
+	fmt.Fprintln(w, "\nSignatures and attestations found:")
 	if len(v.Signatures) == 0 {
 		fmt.Fprintln(w, "  none")
 	}
 	for i, s := range v.Signatures {
 		printSignature(w, i+1, s, v.Digest)
+	}
+	for _, o := range v.Others {
+		fmt.Fprintf(w, "  beside them: %s (%s) in %s, which is not verified here\n", o.Name, o.ArtifactType, o.Manifest)
+	}
+	if v.Advice != "" {
+		fmt.Fprintf(w, "\nThis would admit it, if you want that:\n%s\n", v.Advice)
 	}
 	fmt.Fprintln(w, "\nTrust roots:")
 	if len(v.Roots) == 0 {
@@ -57,13 +69,23 @@ func printVerdict(w io.Writer, v gate.Verdict) {
 	for _, r := range v.Roots {
 		fmt.Fprintf(w, "  %s, sha256 %.16s..., read %s ago\n", r.Name, r.Digest, v.DecidedAt.Sub(r.Loaded).Round(time.Millisecond))
 	}
-	fmt.Fprintf(w, "\nRequests to the registry (%d):\n", len(v.Lookups))
+	fmt.Fprintf(w, "\nRequests to the registry (%d, of which %d for manifests, as registries count them):\n", len(v.Lookups), v.ManifestRequests)
 	for _, l := range v.Lookups {
 		status := fmt.Sprint(l.Status)
 		if l.Err != "" {
 			status += " " + l.Err
 		}
 		fmt.Fprintf(w, "  %s %s: %s\n", l.Method, l.URL, status)
+	}
+}
+
+func printGrant(w io.Writer, g *gate.Grant) {
+	fmt.Fprintf(w, "\nAdmitted without looking at signatures, by %s: %s\n", orNone(g.By), g.Reason)
+	if !g.Expires.IsZero() {
+		fmt.Fprintf(w, "  until %s\n", g.Expires.Format(time.RFC3339))
+	}
+	if !g.Review.IsZero() {
+		fmt.Fprintf(w, "  to be reviewed by %s\n", g.Review.Format(time.RFC3339))
 	}
 }
 
@@ -84,7 +106,11 @@ func printSignature(w io.Writer, n int, s gate.SignatureResult, digest string) {
 		if !a.Accepted {
 			result = "not accepted: " + string(a.Code)
 		}
-		fmt.Fprintf(w, "     for policy %s, authority %s, trust root %s: %s\n", a.Policy, a.Authority, orNone(a.Root), result)
+		as := ""
+		if a.Attestation != "" {
+			as = ", as attestation " + a.Attestation
+		}
+		fmt.Fprintf(w, "     for policy %s, authority %s, trust root %s%s: %s\n", a.Policy, a.Authority, orNone(a.Root), as, result)
 		for _, c := range a.Checks {
 			mark := "ok  "
 			if !c.Passed {

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +14,7 @@ import (
 	"github.com/touchmark/touchmark/core/identity"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/policy"
+	"github.com/touchmark/touchmark/core/predicate"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/trust/publicgood"
 )
@@ -22,18 +25,24 @@ type ruleFlags struct {
 	roots                                          rootFlags
 	identity, identityRegexp, issuer, issuerRegexp string
 	key                                            string
+	predicateType, caChain                         string
+	timestamps, ignoreClusterMatch                 bool
 	insecureIgnoreTlog, insecureIgnoreSCT          bool
 }
 
 func (f *ruleFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.policy, "policy", "", "`file` of ClusterImagePolicy documents")
+	fl.StringVar(&f.policy, "policy", "", "`file` of policy documents, or a directory of them (docs/policy.md)")
+	fl.BoolVar(&f.ignoreClusterMatch, "ignore-cluster-match", false, "with --policy, ignore what only has a meaning in a Kubernetes cluster, instead of refusing it")
 	f.roots.register(cmd)
 	fl.StringVar(&f.identity, "certificate-identity", "", "`identity` (e-mail address, URI) that must have signed")
 	fl.StringVar(&f.identityRegexp, "certificate-identity-regexp", "", "regular `expression` that the whole identity must match")
 	fl.StringVar(&f.issuer, "certificate-oidc-issuer", "", "`URL` of the OIDC issuer that must have vouched for the identity")
 	fl.StringVar(&f.issuerRegexp, "certificate-oidc-issuer-regexp", "", "regular `expression` that the whole issuer must match")
-	fl.StringVar(&f.key, "key", "", "PEM `file` of the public key that must have signed")
+	fl.StringVar(&f.key, "key", "", "public `key` that must have signed: a PEM file, or a key management system's URI")
+	fl.StringVar(&f.predicateType, "type", "", "`type` of the attestation that must have been made, in the place of a signature: slsaprovenance1, spdxjson, cyclonedx, openvex, vuln, ... or a URI")
+	fl.StringVar(&f.caChain, "certificate-chain", "", "PEM `file` of a certificate authority of your own, issuing certificate first and root last, in the place of the trusted root's")
+	fl.BoolVar(&f.timestamps, "use-signed-timestamps", false, "demand an RFC 3161 timestamp of an authority of the trusted root")
 	fl.BoolVar(&f.insecureIgnoreTlog, "insecure-ignore-tlog", false, "with --key, accept signatures that are in no log (then no trusted root is needed)")
 	fl.BoolVar(&f.insecureIgnoreSCT, "insecure-ignore-sct", false, "accept certificates that are in no certificate log")
 }
@@ -72,16 +81,47 @@ func (f ruleFlags) set(ctx context.Context) (*policy.Set, error) {
 	switch {
 	case ways != 1:
 		return nil, errors.New("say what is demanded with exactly one of --policy, --certificate-identity (with --certificate-oidc-issuer) and --key")
-	case f.policy != "" && (f.insecureIgnoreTlog || f.insecureIgnoreSCT):
-		return nil, errors.New("--insecure-ignore-tlog and --insecure-ignore-sct don't go with --policy; the policy says it itself")
+	case f.policy != "" && (f.insecureIgnoreTlog || f.insecureIgnoreSCT || f.timestamps || f.predicateType != "" || f.caChain != ""):
+		return nil, errors.New("--insecure-ignore-tlog, --insecure-ignore-sct, --use-signed-timestamps, --type and --certificate-chain don't go with --policy; the policy says it itself")
 	case f.policy != "":
-		return policy.Load(ctx, f.policy, policy.Options{})
-	case f.key != "":
-		pub, err := keys.LoadPublic(f.key)
+		return policy.Load(ctx, f.policy, policyOptions(f.ignoreClusterMatch))
+	case f.ignoreClusterMatch:
+		return nil, errors.New("--ignore-cluster-match goes with --policy only")
+	}
+	a, err := f.authority(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// With flags, a signer that any one of several trust roots vouches for will do.
+	var authorities []*policy.Authority
+	for _, root := range f.roots.names() {
+		one := *a
+		one.Name, one.TrustRoot = root, root
+		authorities = append(authorities, &one)
+	}
+	if len(authorities) < 2 {
+		authorities = []*policy.Authority{a}
+	}
+	return policy.Any(authorities...), nil
+}
+
+// authority is who must have signed or attested, by the flags.
+func (f ruleFlags) authority(ctx context.Context) (*policy.Authority, error) {
+	a := &policy.Authority{Name: "flags", RequireTimestamp: f.timestamps, InsecureIgnoreSCT: f.insecureIgnoreSCT}
+	if f.predicateType != "" {
+		uri, err := predicate.TypeURI(f.predicateType)
+		if err != nil {
+			return nil, fmt.Errorf("--type: %w", err)
+		}
+		a.Attestations = []policy.Attestation{{Name: f.predicateType, PredicateType: uri}}
+	}
+	if f.key != "" {
+		pub, err := keys.OpenPublic(ctx, f.key, keyOptions())
 		if err != nil {
 			return nil, fmt.Errorf("--key: %w", err)
 		}
-		return policy.Any(&policy.Authority{Name: f.key, Key: pub, RequireLog: !f.insecureIgnoreTlog}), nil
+		a.Name, a.Key, a.RequireLog = f.key, pub, !f.insecureIgnoreTlog
+		return a, nil
 	}
 	m, err := identity.NewMatcher(identity.Spec{
 		Issuer: f.issuer, IssuerRegExp: f.issuerRegexp, Subject: f.identity, SubjectRegExp: f.identityRegexp,
@@ -89,7 +129,36 @@ func (f ruleFlags) set(ctx context.Context) (*policy.Set, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--certificate-oidc-issuer is the issuer, --certificate-identity the subject: %w", err)
 	}
-	return policy.Any(&policy.Authority{Name: "flags", Identities: []*identity.Matcher{m}, InsecureIgnoreSCT: f.insecureIgnoreSCT}), nil
+	// A timestamp beside the log entry, not in its place.
+	a.Identities, a.RequireLog = []*identity.Matcher{m}, true
+	if f.caChain != "" {
+		if a.CACert, err = readCertificates(f.caChain); err != nil {
+			return nil, fmt.Errorf("--certificate-chain: %w", err)
+		}
+	}
+	return a, nil
+}
+
+// maxChain bounds a file of certificates, in bytes.
+const maxChain = 256 << 10
+
+func readCertificates(path string) ([]*x509.Certificate, error) {
+	data, err := readRegular(path, maxChain)
+	if err != nil {
+		return nil, err
+	}
+	var chain []*x509.Certificate
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if block.Type != "CERTIFICATE" || err != nil {
+			return nil, fmt.Errorf("%s: PEM block %d is not a certificate", path, len(chain)+1)
+		}
+		chain = append(chain, cert)
+	}
+	if len(chain) == 0 {
+		return nil, fmt.Errorf("%s: holds no PEM certificate", path)
+	}
+	return chain, nil
 }
 
 // withPublicGood adds the embedded root of Sigstore's public-good instance if a policy names it and no other root has its name.
@@ -119,20 +188,34 @@ func (f *rootFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.files, "trusted-root", nil, "`file` (or NAME=FILE, for a policy's trustRootRef) of a trusted_root.json, or public-good for Sigstore's own, as of "+publicgood.Date+"; may be repeated")
 }
 
+// names are the roots' names, in the order of the flags.
+func (f rootFlags) names() []string {
+	var names []string
+	for _, file := range f.files {
+		name, _ := splitRoot(file)
+		names = append(names, name)
+	}
+	return names
+}
+
+// splitRoot splits NAME=FILE.
+func splitRoot(flag string) (name, file string) {
+	if flag == publicgood.Name {
+		return publicgood.Name, flag
+	}
+	if before, after, found := strings.Cut(flag, "="); found && !strings.Contains(before, "/") {
+		return before, after
+	}
+	return defaultRoot, flag
+}
+
 // defaultRoot is the name of a trust root that is given without one.
 const defaultRoot = "default"
 
 func (f rootFlags) load() ([]*trust.Root, error) {
 	var roots []*trust.Root
 	for _, file := range f.files {
-		rootName := defaultRoot
-		if file == publicgood.Name {
-			rootName = publicgood.Name
-		}
-		if before, after, found := strings.Cut(file, "="); found && !strings.Contains(before, "/") {
-			rootName, file = before, after
-		}
-		root, err := loadRoot(rootName, file)
+		root, err := loadRoot(splitRoot(file))
 		if err != nil {
 			return nil, usageError(fmt.Errorf("--trusted-root: %w", err))
 		}

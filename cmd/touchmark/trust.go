@@ -132,7 +132,7 @@ func (f fetchFlags) client() (tuf.Client, error) {
 		return client, errors.New("--out is missing")
 	case f.root != "":
 		var err error
-		if client.Root, err = readRoot(f.root); err != nil {
+		if client.Root, err = readRegular(f.root, maxRootFile); err != nil {
 			return client, fmt.Errorf("--root: %w", err)
 		}
 	case f.mirror == publicgood.Name:
@@ -154,8 +154,8 @@ func (f fetchFlags) client() (tuf.Client, error) {
 	return client, nil
 }
 
-// readRoot reads a regular file of a root's size.
-func readRoot(path string) ([]byte, error) {
+// readRegular reads a regular file of at most limit bytes.
+func readRegular(path string, limit int64) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -168,9 +168,9 @@ func readRoot(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	content, err := io.ReadAll(io.LimitReader(file, maxRootFile+1))
-	if err == nil && len(content) > maxRootFile {
-		err = fmt.Errorf("%s: larger than %d bytes", path, maxRootFile)
+	content, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err == nil && int64(len(content)) > limit {
+		err = fmt.Errorf("%s: larger than %d bytes", path, limit)
 	}
 	return content, err
 }

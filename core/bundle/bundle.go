@@ -53,6 +53,9 @@ type Form string
 const (
 	FormBundle Form = "bundle" // a Sigstore bundle
 	FormLegacy Form = "legacy" // a cosign simple-signing layer
+	// FormOpenPGP is a signature of containers/image's own, whose Payload.Text is
+	// the whole OpenPGP message. Nothing here reads it; core/openpgp does.
+	FormOpenPGP Form = "openpgp"
 )
 
 // Evidence is one signature (or attestation) with all that came with it to

@@ -43,7 +43,7 @@ type cached struct {
 
 // weigh counts what a verdict tells of.
 func weigh(v Verdict) int {
-	n := 1 + len(v.Policies) + len(v.Lookups) + len(v.Roots)
+	n := 1 + len(v.Policies) + len(v.Lookups) + len(v.Roots) + len(v.Others)
 	for _, sig := range v.Signatures {
 		n++
 		for _, a := range sig.Attempts {
@@ -74,7 +74,8 @@ func (c *cache) get(key string) (Verdict, bool) {
 	return entry.verdict, true
 }
 
-func (c *cache) put(key string, v Verdict) {
+// put keeps a verdict for its time, and no longer than until, if that is set.
+func (c *cache) put(key string, v Verdict, until time.Time) {
 	keep := admittedFor
 	switch {
 	case v.Outcome == OutcomeUndecided:
@@ -89,6 +90,9 @@ func (c *cache) put(key string, v Verdict) {
 		c.remove(el)
 	}
 	entry := &cached{key: key, verdict: v, until: now.Add(keep), weight: weigh(v)}
+	if !until.IsZero() && until.Before(entry.until) {
+		entry.until = until
+	}
 	c.byKey[key] = c.recent.PushFront(entry)
 	c.weight += entry.weight
 	for c.weight > maxWeight {

@@ -31,12 +31,12 @@ func TestCacheIsBoundedByWhatItHolds(t *testing.T) {
 		}
 	}
 	for i := range 30_000 {
-		c.put(fmt.Sprint("ordinary", i), ordinary)
+		c.put(fmt.Sprint("ordinary", i), ordinary, time.Time{})
 	}
 	check("ordinary verdicts", 10_000, 20_000)
 	for i := range 1_000 {
-		c.put(fmt.Sprint("large", i), large)
-		c.put("large0", large) // in the place of itself
+		c.put(fmt.Sprint("large", i), large, time.Time{})
+		c.put("large0", large, time.Time{}) // in the place of itself
 	}
 	check("large verdicts", 100, 200)
 	if _, ok := c.get("large0"); !ok {
@@ -47,7 +47,7 @@ func TestCacheIsBoundedByWhatItHolds(t *testing.T) {
 		t.Error("a verdict outlived a step of the clock")
 	}
 	check("after a step of the clock", 0, 0)
-	c.put("ordinary", ordinary)
+	c.put("ordinary", ordinary, time.Time{})
 	if _, ok := c.get("ordinary"); !ok {
 		t.Error("nothing is kept any more")
 	}

@@ -44,7 +44,7 @@ func TestA071_CostlySignatures(t *testing.T) {
 
 	start := time.Now()
 	v := w.admit(t, w.image)
-	require(t, "costly", v, gate.OutcomeUndecided, gate.CodeLookupFailed)
+	require(t, "costly", v, gate.OutcomeUndecided, gate.CodeSlowEvidence)
 	if took := time.Since(start); took > 8*time.Second {
 		t.Errorf("the decision took %s", took)
 	}

@@ -15,6 +15,11 @@
 // as the registry's answer. Only admitted admits, and an outage is never
 // reported as a missing signature.
 //
+// A site's own rules (policy.Enforcement) come before the policies: a revoked
+// digest is refused whatever else holds, and an exception or a pin admits
+// without a request. What the site demands of every signature (witnesses, an
+// age, no revoked signer) is demanded of each one that is tried.
+//
 // Verdicts are cached by the image, its parents and the repository, until the
 // policies or the trust roots are replaced. One lookup is in flight per image,
 // however many ask.
@@ -125,8 +130,9 @@ func (g *Gate) Admit(ctx context.Context, req Request) Verdict {
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
 		defer cancel()
-		v := rules.judgeSafely(ctx, req, g.now()).at(g.now())
-		g.cache.put(key, v)
+		v, until := rules.judgeSafely(ctx, req, g.now())
+		v = v.at(g.now())
+		g.cache.put(key, v, until)
 		return v, nil
 	})
 	select {
@@ -139,7 +145,7 @@ func (g *Gate) Admit(ctx context.Context, req Request) Verdict {
 
 // judgeSafely turns a panic into an undecided verdict: evidence comes from
 // whoever may push, and must not be able to end the process that guards pulls.
-func (r *rules) judgeSafely(ctx context.Context, req Request, now time.Time) (v Verdict) {
+func (r *rules) judgeSafely(ctx context.Context, req Request, now time.Time) (v Verdict, until time.Time) {
 	defer func() {
 		if p := recover(); p != nil {
 			v = undecided(req, CodeInternal, fmt.Errorf("internal error: %v", p))

@@ -89,7 +89,7 @@ func TestGATE01_Attestation(t *testing.T) {
 	w := newWorld(t, release)
 	w.attach(t, w.image, w.sign(t, w.image, coretest.SignOptions{Identity: alice, PredicateType: "https://slsa.dev/provenance/v1"}))
 	v := w.admit(t, w.image)
-	require(t, "provenance", v, gate.OutcomeRefused, gate.CodeNotAcceptable)
+	require(t, "provenance", v, gate.OutcomeRefused, gate.CodeAttestationOnly)
 	if v.Signatures[0].Attempts[0].Code != verify.CodePredicate || !strings.Contains(v.Reason, "slsa.dev/provenance") {
 		t.Errorf("reason is %q", v.Reason)
 	}
@@ -279,7 +279,11 @@ func TestA039_LIB44_EveryField(t *testing.T) {
 		}
 		good, bad := sign(tt.good, coretest.SignOptions{Identity: alice}), sign(tt.bad, tt.badAs)
 		require(t, tt.name+": good", g.Admit(t.Context(), w.request(t, good)), gate.OutcomeAdmitted, gate.CodeAdmitted)
-		require(t, tt.name+": bad", g.Admit(t.Context(), w.request(t, bad)), gate.OutcomeRefused, gate.CodeNotAcceptable)
+		code := gate.CodeNotAcceptable
+		if tt.badAs.PredicateType != "" {
+			code = gate.CodeAttestationOnly
+		}
+		require(t, tt.name+": bad", g.Admit(t.Context(), w.request(t, bad)), gate.OutcomeRefused, code)
 	}
 	// insecureIgnoreSCT, where it is set, ignores just that.
 	w.gate = w.newGate(t, policyDocument("p", "enforce", "  - name: a\n    keyless: {insecureIgnoreSCT: true, trustRootRef: test, "+identities+"}\n"))

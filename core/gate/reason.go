@@ -1,11 +1,13 @@
 package gate
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"unicode"
 
 	"github.com/touchmark/touchmark/core/policy"
+	"github.com/touchmark/touchmark/core/verify"
 )
 
 // maxText bounds each text that a verdict repeats from evidence, in bytes: a
@@ -43,34 +45,89 @@ func (j *judgement) admissionReason() string {
 	return fmt.Sprintf("policy %s admits every image of %s", j.verdict.Policies[0].Name, j.req.Repository)
 }
 
-// refusalReason says in one sentence why the first open policy is not
-// satisfied: what came of the signature that got furthest.
-func (j *judgement) refusalReason(lookup error) string {
-	p := j.open[0]
-	if lookup != nil {
-		return lookup.Error()
+// refusal says in one sentence, and by a code, why a policy is not satisfied.
+func (j *judgement) refusal(ctx context.Context, p *policy.Policy, problem error) (Code, string) {
+	switch {
+	case problem != nil:
+		return problemCode(ctx, problem), plain(problem.Error())
+	case j.denied != "":
+		return CodeDenied, j.denied
+	case j.result(p).Lacking != "":
+		return CodePredicate, fmt.Sprintf("what was found does not satisfy policy %s: %s", p.Name, j.result(p).Lacking)
+	case len(j.verdict.Signatures) == 0 && len(j.verdict.Others) > 0:
+		return CodeForeign, fmt.Sprintf("%s carries a %s, which Touchmark does not verify; policy %s wants %s", j.req.Repository, j.verdict.Others[0].Name, p.Name, j.wants(p))
+	case len(j.verdict.Signatures) == 0:
+		return CodeUnsigned, fmt.Sprintf("%s is not signed; policy %s wants %s", j.req.Repository, p.Name, j.wants(p))
 	}
-	best, passed := "", -1
-	for _, sig := range j.verdict.Signatures {
-		if sig.Unreadable != "" && passed < 0 {
-			best = "its signature cannot be read: " + sig.Unreadable
-		}
-		for _, a := range sig.Attempts {
+	best := j.furthest(p)
+	switch {
+	case best == nil:
+		return CodeNotAcceptable, fmt.Sprintf("policy %s does not accept its signature: %s", p.Name, j.unreadable())
+	case best.Code == AttemptPredicate:
+		return CodePredicate, fmt.Sprintf("policy %s does not accept its attestation %s: %s", p.Name, best.Attestation, best.Reason)
+	case best.Accepted || best.Code == verify.CodePredicate && best.Attestation != "":
+		return CodeNoAttestation, fmt.Sprintf("%s carries no attestation of %s; policy %s wants %s", j.req.Repository, strings.Join(j.missing(p), " and of "), p.Name, j.wants(p))
+	case best.Code == verify.CodePredicate:
+		j.adviseAttestations(p)
+		return CodeAttestationOnly, fmt.Sprintf("%s carries an attestation of type %s, but no signature; policy %s wants %s", j.req.Repository, plain(j.attested[0].predicateType), p.Name, j.wants(p))
+	}
+	return CodeNotAcceptable, fmt.Sprintf("policy %s does not accept its signature: %s", p.Name, best.Reason)
+}
+
+// furthest is the attempt for a policy that passed the most checks.
+func (j *judgement) furthest(p *policy.Policy) *Attempt {
+	var best *Attempt
+	passed := -1
+	for i := range j.verdict.Signatures {
+		for k := range j.verdict.Signatures[i].Attempts {
+			a := &j.verdict.Signatures[i].Attempts[k]
 			n := 0
 			for _, c := range a.Checks {
 				if c.Passed {
 					n++
 				}
 			}
-			if a.Policy == p.Name && !a.Accepted && n > passed {
-				best, passed = a.Reason, n
+			if a.Policy == p.Name && n > passed {
+				best, passed = a, n
 			}
 		}
 	}
-	if best == "" {
-		return fmt.Sprintf("%s is not signed; policy %s wants %s", j.req.Repository, p.Name, j.wants(p))
+	return best
+}
+
+// unreadable says what could not be read.
+func (j *judgement) unreadable() string {
+	for _, sig := range j.verdict.Signatures {
+		if sig.Unreadable != "" {
+			return "it cannot be read: " + sig.Unreadable
+		}
 	}
-	return fmt.Sprintf("policy %s does not accept its signature: %s", p.Name, best)
+	return "it is of a form that no authority wants"
+}
+
+// missing are the predicate types that the first authority with attestations
+// lacks.
+func (j *judgement) missing(p *policy.Policy) []string {
+	accepted := make(map[string]bool) // by authority and attestation
+	for _, sig := range j.verdict.Signatures {
+		for _, a := range sig.Attempts {
+			if a.Accepted && a.Policy == p.Name {
+				accepted[a.Authority+"/"+a.Attestation] = true
+			}
+		}
+	}
+	for _, a := range p.Authorities {
+		var missing []string
+		for _, att := range a.Attestations {
+			if !accepted[a.Name+"/"+att.Name] {
+				missing = append(missing, "type "+att.PredicateType)
+			}
+		}
+		if len(missing) > 0 {
+			return missing
+		}
+	}
+	return nil
 }
 
 // wants lists what would satisfy a policy.

@@ -98,7 +98,7 @@ func TestPX35_HostileText(t *testing.T) {
 	const evil = "x\\n\\u001b[31m\\u202e"
 	w.attach(t, w.image, w.sign(t, w.image, coretest.SignOptions{Identity: alice, PredicateType: evil + strings.Repeat("x", 500_000)}))
 	v := w.admit(t, w.image)
-	require(t, "hostile text", v, gate.OutcomeRefused, gate.CodeNotAcceptable)
+	require(t, "hostile text", v, gate.OutcomeRefused, gate.CodeAttestationOnly)
 	text, err := json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,21 +22,26 @@ type rules struct {
 	// that none is given again after one.
 	generation uint64
 	verifying  chan struct{} // see [Gate]
-	// expected is what core/verify is to expect for each authority that is not
-	// static, and the trust root to hold evidence against.
+	// expected is what core/verify is to expect for each authority that verifies
+	// signatures, and the trust roots to hold evidence against.
 	expected map[*policy.Authority]expectation
 }
 
+// expectation is an authority in core/verify's words.
 type expectation struct {
-	signer verify.Expected
-	root   *trust.Root // nil for a key that needs no log
-	want   string      // for people
+	signer             verify.Expected
+	root               *trust.Root // nil for a key that needs no log
+	logRoot, stampRoot *trust.Root // nil: root
+	require            verify.Requirements
+	ignoreLog          bool
+	want               string // for people
 }
 
 func newRules(set *policy.Set, roots []*trust.Root, now time.Time) (*rules, error) {
 	if set == nil || len(set.Policies) == 0 {
 		return nil, errors.New("there is no policy")
 	}
+	roots = slices.Concat(roots, set.Roots)
 	r := &rules{policies: set, expected: make(map[*policy.Authority]expectation)}
 	seen := make(map[string]bool)
 	for _, root := range roots {
@@ -50,7 +56,7 @@ func newRules(set *policy.Set, roots []*trust.Root, now time.Time) (*rules, erro
 			if a.Static != nil {
 				continue
 			}
-			e, err := expect(a, roots)
+			e, err := expect(a, roots, set.Enforcement)
 			if err != nil {
 				return nil, fmt.Errorf("policy %s, authority %s: %w", p.Name, a.Name, err)
 			}
@@ -61,32 +67,50 @@ func newRules(set *policy.Set, roots []*trust.Root, now time.Time) (*rules, erro
 }
 
 // expect translates an authority for core/verify.
-func expect(a *policy.Authority, roots []*trust.Root) (expectation, error) {
-	if a.Key != nil {
-		e := expectation{signer: verify.Keyed(verify.Key{Name: a.Name, Public: a.Key}), want: "a signature by key " + a.Name}
-		if !a.RequireLog {
-			return e, nil
+func expect(a *policy.Authority, roots []*trust.Root, site *policy.Enforcement) (expectation, error) {
+	e := expectation{ignoreLog: a.Key != nil && !a.RequireLog}
+	e.require.Witnesses, e.require.Quorum = site.Witnesses.Witnesses, site.Witnesses.N
+	if a.RequireTimestamp {
+		e.require.Timestamps = 1
+		e.require.InsecureNoLog = a.Key == nil && !a.RequireLog
+	}
+	switch {
+	case a.OpenPGP != nil:
+		e.want = "an OpenPGP signature of " + a.Name
+		return e, nil
+	case a.Key != nil:
+		e.signer = verify.Keyed(verify.Key{Name: a.Name, Public: a.Key, Hash: a.KeyHash})
+		e.want = "a signature by key " + a.Name
+	default:
+		var wants []string
+		for _, m := range a.Identities {
+			wants = append(wants, m.String())
 		}
-		var err error
-		e.root, err = selectRoot(a, roots)
-		return e, err
+		e.signer = verify.Keyless(a.Identities...)
+		e.want = "a signature by " + strings.Join(wants, " or ")
 	}
-	var wants []string
-	for _, m := range a.Identities {
-		wants = append(wants, m.String())
+	if len(a.Attestations) > 0 {
+		var types []string
+		for _, att := range a.Attestations {
+			types = append(types, att.PredicateType)
+		}
+		e.want = strings.Replace(e.want, "a signature", "attestations of "+strings.Join(types, " and of "), 1)
 	}
-	root, err := selectRoot(a, roots)
-	return expectation{signer: verify.Keyless(a.Identities...), root: root, want: "a signature by " + strings.Join(wants, " or ")}, err
+	return e, e.selectRoots(a, roots)
 }
 
-// selectRoot finds the trust root that an authority names, or the only one
+// selectRoots finds the trust roots that an authority names, or the only one
 // there is. If the authority names a certificate authority or a log too, the
 // root is narrowed to these: a part of a policy that constrained nothing would
 // be worse than none (CVE-2026-48815).
-func selectRoot(a *policy.Authority, roots []*trust.Root) (*trust.Root, error) {
+func (e *expectation) selectRoots(a *policy.Authority, roots []*trust.Root) error {
+	needed := a.Key == nil || a.RequireLog || a.RequireTimestamp || e.require.Quorum > 0
+	if !needed {
+		return nil
+	}
 	named, err := rootByName(a.TrustRoot, roots)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	root := *named
 	if a.CAURL != "" {
@@ -97,21 +121,43 @@ func selectRoot(a *policy.Authority, roots []*trust.Root) (*trust.Root, error) {
 			}
 		}
 		if len(root.CertificateAuthorities) == 0 {
-			return nil, fmt.Errorf("keyless.url %s is no certificate authority of the trust root %q", a.CAURL, root.Name)
+			return fmt.Errorf("keyless.url %s is no certificate authority of the trust root %q", a.CAURL, root.Name)
 		}
+	}
+	if len(a.CACert) > 0 {
+		own, err := trust.FromPKI(a.CACert)
+		if err != nil {
+			return fmt.Errorf("keyless.ca-cert: %w", err)
+		}
+		root.CertificateAuthorities = []trust.CertificateAuthority{own}
+	}
+	e.root = &root
+	if a.TimestampTrustRoot != "" {
+		if e.stampRoot, err = rootByName(a.TimestampTrustRoot, roots); err != nil {
+			return fmt.Errorf("rfc3161timestamp: %w", err)
+		}
+	}
+	logs := named
+	if a.LogTrustRoot != "" {
+		if logs, err = rootByName(a.LogTrustRoot, roots); err != nil {
+			return fmt.Errorf("ctlog: %w", err)
+		}
+		e.logRoot = logs
 	}
 	if a.LogURL != "" {
-		root.Logs = nil
-		for _, log := range named.Logs {
+		narrowed := *logs
+		narrowed.Logs = nil
+		for _, log := range logs.Logs {
 			if sameURL(log.BaseURL, a.LogURL) {
-				root.Logs = append(root.Logs, log)
+				narrowed.Logs = append(narrowed.Logs, log)
 			}
 		}
-		if len(root.Logs) == 0 {
-			return nil, fmt.Errorf("ctlog.url %s is no log of the trust root %q", a.LogURL, root.Name)
+		if len(narrowed.Logs) == 0 {
+			return fmt.Errorf("ctlog.url %s is no log of the trust root %q", a.LogURL, logs.Name)
 		}
+		e.logRoot = &narrowed
 	}
-	return &root, nil
+	return nil
 }
 
 func rootByName(name string, roots []*trust.Root) (*trust.Root, error) {

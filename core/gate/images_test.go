@@ -1,0 +1,98 @@
+package gate_test
+
+import (
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/gate"
+)
+
+// The index rule, for each way in which an index and its platforms can be
+// signed, and for each of the two that can be asked for.
+func TestCTRD06_IndexRule(t *testing.T) {
+	w := newWorld(t, release)
+	type images struct {
+		index     name.Digest
+		platforms []name.Digest
+	}
+	seed := int64(40)
+	build := func(signIndex bool, signPlatforms int) images {
+		seed++
+		idx := coretest.Index(t, seed)
+		im := images{index: w.push(t, "index", idx)}
+		manifest, err := idx.IndexManifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, d := range manifest.Manifests {
+			platform := w.image.Digest(d.Digest.String())
+			im.platforms = append(im.platforms, platform)
+			if i < signPlatforms {
+				w.signAs(t, platform, alice)
+			}
+		}
+		if signIndex {
+			w.signAs(t, im.index, alice)
+		}
+		return im
+	}
+	const all = 100
+	neither, index, platforms, both, one := build(false, 0), build(true, 0), build(false, all), build(true, all), build(false, 1)
+
+	for _, c := range []struct {
+		rule string
+		name string
+		im   images
+		// whether the index is admitted when asked for, and its first platform with
+		// the index as known parent
+		asIndex, asPlatform bool
+	}{
+		{"either", "neither signed", neither, false, false},
+		{"either", "index signed", index, true, true},
+		{"either", "platforms signed", platforms, false, true},
+		{"either", "both signed", both, true, true},
+		{"index", "neither signed", neither, false, false},
+		{"index", "index signed", index, true, true},
+		{"index", "platforms signed", platforms, false, false},
+		{"index", "both signed", both, true, true},
+		{"platform", "neither signed", neither, false, false},
+		{"platform", "index signed", index, false, false},
+		{"platform", "platforms signed", platforms, true, true},
+		{"platform", "one platform signed", one, false, true},
+		{"platform", "both signed", both, true, true},
+		{"both", "neither signed", neither, false, false},
+		{"both", "index signed", index, false, false},
+		{"both", "platforms signed", platforms, false, false},
+		{"both", "both signed", both, true, true},
+	} {
+		g := w.newGate(t, release+site("  index: "+c.rule+"\n"))
+		for _, asked := range []struct {
+			what     string
+			verdict  gate.Verdict
+			admitted bool
+		}{
+			{"index", g.Admit(t.Context(), w.request(t, c.im.index)), c.asIndex},
+			{"platform", g.Admit(t.Context(), w.request(t, c.im.platforms[0], c.im.index)), c.asPlatform},
+		} {
+			if asked.verdict.Admitted() != asked.admitted {
+				t.Errorf("rule %s, %s, asked for the %s: %s (%s)", c.rule, c.name, asked.what, asked.verdict.Outcome, asked.verdict.Reason)
+			}
+			if v := asked.verdict; len(v.Policies) == 1 && v.Policies[0].Satisfied != asked.admitted {
+				t.Errorf("rule %s, %s, asked for the %s: the policy's result says satisfied: %v", c.rule, c.name, asked.what, v.Policies[0].Satisfied)
+			}
+		}
+	}
+
+	// A single image is its own index and its own platform.
+	w.signAs(t, w.image, alice)
+	unsigned := w.push(t, "unsigned", coretest.Image(t, 60))
+	for _, rule := range []string{"either", "index", "platform", "both"} {
+		g := w.newGate(t, release+site("  index: "+rule+"\n"))
+		require(t, rule+", signed image", g.Admit(t.Context(), w.request(t, w.image)), gate.OutcomeAdmitted, gate.CodeAdmitted)
+		require(t, rule+", unsigned image", g.Admit(t.Context(), w.request(t, unsigned)), gate.OutcomeRefused, gate.CodeUnsigned)
+		// An index that is signed, but does not list the image, admits nothing.
+		require(t, rule+", unsigned image, foreign index", g.Admit(t.Context(), w.request(t, unsigned, index.index)), gate.OutcomeRefused, gate.CodeUnsigned)
+	}
+}

@@ -1,0 +1,95 @@
+package gate
+
+import (
+	"crypto"
+	"fmt"
+	"time"
+
+	"github.com/touchmark/touchmark/core/policy"
+	"github.com/touchmark/touchmark/core/verify"
+)
+
+// decideByDigest applies what the site says of this very digest, which needs no
+// request at all. A revocation comes first: nothing overrides it.
+func (j *judgement) decideByDigest() bool {
+	site, digest := j.policies.Enforcement, j.req.Digest.String()
+	if r := site.RevocationOf(digest); r != nil {
+		reason := fmt.Sprintf("%s was revoked", digest) + because(r.Reason)
+		if site.Mode == policy.Observe {
+			j.admit(CodeObserved, "admitted, because the site only observes; enforcing would have refused: "+reason)
+		} else {
+			j.refuse(CodeRevoked, reason)
+		}
+		return true
+	}
+	if e := site.ExceptionFor(j.req.Repository, digest, j.now); e != nil {
+		j.until = e.Expires
+		j.verdict.Grant = &Grant{Reason: e.Reason, By: e.By, Expires: e.Expires.UTC()}
+		j.admit(CodeException, fmt.Sprintf("allowed by an exception of %s until %s", e.By, e.Expires.UTC().Format(time.RFC3339))+because(e.Reason))
+		return true
+	}
+	if p := site.PinFor(j.req.Repository, digest); p != nil {
+		j.verdict.Grant = &Grant{Reason: p.Reason, By: p.By, Review: p.Review.UTC()}
+		j.admit(CodePinned, "this digest is pinned"+because(p.Reason))
+		return true
+	}
+	return false
+}
+
+// because adds a reason to a sentence, if there is one.
+func because(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	return ": " + plain(reason)
+}
+
+// decideUnmatched applies the rule for images that no policy is about.
+func (j *judgement) decideUnmatched() {
+	site := j.policies.Enforcement
+	reason := fmt.Sprintf("no policy is about %s", j.req.Repository)
+	switch {
+	case site.Unmatched.InsecureAdmit:
+		j.admit(CodeUnmatched, reason+", and the site admits such images")
+	case site.Unmatched.Mode == policy.Observe || site.Mode == policy.Observe:
+		j.admit(CodeObserved, "admitted, because the site only observes; enforcing would have refused: "+reason)
+	default:
+		j.refuse(CodeNoPolicy, reason)
+	}
+}
+
+// revoked says why an accepted signature does not count, or "".
+func (j *judgement) revoked(result *verify.Result) string {
+	for _, r := range j.policies.Enforcement.Revocations {
+		switch {
+		case r.Identity != nil:
+			if result.Signer.Identity == nil || !r.Identity.Matches(*result.Signer.Identity) {
+				continue
+			}
+		case r.Key != nil:
+			if k, ok := r.Key.(interface{ Equal(crypto.PublicKey) bool }); !ok || !k.Equal(result.Key) {
+				continue
+			}
+		default:
+			continue
+		}
+		if withinRevocation(r, result.Times) {
+			return fmt.Sprintf("signatures by %s were revoked", result.Signer) + because(r.Reason)
+		}
+	}
+	return ""
+}
+
+// withinRevocation reports whether a signature that was made at these times is
+// among the revoked ones. One that does not say when it was made is.
+func withinRevocation(r policy.Revocation, times []verify.Time) bool {
+	if len(times) == 0 {
+		return true
+	}
+	for _, t := range times {
+		if (r.From.IsZero() || !t.Time.Before(r.From)) && (r.Until.IsZero() || !t.Time.After(r.Until)) {
+			return true
+		}
+	}
+	return false
+}
