@@ -3,14 +3,17 @@ package policy
 import "slices"
 
 // index finds the policies about a repository without trying them all: a glob
-// can only match a name that begins with its literal prefix, and the prefixes
-// of a name are few.
+// can only match a name that begins with its literal prefix and ends with its
+// literal suffix, and the prefixes and suffixes of a name are few.
 type index struct {
 	policies []*Policy
-	// byPrefix are the patterns with a literal prefix, and lengths the lengths of
-	// these prefixes, ascending.
-	byPrefix map[string][]indexed
-	lengths  []int
+	byPrefix affixes[*affixes[[]indexed]]
+}
+
+// affixes are things found by a prefix, or a suffix, of a name.
+type affixes[T any] struct {
+	byText  map[string]T
+	lengths []int // of the texts, ascending, each once
 }
 
 // indexed is a pattern of a policy.
@@ -19,31 +22,50 @@ type indexed struct {
 	policy  int // its place in the file
 }
 
+func (a *affixes[T]) put(text string, what T) {
+	if a.byText == nil {
+		a.byText = make(map[string]T)
+	}
+	a.byText[text] = what
+	if at, known := slices.BinarySearch(a.lengths, len(text)); !known {
+		a.lengths = slices.Insert(a.lengths, at, len(text))
+	}
+}
+
 func newIndex(policies []*Policy) *index {
-	x := &index{policies: policies, byPrefix: make(map[string][]indexed)}
+	x := &index{policies: policies}
 	for i, p := range policies {
 		for _, pat := range p.patterns {
-			if _, ok := x.byPrefix[pat.prefix]; !ok {
-				x.lengths = append(x.lengths, len(pat.prefix))
+			bucket, ok := x.byPrefix.byText[pat.prefix]
+			if !ok {
+				bucket = new(affixes[[]indexed])
+				x.byPrefix.put(pat.prefix, bucket)
 			}
-			x.byPrefix[pat.prefix] = append(x.byPrefix[pat.prefix], indexed{pat, i})
+			bucket.put(pat.suffix, append(bucket.byText[pat.suffix], indexed{pat, i}))
 		}
 	}
-	slices.Sort(x.lengths)
-	x.lengths = slices.Compact(x.lengths)
 	return x
 }
 
 // lookup returns the matching policies, in the order of the file.
 func (x *index) lookup(repository string) []*Policy {
 	var places []int
-	for _, n := range x.lengths {
+	for _, n := range x.byPrefix.lengths {
 		if n > len(repository) {
 			break
 		}
-		for _, e := range x.byPrefix[repository[:n]] {
-			if e.pattern.matches(repository) {
-				places = append(places, e.policy)
+		bucket, ok := x.byPrefix.byText[repository[:n]]
+		if !ok {
+			continue
+		}
+		for _, m := range bucket.lengths {
+			if m > len(repository) {
+				break
+			}
+			for _, e := range bucket.byText[repository[len(repository)-m:]] {
+				if e.pattern.matches(repository) {
+					places = append(places, e.policy)
+				}
 			}
 		}
 	}
