@@ -1,22 +1,23 @@
 package bundle
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 
-	"github.com/go-json-experiment/json/jsontext"
 	bundlepb "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	commonpb "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	dssepb "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
 	rekorpb "github.com/sigstore/protobuf-specs/gen/pb-go/rekor/v1"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/touchmark/touchmark/core/jsonguard"
 )
 
 // Parse reads a Sigstore bundle v0.1, v0.2 or v0.3.
 //
-// Unknown and duplicate JSON fields are errors, as are more than one DSSE
+// Unknown and duplicate JSON fields are errors, as are bytes that are not in
+// canonical base64, more than one DSSE
 // signature, an empty signature, a v0.1 log entry without a signed entry
 // timestamp, a later one without an inclusion proof, a certificate chain in a
 // v0.3 bundle, and anything above the package's limits.
@@ -24,7 +25,7 @@ func Parse(untrustedJSON []byte) (*Evidence, error) {
 	if len(untrustedJSON) > MaxSize {
 		return nil, fmt.Errorf("bundle: has %d bytes, the limit is %d", len(untrustedJSON), MaxSize)
 	}
-	if err := checkTokens(untrustedJSON); err != nil {
+	if err := jsonguard.Check(untrustedJSON, maxTokens, isBase64); err != nil {
 		return nil, fmt.Errorf("bundle: %w", err)
 	}
 	var pb bundlepb.Bundle
@@ -41,17 +42,16 @@ func Parse(untrustedJSON []byte) (*Evidence, error) {
 	return e, nil
 }
 
-// checkTokens refuses what would take protojson a third of a second and a hundred
-// times its size in memory: hundreds of thousands of empty entries. It reports
-// nothing else.
-func checkTokens(untrustedJSON []byte) error {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(untrustedJSON))
-	for range maxTokens {
-		if _, err := dec.ReadToken(); err != nil {
-			return nil // the end, or something that protojson says better
-		}
+// isBase64 says which members of a bundle are bytes, in both of the spellings
+// that protobuf's JSON allows.
+func isBase64(name string) bool {
+	switch name {
+	case "rawBytes", "raw_bytes", "keyId", "key_id", "signedTimestamp", "signed_timestamp",
+		"signedEntryTimestamp", "signed_entry_timestamp", "canonicalizedBody", "canonicalized_body",
+		"rootHash", "root_hash", "hashes", "payload", "sig", "signature", "digest":
+		return true
 	}
-	return fmt.Errorf("has more than %d JSON tokens", maxTokens)
+	return false
 }
 
 func fromProto(pb *bundlepb.Bundle) (*Evidence, error) {
@@ -148,10 +148,13 @@ func (e *Evidence) readSigner(vm *bundlepb.VerificationMaterial) error {
 }
 
 // ParseEntry reads a log entry (a TransparencyLogEntry), as Rekor v2 answers it
-// and bundles hold it. Unknown fields are ignored, as in a bundle.
+// and bundles hold it, as strictly as [Parse].
 func ParseEntry(untrustedJSON []byte) (Entry, error) {
 	if len(untrustedJSON) > MaxSize {
 		return Entry{}, fmt.Errorf("log entry: it has %d bytes, the limit is %d", len(untrustedJSON), MaxSize)
+	}
+	if err := jsonguard.Check(untrustedJSON, maxTokens, isBase64); err != nil {
+		return Entry{}, fmt.Errorf("log entry: %w", err)
 	}
 	var tle rekorpb.TransparencyLogEntry
 	if err := protojson.Unmarshal(untrustedJSON, &tle); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -50,17 +51,40 @@ func TestA069_Counts(t *testing.T) {
 	}
 }
 
-// TestLIB04_Base64: text that is no base64 is refused. protojson, as every
-// Sigstore client, reads the URL alphabet and missing padding too:
-// they give the same bytes, and only the bytes are verified.
+// TestLIB04_Base64: bytes are written in one way, wherever they stand. (Other
+// clients also read the URL alphabet and missing padding; none writes them.)
 func TestLIB04_Base64(t *testing.T) {
 	good := marshal(t, shapes(t)["DSSE, Rekor v1"])
+	message := marshal(t, shapes(t)["message signature, Rekor v1"])
+	fields := 0
+	for _, text := range [][]byte{good, message} {
+		for _, m := range regexp.MustCompile(`"([A-Za-z0-9]+)":\[?"([A-Za-z0-9+/=]{8,})"`).FindAllSubmatchIndex(text, -1) {
+			name, at := string(text[m[2]:m[3]]), m[5]-1
+			if slices.Contains([]string{"logIndex", "integratedTime", "treeSize", "kind"}, name) {
+				continue
+			}
+			fields++
+			for what, change := range map[string]func([]byte) []byte{
+				"line break": func(b []byte) []byte { return slices.Insert(b, m[4], '\\', 'n') },
+				"no padding": func(b []byte) []byte { return slices.Delete(b, at, at+1) },
+				"padded":     func(b []byte) []byte { return slices.Insert(b, at+1, '=') },
+				"URL":        func(b []byte) []byte { b[m[4]] = '_'; return b },
+			} {
+				if _, err := bundle.Parse(change(slices.Clone(text))); err == nil || !strings.Contains(err.Error(), "base64") || !strings.Contains(err.Error(), name) {
+					t.Errorf("%s, %s: error is %v", name, what, err)
+				}
+			}
+		}
+	}
+	if fields < 15 {
+		t.Errorf("only %d fields of bytes were found", fields)
+	}
 	want := []byte{0xfb, 0xff, 0xfe, 0xfd}
 	for _, tt := range []struct {
 		name, text string
 		ok         bool
 	}{
-		{"standard", "+//+/Q==", true}, {"URL alphabet", "-__-_Q==", true}, {"no padding", "+//+/Q", true},
+		{"standard", "+//+/Q==", true}, {"URL alphabet", "-__-_Q==", false}, {"no padding", "+//+/Q", false}, {"unused bits", "+//+/R==", false},
 		{"space", "+//+ /Q==", false}, {"bad character", "+*/+/Q==", false}, {"one digit more", "+//+/Q==A", false}, {"padding in the middle", "+/==//Q=", false},
 		{"both alphabets", "+/_-/Q==", false},
 	} {

@@ -5,10 +5,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"time"
 
 	commonpb "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
@@ -16,6 +18,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/touchmark/touchmark/core/jsonguard"
+	"github.com/touchmark/touchmark/core/tlog"
 	"github.com/touchmark/touchmark/core/tsp"
 )
 
@@ -26,7 +30,24 @@ const mediaTypeRoot = "application/vnd.dev.sigstore.trustedroot+json;version=0.1
 // maxInstances bounds each list of a trusted root.
 const maxInstances = 64
 
+// maxTokens bounds the JSON of a trusted root or signing config. One log has 30
+// tokens, an authority with a chain of eight 100.
+const maxTokens = 16 << 10
+
+// isBase64 says which members of a trusted root are bytes, in both of the
+// spellings that protobuf's JSON allows.
+func isBase64(name string) bool {
+	switch name {
+	case "rawBytes", "raw_bytes", "keyId", "key_id":
+		return true
+	}
+	return false
+}
+
 func parseRoot(data []byte) (*Root, error) {
+	if err := jsonguard.Check(data, maxTokens, isBase64); err != nil {
+		return nil, err
+	}
 	var pb trustpb.TrustedRoot
 	if err := protojson.Unmarshal(data, &pb); err != nil {
 		return nil, fmt.Errorf("malformed JSON: %w", err)
@@ -107,7 +128,22 @@ func parseLog(pb *trustpb.TransparencyLogInstance) (Log, error) {
 	if err != nil {
 		return Log{}, fmt.Errorf("publicKey: %w", err)
 	}
-	return Log{BaseURL: pb.GetBaseUrl(), ID: [32]byte(id), Key: key, Window: window}, nil
+	log := Log{BaseURL: pb.GetBaseUrl(), ID: [32]byte(id), Key: key, Window: window}
+	return log, log.checkID(pb.GetPublicKey().GetRawBytes())
+}
+
+// checkID refuses a log whose ID is not that of its key: entries would name one
+// log and be verified with another's key.
+func (l *Log) checkID(spki []byte) error {
+	if l.Key == nil || l.ID == sha256.Sum256(spki) {
+		return nil
+	}
+	if u, err := url.Parse(l.BaseURL); err == nil {
+		if id, err := tlog.KeyID(u.Hostname(), l.Key); err == nil && id == l.ID {
+			return nil
+		}
+	}
+	return fmt.Errorf("logId %x is not the ID of its key, neither SHA-256 of publicKey.rawBytes nor the signed-note key ID under baseUrl's host", l.ID)
 }
 
 // parseKey reads a log's key; nil if keyDetails names a type that is not

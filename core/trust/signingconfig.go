@@ -7,6 +7,8 @@ import (
 
 	trustpb "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/touchmark/touchmark/core/jsonguard"
 )
 
 // mediaTypeSigningConfig is the media type that clients look for.
@@ -33,6 +35,9 @@ type Service struct {
 func ParseSigningConfig(untrustedJSON []byte) (*SigningConfig, error) {
 	if len(untrustedJSON) > MaxSize {
 		return nil, fmt.Errorf("signing config: has %d bytes, the limit is %d", len(untrustedJSON), MaxSize)
+	}
+	if err := jsonguard.Check(untrustedJSON, maxTokens, isBase64); err != nil {
+		return nil, fmt.Errorf("signing config: %w", err)
 	}
 	var pb trustpb.SigningConfig
 	if err := protojson.Unmarshal(untrustedJSON, &pb); err != nil {

@@ -131,8 +131,19 @@ func spki(tb testing.TB, pub any) []byte {
 	return der
 }
 
+func spkiHash(tb testing.TB, pub any) []byte {
+	sum := sha256.Sum256(spki(tb, pub))
+	return sum[:]
+}
+
+func flipped(id [32]byte) []byte {
+	id[31] ^= 1
+	return id[:]
+}
+
 var (
 	log0   = []any{"tlogs", 0}
+	log1   = []any{"tlogs", 1}
 	key0   = []any{"tlogs", 0, "publicKey"}
 	valid0 = []any{"tlogs", 0, "publicKey", "validFor"}
 	ct0    = []any{"ctlogs", 0}
@@ -189,6 +200,12 @@ func TestA036_A037_TUF20_Form(t *testing.T) {
 		{"no version", drop(nil, "mediaType"), "mediaType"},
 		{"unknown field", set(nil, "extra", 1), "malformed"},
 		{"unknown field below", set(log0, "extra", 1), "malformed"},
+		{"a log's ID one bit off", set(log0, "logId", map[string]any{"keyId": flipped(s.V1.ID)}), "is not the ID of its key"},
+		{"a log with the other log's ID", set(log0, "logId", map[string]any{"keyId": s.CTLog.ID[:]}), "is not the ID of its key"},
+		{"a certificate log's ID one bit off", set(ct0, "logId", map[string]any{"keyId": flipped(s.CTLog.ID)}), "ctlogs[0]: logId"},
+		{"an Ed25519 log under the SHA-256 of its key", set(log1, "logId", map[string]any{"keyId": spkiHash(t, s.V2.Key.Public())}), ""},
+		{"an Ed25519 log under its note key ID for another host", set(log1, "baseUrl", "https://other.example"), "tlogs[1]: logId"},
+		{"an Ed25519 log at another path of its host", set(log1, "baseUrl", s.V2.BaseURL+"/x"), ""},
 		{"no logs at all", drop(nil, "tlogs"), ""},
 		{"no certificate authorities", drop(nil, "certificateAuthorities"), ""},
 		{"no timestamp authorities", drop(nil, "timestampAuthorities"), ""},

@@ -1,0 +1,119 @@
+// Package jsonguard looks JSON from outside over before anybody decodes it.
+//
+// Decoders build what they read: an array of a million empty objects is a
+// megabyte of text, and a hundred of memory. [Check] reads the text once,
+// builds nothing, and refuses what is too much, malformed, or written in two
+// ways: a byte order mark, invalid UTF-8, a member that stands twice, trailing
+// data, and bytes that are not in canonical base64. Its errors say where.
+package jsonguard
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+const (
+	// maxPlace bounds what an error repeats of the text, in bytes.
+	maxPlace = 128
+	// maxName bounds names, in bytes of text. Decoders keep several copies of each;
+	// those of Sigstore's formats have up to 30.
+	maxName = 256
+)
+
+// Check reads one JSON value and reports the first thing that is wrong with it.
+// maxTokens bounds its names, values and brackets. isBase64 says of which
+// members the value, or each element of it, is standard base64 (RFC 4648
+// section 4) and must be canonical: padded, without line breaks, and
+// with its unused bits zero.
+func Check(untrustedJSON []byte, maxTokens int, isBase64 func(name string) bool) error {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(untrustedJSON))
+	binary := false // whether the last name is that of a base64 member
+	for n := range maxTokens {
+		kind := dec.PeekKind()
+		if n > 0 && dec.StackDepth() == 0 {
+			if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
+				return errors.New("malformed JSON: trailing data")
+			}
+			return nil
+		}
+		if kind != '"' {
+			if _, err := dec.ReadToken(); err != nil {
+				return malformed(err)
+			}
+			continue
+		}
+		text, err := dec.ReadValue()
+		if err != nil {
+			return malformed(err)
+		}
+		if kind, n := dec.StackIndex(dec.StackDepth()); kind == '{' && n%2 == 1 {
+			if len(text) > maxName {
+				return fmt.Errorf("has a name of %d bytes at %d, the limit is %d", len(text), dec.InputOffset(), maxName)
+			}
+			name, err := jsontext.AppendUnquote(nil, text)
+			if err != nil {
+				return malformed(err)
+			}
+			binary = isBase64(string(name))
+		} else if binary && !canonical(text) {
+			return fmt.Errorf("malformed JSON: %s is not canonical base64", place(dec))
+		}
+	}
+	return fmt.Errorf("has more than %d JSON tokens, at %s", maxTokens, place(dec))
+}
+
+func malformed(err error) error {
+	text := err.Error()
+	return fmt.Errorf("malformed JSON: %s", text[:min(len(text), 4*maxPlace)])
+}
+
+// place is the JSON pointer of what was read last.
+func place(dec *jsontext.Decoder) string {
+	p := string(dec.StackPointer())
+	if len(p) > maxPlace {
+		return fmt.Sprintf("%q...", p[:maxPlace])
+	}
+	return fmt.Sprintf("%q", p)
+}
+
+// canonical reports whether a JSON string holds canonical base64.
+func canonical(text jsontext.Value) bool {
+	s := []byte(text[1 : len(text)-1])
+	if bytes.IndexByte(s, '\\') >= 0 {
+		s, _ = jsontext.AppendUnquote(nil, text)
+	}
+	if len(s)%4 != 0 {
+		return false
+	}
+	padded := len(s)
+	s = bytes.TrimSuffix(bytes.TrimSuffix(s, []byte("=")), []byte("="))
+	last := byte(0)
+	for _, c := range s {
+		switch {
+		case 'A' <= c && c <= 'Z':
+			last = c - 'A'
+		case 'a' <= c && c <= 'z':
+			last = c - 'a' + 26
+		case '0' <= c && c <= '9':
+			last = c - '0' + 52
+		case c == '+':
+			last = 62
+		case c == '/':
+			last = 63
+		default:
+			return false
+		}
+	}
+	unused := byte(0) // the bits of the last digit that stand for nothing
+	switch padded - len(s) {
+	case 1:
+		unused = 0b11
+	case 2:
+		unused = 0b1111
+	}
+	return last&unused == 0
+}

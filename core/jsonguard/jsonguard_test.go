@@ -1,0 +1,131 @@
+package jsonguard_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/touchmark/touchmark/core/jsonguard"
+)
+
+func binary(name string) bool { return name == "b" || name == "bs" }
+
+// TestLIB34_Text: what is wrong is refused, and the error says where.
+func TestLIB34_Text(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"good", `{"a":[1,"x",{"c":null}],"b":"AA=="}`, ""},
+		{"white space around", " \t\r\n{}\n", ""},
+		{"a bare string", `"x"`, ""},
+		{"nothing", "", "malformed"},
+		{"white space", " ", "malformed"},
+		{"byte order mark", "\xef\xbb\xbf{}", "malformed"},
+		{"UTF-16", "{\x00}\x00", "malformed"},
+		{"invalid UTF-8", "{\"a\":{\"c\":\"\xff\"}}", "/a"},
+		{"invalid UTF-8 in a name", "{\"\xff\":1}", "malformed"},
+		{"a lone surrogate", `{"a":"\ud800"}`, "malformed"},
+		{"duplicate name", `{"a":{"c":1,"c":2}}`, `"c" within "/a"`},
+		{"duplicate name, escaped", `{"a":1,"\u0061":2}`, `"a"`},
+		{"trailing object", "{}{}", "trailing"},
+		{"trailing text", "{}x", "trailing"},
+		{"trailing NUL", "{}\x00", "trailing"},
+		{"truncated", `{"a":1`, "malformed"},
+		{"trailing comma", `{"a":1,}`, "malformed"},
+		{"comment", "/**/{}", "malformed"},
+		{"at the limit of tokens", "[" + strings.TrimSuffix(strings.Repeat("1,", 96), ",") + "]", ""},
+		{"above it", "[" + strings.TrimSuffix(strings.Repeat("1,", 200), ",") + "]", `more than 100 JSON tokens, at "/98"`},
+		{"a long name above it", `{"` + strings.Repeat("x", 200) + `":[` + strings.TrimSuffix(strings.Repeat("1,", 200), ",") + "]}", "..."},
+		{"a name at the limit", `{"` + strings.Repeat("x", 254) + `":1}`, ""},
+		{"a name above it", `{"` + strings.Repeat("x", 255) + `":1}`, "a name of 257 bytes"},
+		{"a duplicate at the limit", `{"` + strings.Repeat("x", 254) + `":1,"` + strings.Repeat("x", 254) + `":1}`, "duplicate"},
+	} {
+		err := jsonguard.Check([]byte(tt.text), 100, binary)
+		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: error is %v, want one that names %q", tt.name, err, tt.want)
+		}
+		if err != nil && len(err.Error()) > 1000 {
+			t.Errorf("%s: the error has %d bytes", tt.name, len(err.Error()))
+		}
+	}
+}
+
+// TestLIB04_Base64: there is one way to write bytes.
+func TestLIB04_Base64(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		ok         bool
+	}{
+		{"standard", `"+//+/Q=="`, true}, {"empty", `""`, true}, {"one pad", `"AAA="`, true}, {"escaped slash", `"+\/\/+\/Q=="`, true}, {"escaped pad", `"AAA\u003d"`, true},
+		{"null", `null`, true}, {"in an array", `["AA==","+//+"]`, true},
+		{"URL alphabet", `"-__-_Q=="`, false}, {"both alphabets", `"+/_-/Q=="`, false}, {"no padding", `"+//+/Q"`, false}, {"too much padding", `"AAA=="`, false},
+		{"only padding", `"===="`, false}, {"three pads", `"A==="`, false}, {"padding in the middle", `"AA==AAAA"`, false}, {"unused bits, two", `"AB=="`, false}, {"unused bits, four", `"AAB="`, false},
+		{"line break", `"AAAA\nAAAA"`, false}, {"carriage return", `"AAA\r"`, false}, {"space", `"AAA "`, false}, {"other character", `"AA*A"`, false}, {"NUL", `"AAA\u0000"`, false},
+		{"second of an array", `["AAAA","AB=="]`, false},
+	} {
+		for _, name := range []string{"b", "\\u0062", "text"} {
+			err := jsonguard.Check([]byte(`{"x":{"`+name+`":`+tt.text+`,"after":"-"}}`), 100, binary)
+			if ok := tt.ok || name == "text"; (err == nil) != ok {
+				t.Errorf("%s in %s: error is %v, want accepted %v", tt.name, name, err, ok)
+			}
+			if err != nil && !strings.Contains(err.Error(), "/x/b") {
+				t.Errorf("%s: the error does not name the field: %v", tt.name, err)
+			}
+		}
+	}
+}
+
+// FuzzBase64: a string is accepted if, and only if, it is what encoding its bytes gives.
+func FuzzBase64(f *testing.F) {
+	for _, seed := range []string{"", "AA==", "AB==", "AAA=", "+//+/Q==", "-__-", "A"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
+			return
+		}
+		raw, err := base64.StdEncoding.DecodeString(text)
+		want := err == nil && base64.StdEncoding.EncodeToString(raw) == text
+		if got := jsonguard.Check([]byte(`{"b":"`+text+`"}`), 10, binary) == nil; got != want {
+			t.Errorf("%q: accepted %v, want %v", text, got, want)
+		}
+	})
+}
+
+// TestLIB34_Cost: hostile text costs no memory to speak of, and little time.
+func TestLIB34_Cost(t *testing.T) {
+	const size = 10 << 20
+	fill := func(before, s, after string) []byte {
+		return slices.Concat([]byte(before), bytes.Repeat([]byte(s), size/len(s)), []byte(after))
+	}
+	for name, text := range map[string][]byte{
+		"ten megabytes of brackets": fill("", "[", ""),
+		"ten megabytes of objects":  fill("", `{"a":`, ""),
+		"a million entries":         fill("[{}", ",{}", "]"),
+		"a long string":             fill(`{"b":"`, "A", `"}`),
+		"a long name":               fill(`{"`, "A", `":1}`),
+		"a long name twice":         slices.Concat(fill(`{"`, "A", `":1,`), fill(`"`, "A", `":1}`)),
+		"a long number":             fill(`{"a":`, "9", `}`),
+		"many names":                fill(`{"a":{}`, `,"a":{}`, `}`),
+		"a long string of escapes":  fill(`{"b":"`, `\u0041`, `"}`),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		start := time.Now()
+		err := jsonguard.Check(text, 16<<10, binary)
+		took := time.Since(start)
+		runtime.ReadMemStats(&after)
+		if got := after.TotalAlloc - before.TotalAlloc; got > 2*uint64(len(text))+1<<20 {
+			t.Errorf("%s: takes %d bytes for %d", name, got, len(text))
+		}
+		// The bound is 100 ms per MiB; a busy machine gets five times as much.
+		if took > time.Duration(len(text)>>20)*500*time.Millisecond {
+			t.Errorf("%s: takes %v", name, took)
+		}
+		if err == nil && !strings.HasPrefix(name, "a long string") && !strings.HasPrefix(name, "a long number") {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
