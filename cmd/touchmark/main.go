@@ -89,7 +89,7 @@ Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 	}
 	root.AddCommand(
 		newDemo(), newUp(), newUser(), newClient(), newToken(),
-		newSign(), newVerify(), newExplain(),
+		newSign(), newVerify(), newExplain(), newCopy(),
 		newProxy(), newTrust(),
 	)
 	return root
