@@ -60,16 +60,20 @@ func (s *search) attempt(located attach.Located, digest v1.Hash, p *policy.Polic
 // Sigstore's, core/openpgp.
 func (j *judgement) verify(located attach.Located, digest v1.Hash, a *policy.Authority, predicateType string) (*verify.Result, error) {
 	e := j.expected[a]
+	require := e.require
+	if age := j.policies.Enforcement.MaxSignatureAge; age > 0 {
+		require.NotBefore = j.now.Add(-age)
+	}
 	if a.OpenPGP != nil {
-		return openpgp.Verify(located.Evidence, j.req.Repository, digest.String(), a.OpenPGP.Keyring, a.Name, j.now)
+		if require.Quorum > 0 {
+			err := errors.New("witnesses are asked for, and an OpenPGP signature is in no log")
+			return nil, &verify.Error{Code: verify.CodeUnwitnessable, Check: "OpenPGP signature", Err: err}
+		}
+		return openpgp.Verify(located.Evidence, j.req.Repository, digest.String(), a.OpenPGP.Keyring, a.Name, j.now, require.NotBefore)
 	}
 	var sum [32]byte
 	if _, err := hex.Decode(sum[:], []byte(digest.Hex)); err != nil {
 		return nil, err
-	}
-	require := e.require
-	if age := j.policies.Enforcement.MaxSignatureAge; age > 0 {
-		require.NotBefore = j.now.Add(-age)
 	}
 	return verify.Verify(verify.Input{
 		Evidence: located.Evidence, Artifact: verify.SHA256(sum), Signer: e.signer, PredicateType: predicateType, Now: j.now,

@@ -225,3 +225,13 @@ func policyDocument(name, mode, authorities string) string {
 func keyless(name, subject string) string {
 	return fmt.Sprintf("  - name: %s\n    keyless: {trustRootRef: test, identities: [{issuer: %q, subject: %q}]}\n", name, coretest.Issuer, subject)
 }
+
+// mustHex is the bytes of a SHA-256 digest.
+func mustHex(tb testing.TB, digest string) []byte {
+	tb.Helper()
+	sum, err := hex.DecodeString(strings.TrimPrefix(digest, "sha256:"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return sum
+}

@@ -74,9 +74,11 @@ type payload struct {
 // Verify checks that the evidence is a signature by one of the keys, over an
 // image of this repository (its logical name) and digest. Signer is how the
 // keys are named in verdicts. now decides whether key and signature are
-// expired. An error is a [*verify.Error], or one that wraps [verify.ErrInput]
+// expired; a signature made before notBefore, if that is set, is too old. When
+// it was made is the signer's own word, which no authority confirms: the result
+// has no times. An error is a [*verify.Error], or one that wraps [verify.ErrInput]
 // if the keyring cannot be read.
-func Verify(untrusted *bundle.Evidence, repository, digest string, keyring []byte, signer string, now time.Time) (*verify.Result, error) {
+func Verify(untrusted *bundle.Evidence, repository, digest string, keyring []byte, signer string, now, notBefore time.Time) (*verify.Result, error) {
 	keys, err := ReadKeyring(keyring)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", verify.ErrInput, err)
@@ -104,6 +106,9 @@ func Verify(untrusted *bundle.Evidence, repository, digest string, keyring []byt
 		return nil, refuse(verify.CodeSignature, "%w", message.SignatureError)
 	case message.Signature == nil:
 		return nil, refuse(verify.CodeSignature, "the OpenPGP message ends before its signature")
+	}
+	if made := message.Signature.CreationTime; made.Before(notBefore) {
+		return nil, refuse(verify.CodeTooOld, "it says that it was made at %s, wanted is not before %s", made.UTC().Format(time.RFC3339), notBefore.UTC().Format(time.RFC3339))
 	}
 	if err := checkPayload(text, repository, digest); err != nil {
 		return nil, err

@@ -31,7 +31,7 @@ func at(t time.Time) *packet.Config {
 
 func newKey(t *testing.T) *pgp.Entity {
 	t.Helper()
-	key, err := pgp.NewEntity("vendor", "", "vendor@registry.example", at(start))
+	key, err := pgp.NewEntity("vendor", "", "vendor@registry.example", at(start.AddDate(-1, 0, 0)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,12 +101,13 @@ func TestVerify(t *testing.T) {
 		{"flipped bit", flipped, start, verify.CodeSignature},
 		{"before it expires", sign(t, key, good, expiring), start.Add(9 * time.Minute), ""},
 		{"after it expired", sign(t, key, good, expiring), start.Add(11 * time.Minute), verify.CodeSignature},
+		{"A064: too old", sign(t, key, good, at(start.Add(-2*time.Hour))), start, verify.CodeTooOld},
 		{"not OpenPGP", evidence([]byte(good)), start, verify.CodeMalformed},
 		{"empty", evidence(nil), start, verify.CodeMalformed},
 		{"truncated", evidence(sign(t, key, good, at(start)).Payload.Text[:200]), start, verify.CodeSignature},
 		{"another form", &bundle.Evidence{Form: bundle.FormLegacy, Payload: &bundle.Payload{Text: []byte("x")}}, start, verify.CodeWrongSignerKind},
 	} {
-		result, err := openpgp.Verify(c.evidence, repository, digest, keyring(t, key), "vendor", c.now)
+		result, err := openpgp.Verify(c.evidence, repository, digest, keyring(t, key), "vendor", c.now, start.Add(-time.Hour))
 		var refused *verify.Error
 		switch {
 		case c.code == "" && err != nil:
