@@ -12,8 +12,8 @@ help: ## what can be made
 demo: build ## the whole story on this machine, on loopback only
 	./bin/touchmark demo
 
-build: ## bin/touchmark
-	$(GO) build -trimpath -o bin/touchmark ./cmd/touchmark
+build: ## bin/touchmark and the programs that it runs
+	$(GO) build -trimpath -o bin/ ./cmd/touchmark ./cmd/touchmark-predicates
 
 test: ## everything, with the race detector; says what it could not run
 	./integration/test.sh

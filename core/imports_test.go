@@ -32,6 +32,9 @@ var only = map[string][]string{
 	"cuelang.org/go":                      {"core/policy/cue"},
 }
 
+// mayRun are the packages of core that start other programs.
+var mayRun = []string{"core/child", "core/coretest", "core/token"}
+
 // oracles are what we are held against, by integration alone: nothing else
 // imports them, not even in tests.
 var oracles = []string{
@@ -118,6 +121,9 @@ func violations(pkgs []pkg) []string {
 					report("imports %s: only %v may", imported, folders)
 				}
 			}
+		}
+		if within(a, "core") && slices.Contains(p.Imports, "os/exec") && !withinAny(a, mayRun) {
+			report("imports os/exec: in core only %v may", mayRun)
 		}
 		if service(a) != "" && service(a) != "agent" && slices.Contains(p.Deps, module+"/core/gate") {
 			report("needs core/gate: a service does not decide about images")
@@ -309,6 +315,10 @@ func TestRules(t *testing.T) {
 		{in("core/verify", "google.golang.org/grpc/codes"), false},
 		{in("core/policy", "net/http"), false},
 		{in("core/policy", "google.golang.org/grpc"), false},
+		{in("core/policy", "os/exec"), false},
+		{in("core/policy/worker", "./core/child"), true},
+		{in("core/policy/worker", "os/exec"), false},
+		{in("core/child", "os/exec"), true},
 		{in("core/verify", many...), false},
 		{in("core/verify", many[:maxVerifyClosure]...), true},
 		{pkg{ImportPath: module + "/services/ca", Imports: []string{module + "/core/sign"}, Deps: []string{module + "/core/sign", module + "/core/gate"}}, false},

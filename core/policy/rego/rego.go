@@ -47,8 +47,8 @@ const TimeLimit = 4 * time.Second
 const (
 	// maxProgram bounds a program, in bytes: what people write has a few kilobytes.
 	maxProgram = 256 << 10
-	// maxDocument bounds a document, in bytes, to what core/attach reads as evidence at most.
-	maxDocument = 32 << 20
+	// maxDocument bounds a document, in bytes: OPA needs some 40 times as much memory, and a second for what is larger.
+	maxDocument = 8 << 20
 )
 
 // query is what policy-controller asks.
