@@ -4,190 +4,149 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
 
-	"github.com/touchmark/touchmark/core/keys"
+	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/sign"
-	"github.com/touchmark/touchmark/core/token"
-	"github.com/touchmark/touchmark/core/trust"
 )
 
 func newSign() *cobra.Command {
-	var flags signFlags
-	var registry registryFlags
-	var output string
+	s := signing{recursive: true}
 	cmd := &cobra.Command{
-		Use:   "sign IMAGE",
-		Short: "Sign an image: its index and each platform in it",
-		Long: `sign signs what IMAGE names, and if that is an index, each platform's manifest,
-too. Each gets a Sigstore bundle (read by cosign 3) and a .sig signature (read by
-cosign 2, podman and skopeo) beside it in the registry, with an entry in the log
-and a timestamp.
+		Use:   "sign IMAGE...",
+		Short: "Sign images: the index of each and each platform in it",
+		Long: `sign signs what each IMAGE names, and if that is an index, each platform's
+manifest, too. Each gets a Sigstore bundle (read by cosign 3) and a .sig signature
+(read by cosign 2, podman and skopeo) beside it in the registry, with an entry in
+the log and a timestamp. With a signing config that names a Rekor v2 log only, no
+.sig signatures are written: their readers know v1.
 
-Who signs is said by an identity token, which is exchanged for a certificate that
-is valid for ten minutes (--identity-token, or --as with a development server), or
-by a key file (--key). The services are those of --server, or of a signing config.
-With one that names a Rekor v2 log only, no .sig signatures are written: their
-readers know v1.
-
-With --trusted-root, every signature is verified under it before anything is
-written to the registry. The trusted root is never fetched from the server: who
-could change the one could change the other.
+` + signWhoText + `
 
 Registry credentials are those of docker login or podman login. Plain HTTP to the
 registry is tried, after HTTPS, for loopback and private (RFC 1918) addresses,
 and for others with --allow-http-registry only.
-The passphrase of an encrypted cosign key is read from COSIGN_PASSWORD.
 
-Exit status: 0 signed, 2 wrong usage, 3 could not sign.`,
+An image that cannot be signed does not keep the others from being signed.
+
+Exit status: 0 all signed, 2 wrong usage (a key, a token or a password that is
+refused among it), 3 an image could not be signed.`,
 		Example: `  touchmark sign --as alice@acme.example 127.0.0.1:5000/app:1
-  touchmark sign --server https://sigstore.acme.example --identity-token token.jwt registry.example/app:1
+  touchmark sign --server https://sigstore.acme.example --identity-token token.jwt registry.example/app:1 registry.example/db:1
   touchmark sign --key release.key --signing-config signing_config.v0.2.json registry.example/app:1`,
-		Args: oneImage,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkOutput(output); err != nil {
-				return err
-			}
-			ref, err := registry.parse(args[0])
-			if err != nil {
-				return err
-			}
-			config, err := flags.config(cmd.Context())
-			if err != nil {
-				return err
-			}
-			opts := sign.Options{SkipPlatforms: flags.skipPlatforms, SkipLegacy: flags.skipLegacy}
-			result, err := sign.Image(cmd.Context(), config, ref, registry.source(ref.Context()), opts)
-			if err != nil {
-				return undecided(err)
-			}
-			if output == "json" {
-				return printJSON(cmd.OutOrStdout(), result)
-			}
-			printSigned(cmd.OutOrStdout(), result)
-			return nil
+			return s.run(cmd, args, func(ctx context.Context, c sign.Config, ref name.Reference, src attach.Source, o sign.Options) (*sign.Result, error) {
+				return sign.Image(ctx, c, ref, src, o)
+			})
 		},
 	}
-	flags.register(cmd)
-	registry.register(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, or json for everything that was written")
+	s.register(cmd)
+	cmd.Flags().BoolVar(&s.skipLegacy, "skip-legacy", false, "write no .sig signatures")
 	return cmd
 }
 
-// signFlags say who signs, with which services.
-type signFlags struct {
-	server, signingConfig, trustedRoot string
-	identityToken, as, key             string
-	insecureHTTP                       bool
-	skipPlatforms, skipLegacy          bool
+// signing is a command that signs or attests images.
+type signing struct {
+	flags                 signFlags
+	registry              registryFlags
+	output, bundle        string
+	recursive, skipLegacy bool
 }
 
-func (f *signFlags) register(cmd *cobra.Command) {
-	server := os.Getenv("TOUCHMARK_SERVER")
-	if server == "" {
-		server = "http://127.0.0.1:7465"
-	}
+func (s *signing) register(cmd *cobra.Command) {
+	s.flags.register(cmd)
+	s.registry.register(cmd)
 	fl := cmd.Flags()
-	fl.StringVar(&f.server, "server", server, "`URL` of a Touchmark server, whose signing config is used; also TOUCHMARK_SERVER")
-	fl.StringVar(&f.signingConfig, "signing-config", "", "`file` that names the services, instead of the server's")
-	fl.StringVar(&f.trustedRoot, "trusted-root", "", "`file` with which each signature is verified before it is written")
-	fl.StringVar(&f.identityToken, "identity-token", "", "identity `token`, or the file that holds it")
-	fl.StringVar(&f.as, "as", "", "e-mail `address` to get a token for from the server's development issuer")
-	fl.StringVar(&f.key, "key", "", "private key `file` (PEM, readable by its owner only) to sign with instead of a certificate")
-	fl.BoolVar(&f.insecureHTTP, "allow-http-server", false, "allow plain HTTP to services on other machines, which shows them the identity token")
-	fl.BoolVar(&f.skipPlatforms, "skip-platforms", false, "sign an index without the manifests in it")
-	fl.BoolVar(&f.skipLegacy, "skip-legacy", false, "write no .sig signatures")
+	fl.BoolVarP(&s.recursive, "recursive", "r", s.recursive, "each platform of an index, too")
+	fl.StringVar(&s.bundle, "bundle", "", "`file` to write the bundle of the (one) image to, too")
+	fl.StringVarP(&s.output, "output", "o", "text", "text, or json for everything that was written, one document for each image")
 }
 
-func (f signFlags) config(ctx context.Context) (sign.Config, error) {
-	c := sign.Config{InsecureHTTP: f.insecureHTTP}
-	if err := f.signer(&c); err != nil {
-		return c, usageError(err)
+// run signs one image after the other.
+func (s *signing) run(cmd *cobra.Command, images []string, one func(context.Context, sign.Config, name.Reference, attach.Source, sign.Options) (*sign.Result, error)) error {
+	if err := checkOutput(s.output); err != nil {
+		return err
 	}
-	var err error
-	if f.trustedRoot != "" {
-		if c.Root, err = trust.Load(f.trustedRoot, f.trustedRoot); err != nil {
-			return c, usageError(fmt.Errorf("--trusted-root: %w", err))
+	refs, err := s.references(images)
+	if err != nil {
+		return err
+	}
+	config, err := s.flags.config(cmd)
+	if err != nil {
+		return err
+	}
+	var failures []error
+	for i, ref := range refs {
+		p := newProgress(cmd.ErrOrStderr(), images[i])
+		opts := sign.Options{SkipPlatforms: !s.recursive, SkipLegacy: s.skipLegacy, Progress: p.report}
+		result, err := one(cmd.Context(), config, ref, s.registry.source(ref.Context()), opts)
+		p.clear()
+		if result != nil {
+			if err := s.show(cmd, result); err != nil {
+				return err
+			}
+		}
+		if err == nil {
+			continue
+		}
+		failures = append(failures, signError(err))
+		if len(refs) > 1 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "touchmark: %s\n", printable(err.Error()))
+		}
+		if cmd.Context().Err() != nil {
+			break
 		}
 	}
-	if f.signingConfig != "" {
-		if c.Signing, err = trust.LoadSigningConfig(f.signingConfig); err != nil {
-			return c, usageError(fmt.Errorf("--signing-config: %w", err))
-		}
-		return c, nil
-	}
-	if c.Signing, err = sign.FetchSigningConfig(ctx, nil, f.server, f.insecureHTTP); err != nil {
-		return c, undecided(err)
-	}
-	return c, nil
+	return signFailure(failures, len(refs))
 }
 
-// signer sets who signs: exactly one of the three ways.
-func (f signFlags) signer(c *sign.Config) error {
-	ways := 0
-	for _, given := range []string{f.identityToken, f.as, f.key} {
-		if given != "" {
-			ways++
-		}
+// references reads the arguments before anything is signed.
+func (s *signing) references(images []string) ([]name.Reference, error) {
+	if len(images) == 0 {
+		return nil, usageError(fmt.Errorf("want at least one image"))
 	}
-	switch {
-	case ways != 1:
-		return errors.New("say who signs with exactly one of --identity-token, --as and --key")
-	case f.as != "":
-		c.Token = token.DevIssuer{Server: f.server, Subject: f.as}
-	case f.key != "":
-		file := keys.File{Path: f.key}
-		if passphrase, ok := os.LookupEnv("COSIGN_PASSWORD"); ok {
-			file.Passphrase = []byte(passphrase)
-		}
-		key, err := file.Load()
-		if errors.Is(err, keys.ErrPassphrase) {
-			err = fmt.Errorf("%w; it is taken from COSIGN_PASSWORD", err)
-		}
+	if s.bundle != "" && len(images) > 1 {
+		return nil, usageError(fmt.Errorf("--bundle is for one image, have %d", len(images)))
+	}
+	var refs []name.Reference
+	for _, image := range images {
+		ref, err := s.registry.parse(image)
 		if err != nil {
-			return fmt.Errorf("--key: %w", err)
+			return nil, err
 		}
-		c.Key = key
-	case token.Looks(f.identityToken):
-		c.Token = token.Given(f.identityToken)
-	default:
-		c.Token = token.File(f.identityToken)
-		if _, err := os.Stat(f.identityToken); err != nil {
-			return errors.New("--identity-token: neither a token nor a file that can be read") // its value may be a secret
-		}
+		refs = append(refs, ref)
 	}
-	return nil
+	return refs, nil
 }
 
-func printSigned(w io.Writer, r *sign.Result) {
-	fmt.Fprintf(w, "signed: %s@%s\n", r.Repository, r.Digest)
-	if r.Identity != nil {
-		fmt.Fprintf(w, "by:     %s (from %s)\n", r.Identity.Subject, r.Identity.Issuer)
-	} else {
-		fmt.Fprintf(w, "by:     key %s\n", r.KeyHint)
-	}
-	if r.NoLegacy != "" {
-		fmt.Fprintf(w, "no .sig signatures: %s\n", r.NoLegacy)
-	}
-	if !r.Verified {
-		fmt.Fprintln(w, "not verified: no --trusted-root given")
-	}
-	for _, s := range r.Signatures {
-		what := s.Platform
-		if what == "" {
-			what = "image"
+func (s *signing) show(cmd *cobra.Command, result *sign.Result) error {
+	if s.bundle != "" && result.Incomplete == "" {
+		whole := result.Signatures[len(result.Signatures)-1] // what the reference named
+		if err := writeNewFile(s.bundle, whole.JSON); err != nil {
+			return undecided(fmt.Errorf("--bundle: %w; the image is signed nevertheless", err))
 		}
-		fmt.Fprintf(w, "%-14s  %s  log index %d", what, s.Digest, s.Bundle.LogIndex)
-		if s.Legacy != nil {
-			fmt.Fprintf(w, " and %d", s.Legacy.LogIndex)
-		}
-		if t := s.Bundle.Timestamp; t != nil {
-			fmt.Fprintf(w, ", %s", t.UTC().Format(time.RFC3339))
-		}
-		fmt.Fprintln(w)
 	}
+	if s.output == "json" {
+		return printJSON(cmd.OutOrStdout(), result)
+	}
+	return printSigned(cmd.OutOrStdout(), result)
+}
+
+// signFailure is the last word on a run: what failed where several images were to be signed has been said before.
+func signFailure(failures []error, images int) error {
+	if len(failures) == 0 {
+		return nil
+	}
+	if images == 1 {
+		return failures[0]
+	}
+	err := fmt.Errorf("%d of %d images could not be signed", len(failures), images)
+	for _, failure := range failures {
+		if status := (*exitError)(nil); errors.As(failure, &status) && status.status != exitUsage {
+			return undecided(err)
+		}
+	}
+	return usageError(err)
 }

@@ -105,16 +105,27 @@ func TestSignRefuses(t *testing.T) {
 	if err := os.WriteFile(public, []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(key+".secret", []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	withoutAmbientTokens(t)
 	for _, tt := range []struct {
 		name   string
 		args   []string
 		status int
 		want   string
 	}{
-		{"no image", []string{"--key", key}, 2, "exactly one image"},
+		{"no image", []string{"--key", key}, 2, "at least one image"},
 		{"bad image", []string{"--key", key, "A:B:C"}, 2, `image "A:B:C"`},
-		{"nobody", []string{image}, 2, "--identity-token, --as and --key"},
-		{"two", []string{"--key", key, "--as", "alice@acme.example", image}, 2, "--identity-token, --as and --key"},
+		{"nobody", []string{image}, 2, "looked at TOUCHMARK_ID_TOKEN, SIGSTORE_ID_TOKEN"},
+		{"two", []string{"--key", key, "--as", "alice@acme.example", image}, 2, "only one of"},
+		{"nobody's address", []string{"--as", "alice", image}, 2, "status 400"},
+		{"unknown way to sign in", []string{"--fulcio-auth-flow", "magic", image}, 2, "--fulcio-auth-flow"},
+		{"machine without a secret", []string{"--fulcio-auth-flow", "client_credentials", image}, 2, "--oidc-client-secret-file"},
+		{"machine with a wrong secret", []string{"--fulcio-auth-flow", "client_credentials", "--oidc-client-id", "ci", "--oidc-client-secret-file", key + ".secret", image}, 2, "status 401"},
+		{"sign-in at an issuer that is down", []string{"--fulcio-auth-flow", "device", "--oidc-issuer", closed.URL, image}, 3, closed.URL},
+		{"certificate in no log", []string{"--tlog-upload=false", "--as", "alice@acme.example", image}, 2, "needs --key"},
+		{"one bundle for two images", []string{"--key", key, "--bundle", key + ".bundle", image, image}, 2, "--bundle is for one image"},
 		{"bad output", []string{"--key", key, "-o", "yaml", image}, 2, "--output"},
 		{"key that others can read", []string{"--key", public, image}, 2, "mode 0644"},
 		{"no such key", []string{"--key", key + ".none", image}, 2, "--key"},
@@ -136,4 +147,75 @@ func TestSignRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withoutAmbientTokens has the test find no token of the machine that it runs on.
+func withoutAmbientTokens(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{
+		"TOUCHMARK_ID_TOKEN", "SIGSTORE_ID_TOKEN", "TOUCHMARK_ID_TOKEN_FILE", "ACTIONS_ID_TOKEN_REQUEST_TOKEN", "BUILDKITE_AGENT_ACCESS_TOKEN",
+	} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("SPIFFE_ENDPOINT_SOCKET", filepath.Join(t.TempDir(), "none"))
+}
+
+// Several images are signed one after the other; one that cannot be does not hide the others.
+func TestSignSeveral(t *testing.T) {
+	server, root, key, image := signWorld(t)
+	second := strings.Replace(image, "app", "db", 1)
+	coretest.Push(t, second, coretest.Image(t, 2))
+	missing := strings.Replace(image, "app", "none", 1)
+	verify := func(image string) int {
+		status, _, _ := touchmark(t, "verify", "--key", publicKey(t, key), "--trusted-root", root, image)
+		return status
+	}
+	status, stdout, stderr := touchmark(t, "sign", "--server", server, "--key", key, "--trusted-root", root, image, missing, second)
+	if status != 3 || strings.Count(stdout, "signed:") != 2 || !strings.Contains(stderr, "/none:1") || !strings.Contains(stderr, "1 of 3 images could not be signed") {
+		t.Errorf("status %d, %s%s", status, stdout, stderr)
+	}
+	if verify(image) != 0 || verify(second) != 0 {
+		t.Error("what was said to be signed is not")
+	}
+	bundle := filepath.Join(t.TempDir(), "bundle.json")
+	third := strings.Replace(image, "app", "third", 1)
+	coretest.Push(t, third, coretest.Index(t, 3))
+	status, stdout, stderr = touchmark(t, "sign", "--server", server, "--key", key, "--recursive=false", "--skip-legacy", "--bundle", bundle, third)
+	if status != 0 || strings.Count(stdout, "log index") != 1 || stderr != "" {
+		t.Errorf("status %d, %s%s", status, stdout, stderr)
+	}
+	if data, err := os.ReadFile(bundle); err != nil || !bytes.Contains(data, []byte("dsseEnvelope")) {
+		t.Errorf("bundle %.100s, %v", data, err)
+	}
+}
+
+// A key alone signs without any service; who verifies has to accept that.
+func TestSignWithoutLog(t *testing.T) {
+	_, root, key, image := signWorld(t)
+	if status, stdout, stderr := touchmark(t, "sign", "--server", "http://127.0.0.1:1", "--key", key, "--tlog-upload=false", image); status != 0 || !strings.Contains(stdout, "in no log") {
+		t.Fatalf("status %d, %s%s", status, stdout, stderr)
+	}
+	if status, _, stderr := touchmark(t, "verify", "--key", publicKey(t, key), "--insecure-ignore-tlog", image); status != 0 {
+		t.Errorf("verify: status %d, %s", status, stderr)
+	}
+	if status, _, stderr := touchmark(t, "verify", "--key", publicKey(t, key), "--trusted-root", root, image); status != 1 {
+		t.Errorf("verify with a log: status %d, %s", status, stderr)
+	}
+}
+
+// publicKey writes the public half of a private key file.
+func publicKey(t *testing.T, path string) string {
+	t.Helper()
+	key, err := keys.Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := keys.MarshalPublic(key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+".pub", text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path + ".pub"
 }

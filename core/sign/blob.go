@@ -30,7 +30,7 @@ func Reader(ctx context.Context, config Config, content io.Reader) ([]byte, erro
 	}
 	hash := keys.Hash(s.key.Public())
 	if hash == 0 {
-		return nil, errors.New("signing: an Ed25519 key can't sign files, use an ECDSA key")
+		return nil, fmt.Errorf("signing: %w: an Ed25519 key can't sign files, use an ECDSA key", ErrInput)
 	}
 	h := hash.New()
 	if _, err := io.Copy(h, content); err != nil {
@@ -62,7 +62,7 @@ func Reader(ctx context.Context, config Config, content io.Reader) ([]byte, erro
 func Statement(ctx context.Context, config Config, untrustedStatement []byte) ([]byte, error) {
 	artifact, predicateType, err := readStatement(untrustedStatement)
 	if err != nil {
-		return nil, fmt.Errorf("signing: reading in-toto statement: %w", err)
+		return nil, fmt.Errorf("signing: %w: reading in-toto statement: %w", ErrInput, err)
 	}
 	s, err := blobSigner(ctx, config)
 	if err != nil {
@@ -77,7 +77,7 @@ func Statement(ctx context.Context, config Config, untrustedStatement []byte) ([
 
 func blobSigner(ctx context.Context, config Config) (*signer, error) {
 	if err := config.check(); err != nil {
-		return nil, fmt.Errorf("signing: %w", err)
+		return nil, fmt.Errorf("signing: %w: %w", ErrInput, err)
 	}
 	s, err := newSigner(ctx, config)
 	if err != nil {

@@ -42,6 +42,9 @@ const maxTargets = 64
 // concurrency is the number of digests that are signed at a time.
 const concurrency = 4
 
+// ErrInput is wrapped by errors about what the caller gave: keys, options, predicates. Trying again does not help.
+var ErrInput = errors.New("cannot be signed like this")
+
 // Config says who signs and where. Exactly one of Token and Key is required, and Signing unless NoLog.
 type Config struct {
 	// Signing names the services: a log with major version 1 or 2, a certificate authority for tokens, and a timestamp authority, which may be missing unless the log's
@@ -113,6 +116,7 @@ type Result struct {
 	KeyHint       string      `json:"keyHint,omitempty"`       // of the key, if there is no certificate: base64 of the SHA-256 of its PKIX form
 	Verified      bool        `json:"verified"`                // against Config.Root, before writing
 	NoLegacy      string      `json:"noLegacy,omitempty"`      // why no .sig was made, although Options ask for it
+	Incomplete    string      `json:"incomplete,omitempty"`    // why not all of it was written
 	Signatures    []Signature `json:"signatures"`              // platforms first, what the reference named last
 }
 
@@ -145,7 +149,7 @@ type Written struct {
 // signed, and trying again may help. When an error comes from the registry while writing, the [Result] is returned beside it, with what has been written before.
 func Image(ctx context.Context, config Config, ref name.Reference, src attach.Source, opts Options) (*Result, error) {
 	if err := config.checkSimpleSigning(opts); err != nil {
-		return nil, fmt.Errorf("signing: %w", err)
+		return nil, fmt.Errorf("signing: %w: %w", ErrInput, err)
 	}
 	return run(ctx, config, ref, src, nil, opts)
 }
@@ -159,7 +163,7 @@ func Attest(ctx context.Context, config Config, ref name.Reference, src attach.S
 // run signs or, with an attestation, attests.
 func run(ctx context.Context, config Config, ref name.Reference, src attach.Source, a *Attestation, opts Options) (*Result, error) {
 	if err := config.check(); err != nil {
-		return nil, fmt.Errorf("signing: %w", err)
+		return nil, fmt.Errorf("signing: %w: %w", ErrInput, err)
 	}
 	desc, _, err := attach.Resolve(ctx, src, ref)
 	if err != nil {
@@ -173,7 +177,7 @@ func run(ctx context.Context, config Config, ref name.Reference, src attach.Sour
 	payloads := make([][]byte, len(targets))        // before anything is logged, which is for ever
 	for i, t := range targets {
 		if payloads[i], err = a.statement(t.Digest, repository, config.clock()()); err != nil {
-			return nil, fmt.Errorf("signing %s: %w", ref, err)
+			return nil, fmt.Errorf("signing %s: %w: %w", ref, ErrInput, err)
 		}
 	}
 	s, err := newSigner(ctx, config)
@@ -207,6 +211,7 @@ func run(ctx context.Context, config Config, ref name.Reference, src attach.Sour
 	for _, m := range signed {
 		written, err := m.write(ctx, src, s.now())
 		if err != nil {
+			result.Incomplete = err.Error()
 			return result, fmt.Errorf("signing %s: %w", ref, err)
 		}
 		result.Signatures = append(result.Signatures, written)

@@ -88,7 +88,7 @@ func (s *signer) chooseLogs(signing *trust.SigningConfig) error {
 func (s *signer) useKey(key crypto.Signer) error {
 	if s.logV2 && keys.Hash(key.Public()) == 0 {
 		// It takes only the prehashed variant, which verifiers of envelopes don't know.
-		return errors.New("an Ed25519 key can't sign for a log of Rekor v2, use an ECDSA key")
+		return fmt.Errorf("%w: an Ed25519 key can't sign for a log of Rekor v2, use an ECDSA key", ErrInput)
 	}
 	s.key = key
 	der, err := x509.MarshalPKIXPublicKey(key.Public())
