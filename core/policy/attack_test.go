@@ -242,3 +242,12 @@ func TestLIB39_A127_Scopes(t *testing.T) {
 		t.Errorf("a policy for every repository matches %d times", n)
 	}
 }
+
+func ed25519Key(tb testing.TB) ed25519.PublicKey {
+	tb.Helper()
+	pub, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return pub
+}

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/x509"
@@ -40,6 +41,8 @@ func readAuthority(v value) *Authority {
 	a.Attestations = readAttestations(f)
 	if kind == "key" {
 		a.Key, a.KeyHash = readKey(way)
+		// A key has no trust root of its own: it is the log's, or the timestamps'.
+		a.TrustRoot = cmp.Or(a.LogTrustRoot, a.TimestampTrustRoot)
 	} else {
 		a.readKeyless(way)
 	}
@@ -249,26 +252,27 @@ func (a *Authority) readKeyless(v value) {
 		return
 	}
 	for _, id := range list.list(maxIdentities) {
-		if m := readIdentity(id); m != nil {
-			a.Identities = append(a.Identities, m)
+		if m, spec := readIdentity(id); m != nil {
+			a.Identities, a.specs = append(a.Identities, m), append(a.specs, spec)
 		}
 	}
 }
 
-func readIdentity(v value) *identity.Matcher {
+// readIdentity returns nil if something is wrong with it.
+func readIdentity(v value) (*identity.Matcher, identity.Spec) {
 	f := v.fields("issuer", "issuerRegExp", "subject", "subjectRegExp")
 	before := len(v.r.errs)
 	spec := identity.Spec{
 		Issuer: f.text("issuer"), IssuerRegExp: f.text("issuerRegExp"), Subject: f.text("subject"), SubjectRegExp: f.text("subjectRegExp"),
 	}
 	if len(v.r.errs) > before {
-		return nil
+		return nil, spec
 	}
 	m, err := identity.NewMatcher(spec)
 	if err != nil {
 		v.fail("%v", err)
 	}
-	return m
+	return m, spec
 }
 
 // readCACert reads a chain of certificates, each issued by the next.

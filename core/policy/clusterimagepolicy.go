@@ -27,6 +27,7 @@ func (a *assembly) clusterImagePolicy(doc value) {
 }
 
 func (a *assembly) addPolicy(doc value, p *Policy) {
+	p.where = doc.where()
 	if a.out.Policies = append(a.out.Policies, p); len(a.out.Policies) == maxPolicies+1 {
 		doc.fail("is one more than %d policies", maxPolicies)
 	}

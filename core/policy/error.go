@@ -15,19 +15,24 @@ type Error struct {
 
 // Error names file, line and field.
 func (e *Error) Error() string {
-	var where []string
+	var parts []string
+	for _, part := range []string{e.place(), e.Field, e.Problem} {
+		if part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(parts, ": ")
+}
+
+// place is the file and the line.
+func (e *Error) place() string {
 	switch {
 	case e.File != "" && e.Line > 0:
-		where = append(where, fmt.Sprintf("%s:%d", e.File, e.Line))
-	case e.File != "":
-		where = append(where, e.File)
+		return fmt.Sprintf("%s:%d", e.File, e.Line)
 	case e.Line > 0:
-		where = append(where, fmt.Sprintf("line %d", e.Line))
+		return fmt.Sprintf("line %d", e.Line)
 	}
-	if e.Field != "" {
-		where = append(where, e.Field)
-	}
-	return strings.Join(append(where, e.Problem), ": ")
+	return e.File
 }
 
 // maxErrors is how many errors are told at once: enough to repair a file in

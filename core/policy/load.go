@@ -210,10 +210,9 @@ func (a *assembly) name(doc fields, kind string) string {
 
 // onlyOnce says that something stands twice.
 func (a *assembly) onlyOnce(seen map[string]string, what string, v value, say string) {
-	here := (&Error{File: a.r.file, Line: v.node.Line, Problem: ""}).Error()
 	if first, twice := seen[what]; twice {
-		v.fail("%s stands twice, first in %s", say, strings.TrimSuffix(first, ": "))
+		v.fail("%s stands twice, first in %s", say, first)
 		return
 	}
-	seen[what] = here
+	seen[what] = v.where()
 }

@@ -85,6 +85,7 @@ type Policy struct {
 	Predicate *Predicate
 
 	patterns []pattern
+	where    string // the file and line it is from
 }
 
 // Authority is one way to satisfy a policy. Exactly one of Static, Key,
@@ -133,6 +134,8 @@ type Authority struct {
 	// Attestations must all be found, each made by this authority. None means
 	// that the authority must have signed the image itself.
 	Attestations []Attestation
+
+	specs []identity.Spec // the text of Identities
 }
 
 // Static decides without looking at any signature.

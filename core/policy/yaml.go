@@ -126,6 +126,12 @@ type value struct {
 
 func (v value) fail(format string, args ...any) { v.r.fail(v.node.Line, v.path, format, args...) }
 
+// where is the file and the line of a value.
+func (v value) where() string {
+	e := Error{File: v.r.file, Line: v.node.Line}
+	return e.place()
+}
+
 // kind says what a value is, for people.
 func (v value) kind() string {
 	switch v.node.Kind {
