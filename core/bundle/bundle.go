@@ -5,7 +5,10 @@
 //     cosign 3 and GitHub Actions attach to an image as a referrer;
 //   - [ParseLegacy] reads one simple-signing layer of a sha256-<hex>.sig image
 //     with its annotations, what cosign 2, podman and skopeo make and read;
-//   - [Marshal] and [LegacyAnnotations] write the two.
+//   - [ParseLegacyAttestation] reads one DSSE layer of a sha256-<hex>.att image,
+//     what cosign 2 attests with;
+//   - [Marshal], [LegacyAnnotations] and [LegacyAttestationAnnotations] write
+//     them.
 //
 // Nothing here does any cryptography or decides anything: what comes out is as
 // untrusted as what went in, but well-formed, complete for its format, and
@@ -52,7 +55,7 @@ type Form string
 // The forms of evidence.
 const (
 	FormBundle Form = "bundle" // a Sigstore bundle
-	FormLegacy Form = "legacy" // a cosign simple-signing layer
+	FormLegacy Form = "legacy" // a cosign layer: simple signing, or an attestation
 	// FormOpenPGP is a signature of containers/image's own, whose Payload.Text is
 	// the whole OpenPGP message. Nothing here reads it; core/openpgp does.
 	FormOpenPGP Form = "openpgp"
@@ -86,6 +89,9 @@ type Envelope struct {
 	Payload     []byte
 	Signature   []byte
 	KeyID       string // a hint; selects nothing
+	// Text is a legacy attestation's JSON text, which the log hashed and a
+	// timestamp may be over; nil if the envelope comes from a bundle.
+	Text []byte
 }
 
 // Message is a signature over an artifact, given by its digest.

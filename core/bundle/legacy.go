@@ -6,8 +6,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/go-json-experiment/json"
+
+	"github.com/touchmark/touchmark/core/jsonguard"
 )
 
 // MediaTypeSimpleSigning is the media type of a legacy signature's layer.
@@ -55,14 +58,10 @@ func ParseLegacy(untrustedPayload []byte, untrustedAnnotations map[string]string
 }
 
 func parseLegacy(payload []byte, annotations map[string]string) (*Evidence, error) {
-	size := len(payload)
-	for _, v := range annotations {
-		size += len(v)
+	if err := checkSize(payload, annotations); err != nil {
+		return nil, err
 	}
-	if size > MaxSize {
-		return nil, fmt.Errorf("payload and annotations have %d bytes, the limit is %d", size, MaxSize)
-	}
-	sig, err := base64.StdEncoding.Strict().DecodeString(annotations[annotationSignature])
+	sig, err := decodeBase64(annotations[annotationSignature])
 	if err != nil || len(sig) == 0 {
 		return nil, fmt.Errorf("annotation %s is missing or not base64", annotationSignature)
 	}
@@ -70,41 +69,88 @@ func parseLegacy(payload []byte, annotations map[string]string) (*Evidence, erro
 		Form: FormLegacy, MediaType: MediaTypeSimpleSigning,
 		Payload: &Payload{Text: payload, Signature: sig},
 	}
+	return e, e.readAnnotations(annotations)
+}
+
+func checkSize(payload []byte, annotations map[string]string) error {
+	size := len(payload)
+	for _, v := range annotations {
+		size += len(v)
+	}
+	if size > MaxSize {
+		return fmt.Errorf("payload and annotations have %d bytes, the limit is %d", size, MaxSize)
+	}
+	return nil
+}
+
+// readAnnotations reads what comes with both kinds of legacy layers.
+func (e *Evidence) readAnnotations(annotations map[string]string) error {
 	if text := annotations[annotationCertificate]; text != "" {
 		block, rest := pem.Decode([]byte(text))
 		// A public key here must not turn keyless evidence into keyed evidence
 		// (GHSA-fx35-mq7g-6g98), so anything but one certificate is an error.
 		if block == nil || block.Type != "CERTIFICATE" || len(block.Headers) != 0 || len(rest) != 0 {
-			return nil, fmt.Errorf("annotation %s is not one PEM certificate", annotationCertificate)
+			return fmt.Errorf("annotation %s is not one PEM certificate", annotationCertificate)
 		}
 		e.Certificates = [][]byte{block.Bytes}
 	}
 	if text := annotations[annotationBundle]; text != "" {
 		entry, err := parseRekorBundle(text)
 		if err != nil {
-			return nil, fmt.Errorf("annotation %s: %w", annotationBundle, err)
+			return fmt.Errorf("annotation %s: %w", annotationBundle, err)
 		}
 		e.Entries = []Entry{entry}
 	}
 	if text := annotations[annotationTimestamp]; text != "" {
 		var ts timestampBundle
-		if err := json.Unmarshal([]byte(text), &ts, json.RejectUnknownMembers(true)); err != nil {
-			return nil, fmt.Errorf("annotation %s: malformed JSON: %w", annotationTimestamp, err)
+		if err := unmarshal([]byte(text), &ts, json.RejectUnknownMembers(true)); err != nil {
+			return fmt.Errorf("annotation %s: %w", annotationTimestamp, err)
 		}
 		if len(ts.SignedRFC3161Timestamp) == 0 {
-			return nil, fmt.Errorf("annotation %s: SignedRFC3161Timestamp is missing", annotationTimestamp)
+			return fmt.Errorf("annotation %s: SignedRFC3161Timestamp is missing", annotationTimestamp)
 		}
 		e.Timestamps = [][]byte{ts.SignedRFC3161Timestamp}
 	}
-	return e, nil
+	return nil
+}
+
+// maxLegacyTokens bounds the JSON of an annotation, and of an envelope: neither
+// has more than 20 tokens.
+const maxLegacyTokens = 256
+
+// unmarshal reads the small JSON texts of legacy layers.
+func unmarshal(untrusted []byte, v any, options ...json.Options) error {
+	isBase64 := func(name string) bool {
+		switch name {
+		case "SignedEntryTimestamp", "SignedRFC3161Timestamp", "payload", "sig":
+			return true
+		}
+		return false
+	}
+	if err := jsonguard.Check(untrusted, maxLegacyTokens, isBase64); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(untrusted, v, options...); err != nil {
+		return fmt.Errorf("malformed JSON: %w", err)
+	}
+	return nil
+}
+
+// decodeBase64 reads canonical standard base64: the decoder itself skips line
+// breaks.
+func decodeBase64(s string) ([]byte, error) {
+	if strings.ContainsAny(s, "\r\n") {
+		return nil, errors.New("line break in base64")
+	}
+	return base64.StdEncoding.Strict().DecodeString(s)
 }
 
 func parseRekorBundle(text string) (Entry, error) {
 	var rb rekorBundle
-	if err := json.Unmarshal([]byte(text), &rb, json.RejectUnknownMembers(true)); err != nil {
-		return Entry{}, fmt.Errorf("malformed JSON: %w", err)
+	if err := unmarshal([]byte(text), &rb, json.RejectUnknownMembers(true)); err != nil {
+		return Entry{}, err
 	}
-	body, err := base64.StdEncoding.Strict().DecodeString(rb.Payload.Body)
+	body, err := decodeBase64(rb.Payload.Body)
 	if err != nil || len(body) == 0 {
 		return Entry{}, errors.New("Payload.body is missing or not base64")
 	}
@@ -139,10 +185,20 @@ func LegacyAnnotations(e *Evidence) (map[string]string, error) {
 	if e.Payload == nil {
 		return nil, errors.New("simple signing: the evidence holds no simple-signing payload")
 	}
-	if err := e.check(); err != nil {
+	a, err := e.annotations()
+	if err != nil {
 		return nil, fmt.Errorf("simple signing: %w", err)
 	}
-	a := map[string]string{annotationSignature: base64.StdEncoding.EncodeToString(e.Payload.Signature)}
+	a[annotationSignature] = base64.StdEncoding.EncodeToString(e.Payload.Signature)
+	return a, nil
+}
+
+// annotations writes what comes with both kinds of legacy layers.
+func (e *Evidence) annotations() (map[string]string, error) {
+	if err := e.check(); err != nil {
+		return nil, err
+	}
+	a := make(map[string]string)
 	if len(e.Certificates) > 0 {
 		a[annotationCertificate] = encodePEM(e.Certificates[:1])
 		a[annotationChain] = encodePEM(e.Certificates[1:])
@@ -156,7 +212,7 @@ func LegacyAnnotations(e *Evidence) (map[string]string, error) {
 			IntegratedTime: entry.IntegratedTime, LogIndex: entry.LogIndex, LogID: hex.EncodeToString(entry.LogID[:]),
 		}})
 		if err != nil {
-			return nil, fmt.Errorf("simple signing: encoding log entry: %w", err)
+			return nil, fmt.Errorf("encoding log entry: %w", err)
 		}
 		a[annotationBundle] = string(text)
 		break
@@ -164,7 +220,7 @@ func LegacyAnnotations(e *Evidence) (map[string]string, error) {
 	if len(e.Timestamps) > 0 {
 		text, err := json.Marshal(timestampBundle{e.Timestamps[0]})
 		if err != nil {
-			return nil, fmt.Errorf("simple signing: encoding timestamp: %w", err)
+			return nil, fmt.Errorf("encoding timestamp: %w", err)
 		}
 		a[annotationTimestamp] = string(text)
 	}

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"testing"
 
 	"github.com/touchmark/touchmark/core/bundle"
@@ -25,6 +24,8 @@ const (
 	DSSE Content = iota
 	MessageSignature
 	SimpleSigning
+	// LegacyAttestation is a DSSE envelope as cosign 2 lays it beside an image.
+	LegacyAttestation
 )
 
 // SignOptions say how to sign. The zero value is invalid: Identity or Key must be set.
@@ -67,7 +68,11 @@ func (s *Sigstore) SignDigest(tb testing.TB, digest [32]byte, opts SignOptions) 
 	}
 	sign(tb, e, digest, opts)
 	if !opts.WithoutTimestamp {
-		e.Timestamps = [][]byte{s.TSA.Stamp(tb, e.Signature(), s.Clock.Now())}
+		stamped := e.Signature()
+		if opts.Content == LegacyAttestation {
+			stamped = e.Envelope.Text
+		}
+		e.Timestamps = [][]byte{s.TSA.Stamp(tb, stamped, s.Clock.Now())}
 	}
 	if !opts.WithoutLog {
 		log := opts.Log
@@ -84,10 +89,14 @@ func (s *Sigstore) SignDigest(tb testing.TB, digest [32]byte, opts SignOptions) 
 func sign(tb testing.TB, e *bundle.Evidence, digest [32]byte, opts SignOptions) {
 	tb.Helper()
 	switch opts.Content {
-	case DSSE:
+	case DSSE, LegacyAttestation:
 		envelope := &bundle.Envelope{PayloadType: "application/vnd.in-toto+json", Payload: Statement(digest, opts.PredicateType, opts.Predicate)}
 		envelope.Signature = Signature(tb, opts.Key, bundle.PAE(envelope.PayloadType, envelope.Payload))
 		e.Envelope = envelope
+		if opts.Content == LegacyAttestation {
+			e.Form, e.MediaType, e.KeyHint = bundle.FormLegacy, bundle.MediaTypeDSSE, ""
+			envelope.Text = EnvelopeJSON(tb, envelope)
+		}
 	case MessageSignature:
 		e.Message = &bundle.Message{DigestAlgorithm: "sha256", Digest: digest[:], Signature: signSHA256(tb, opts.Key, digest)}
 	case SimpleSigning:
@@ -189,9 +198,10 @@ func signedDigest(tb testing.TB, e *bundle.Evidence, manifest [32]byte, pub cryp
 // EnvelopeJSON is the envelope as a client sends it to a Rekor v1 log.
 func EnvelopeJSON(tb testing.TB, e *bundle.Envelope) []byte {
 	tb.Helper()
-	text, err := json.Marshal(map[string]any{
-		"payloadType": e.PayloadType, "payload": e.Payload, "signatures": []map[string]any{{"sig": e.Signature}},
-	})
+	if e.Text != nil {
+		return e.Text
+	}
+	text, err := bundle.EnvelopeJSON(e)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -25,9 +25,7 @@ func (t *Token) Verify(message []byte, authority Authority) error {
 		return errors.New("verifying timestamp: authority has no leaf or no root certificate")
 	}
 	// "the messageImprint ... matches the hash of the datum"
-	h := t.Hash.New()
-	h.Write(message)
-	if !bytes.Equal(h.Sum(nil), t.HashedMessage) {
+	if !t.Covers(message) {
 		return errors.New("verifying timestamp: it is for another message")
 	}
 	// "the certificate identifier ... matches that of the TSA's certificate"
@@ -42,7 +40,7 @@ func (t *Token) Verify(message []byte, authority Authority) error {
 		return fmt.Errorf("verifying timestamp: certificate of the authority: %w", err)
 	}
 	// "the message digest attribute ... equals the digest of the content"
-	h = t.signer.digest.New()
+	h := t.signer.digest.New()
 	h.Write(t.content)
 	if !bytes.Equal(h.Sum(nil), t.signer.messageHash) {
 		return errors.New("verifying timestamp: messageDigest is not the digest of the content")
@@ -52,6 +50,13 @@ func (t *Token) Verify(message []byte, authority Authority) error {
 		return fmt.Errorf("verifying timestamp: signature: %w", err)
 	}
 	return nil
+}
+
+// Covers reports whether the token says that it is for message. Only [Token.Verify] says whether that is true.
+func (t *Token) Covers(message []byte) bool {
+	h := t.Hash.New()
+	h.Write(message)
+	return bytes.Equal(h.Sum(nil), t.HashedMessage)
 }
 
 // checkSigner compares everything with which the token names its signer with the trusted leaf.

@@ -57,6 +57,12 @@ func (r *run) rebuildBody(e bundle.Entry) (body []byte, v2 bool, err error) {
 		}
 		body, err = r.rebuildEnvelope(e)
 		return body, false, err
+	case entry.KindIntoto + " " + entry.V001:
+		if ev.Envelope == nil || ev.Envelope.Text == nil {
+			break // it is about the envelope's text alone, which a bundle does not keep
+		}
+		body, err = r.rebuildEnvelope(e)
+		return body, false, err
 	}
 	return nil, false, &unsupportedEntry{e.Kind, e.Version}
 }
@@ -87,22 +93,23 @@ func (r *run) rebuildV2() ([]byte, error) {
 	return entry.HashedRekordV002(digest, ev.Signature(), v)
 }
 
-// envelopeBody is the one part of a logged envelope's body that only the log
-// knows: the hash of the JSON text that it was sent.
+// envelopeBody is the part of a logged envelope's body that a verifier of a
+// bundle cannot know: the hash of the JSON text that the log was sent.
 type envelopeBody struct {
 	Spec struct {
 		EnvelopeHash hashValue `json:"envelopeHash"` // dsse
 		Content      struct {  // intoto
-			Hash     hashValue `json:"hash"`
-			Envelope struct {
+			Hash        hashValue  `json:"hash"`
+			PayloadHash *hashValue `json:"payloadHash"`
+			Envelope    struct {
 				Signatures []intotoSignature `json:"signatures"`
 			} `json:"envelope"`
 		} `json:"content"`
 	} `json:"spec"`
 }
 
-// intotoSignature is what an intoto entry repeats in the words of the client
-// that made it.
+// intotoSignature is what an intoto 0.0.2 entry repeats in the words of the
+// client that made it.
 type intotoSignature struct {
 	KeyID     string `json:"keyid"`
 	PublicKey []byte `json:"publicKey"` // PEM
@@ -113,9 +120,14 @@ type hashValue struct {
 	Value     string `json:"value"`
 }
 
-func (h hashValue) sha256() (sum [32]byte, err error) {
-	raw, err := hex.DecodeString(h.Value)
-	if err != nil || len(raw) != len(sum) || h.Algorithm != "sha256" {
+// envelopeHash is the SHA-256 of the envelope's text: our own if it is there,
+// otherwise the claimed one.
+func envelopeHash(env *bundle.Envelope, claimed hashValue) (sum [32]byte, err error) {
+	if env.Text != nil {
+		return sha256.Sum256(env.Text), nil
+	}
+	raw, err := hex.DecodeString(claimed.Value)
+	if err != nil || len(raw) != len(sum) || claimed.Algorithm != "sha256" {
 		return sum, errors.New("the log entry's envelope hash is not a SHA-256")
 	}
 	return [32]byte(raw), nil
@@ -131,17 +143,23 @@ func (r *run) rebuildEnvelope(e bundle.Entry) ([]byte, error) {
 		return nil, err
 	}
 	env := r.Evidence.Envelope
-	payloadHash := sha256.Sum256(env.Payload)
+	claimedHash := claimed.Spec.Content.Hash
 	if e.Kind == entry.KindDSSE {
-		envelopeHash, err := claimed.Spec.EnvelopeHash.sha256()
-		if err != nil {
-			return nil, err
-		}
-		return entry.DSSEV001(envelopeHash, payloadHash, env.Signature, verifier)
+		claimedHash = claimed.Spec.EnvelopeHash
 	}
-	envelopeHash, err := claimed.Spec.Content.Hash.sha256()
+	textHash, err := envelopeHash(env, claimedHash)
 	if err != nil {
 		return nil, err
+	}
+	payloadHash := sha256.Sum256(env.Payload)
+	switch {
+	case e.Kind == entry.KindDSSE:
+		return entry.DSSEV001(textHash, payloadHash, env.Signature, verifier)
+	case e.Version == entry.V001:
+		if claimed.Spec.Content.PayloadHash == nil {
+			return entry.IntotoV001(textHash, nil, verifier)
+		}
+		return entry.IntotoV001(textHash, &payloadHash, verifier)
 	}
 	// Unlike the other kinds, this one keeps the client's own PEM text, which may
 	// lack the last line break: it is taken over if it says the same.
@@ -149,7 +167,7 @@ func (r *run) rebuildEnvelope(e bundle.Entry) ([]byte, error) {
 	if len(sigs) != 1 || !samePEM(sigs[0].PublicKey, verifier) {
 		return nil, errors.New("the log entry is about another certificate or key")
 	}
-	return entry.IntotoV002(envelopeHash, payloadHash, env.PayloadType, sigs[0].KeyID, env.Signature, sigs[0].PublicKey)
+	return entry.IntotoV002(textHash, payloadHash, env.PayloadType, sigs[0].KeyID, env.Signature, sigs[0].PublicKey)
 }
 
 // samePEM reports whether two PEM texts hold the same single block.

@@ -86,7 +86,7 @@ func (r *run) verifyTimestamp(der []byte, root *trust.Root) (time.Time, *trust.T
 	err = errors.New("the trust root has no timestamp authority")
 	for i := range root.TimestampAuthorities {
 		tsa := &root.TimestampAuthorities[i]
-		if err = token.Verify(r.Evidence.Signature(), tsa.Authority); err != nil {
+		if err = token.Verify(r.stamped(token), tsa.Authority); err != nil {
 			continue
 		}
 		if !tsa.Window.Contains(token.Time) {
@@ -96,4 +96,14 @@ func (r *run) verifyTimestamp(der []byte, root *trust.Root) (time.Time, *trust.T
 		return token.Time.UTC(), tsa, nil
 	}
 	return time.Time{}, nil, err
+}
+
+// stamped is what a timestamp must be over: the signature or, for a legacy
+// attestation, the envelope's text with the signature in it, which is what cosign
+// 2 had stamped.
+func (r *run) stamped(token *tsp.Token) []byte {
+	if env := r.Evidence.Envelope; env != nil && env.Text != nil && token.Covers(env.Text) {
+		return env.Text
+	}
+	return r.Evidence.Signature()
 }

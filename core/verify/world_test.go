@@ -43,6 +43,7 @@ func forms(w *world) map[string]coretest.SignOptions {
 		"message signature, Rekor v1": {Identity: alice, Content: coretest.MessageSignature},
 		"message signature, Rekor v2": {Identity: alice, Content: coretest.MessageSignature, Log: w.V2},
 		"simple signing, Rekor v1":    {Identity: alice, Content: coretest.SimpleSigning, Reference: "registry.example/app"},
+		"legacy attestation":          {Identity: alice, Content: coretest.LegacyAttestation},
 		"simple signing, Rekor v2":    {Identity: alice, Content: coretest.SimpleSigning, Reference: "registry.example/app", Log: w.V2},
 	}
 }
@@ -83,7 +84,7 @@ func clone(e *bundle.Evidence) *bundle.Evidence {
 	c := *e
 	if e.Envelope != nil {
 		v := *e.Envelope
-		v.Payload, v.Signature = slices.Clone(v.Payload), slices.Clone(v.Signature)
+		v.Payload, v.Signature, v.Text = slices.Clone(v.Payload), slices.Clone(v.Signature), slices.Clone(v.Text)
 		c.Envelope = &v
 	}
 	if e.Message != nil {

@@ -104,6 +104,29 @@ func DSSEV001(envelopeSHA256, payloadSHA256 [32]byte, signature, verifierPEM []b
 	})
 }
 
+type intotoV001 struct {
+	Content struct {
+		Hash        hashValue  `json:"hash"`
+		PayloadHash *hashValue `json:"payloadHash,omitempty"`
+	} `json:"content"`
+	PublicKey b64 `json:"publicKey"`
+}
+
+// IntotoV001 builds the body of a Rekor v1 intoto 0.0.1 entry, which cosign made
+// for attestations. envelopeSHA256 is the hash of the envelope's JSON, the only
+// thing in it that is about the signature. The first entries of this kind
+// had no hash of the payload: nil.
+func IntotoV001(envelopeSHA256 [32]byte, payloadSHA256 *[32]byte, verifierPEM []byte) ([]byte, error) {
+	var spec intotoV001
+	spec.Content.Hash = sha256Value(envelopeSHA256)
+	if payloadSHA256 != nil {
+		h := sha256Value(*payloadSHA256)
+		spec.Content.PayloadHash = &h
+	}
+	spec.PublicKey = verifierPEM
+	return marshal(KindIntoto, V001, spec)
+}
+
 type intotoV002 struct {
 	Content struct {
 		Envelope struct {
