@@ -34,7 +34,7 @@
 // Each call makes one handshake with the registry (the ping of /v2/ and, where it asks for one, a token) and keeps nothing afterwards. Several calls share
 // one handshake if their Source comes from [Connect].
 //
-// [WriteBundle] and [WriteLegacy] write a signature in both forms. [Resolve] turns a reference into a descriptor computed from the manifest's
+// [WriteBundle], [WriteLegacy] and [WriteLegacyAttestation] write evidence in each of these forms. [Resolve] turns a reference into a descriptor computed from the manifest's
 // bytes, and [Children] lists what an index holds.
 package attach
 

@@ -203,7 +203,8 @@ func (s *search) tag(ctx context.Context, where Where) error {
 func evidenceLayers(found Located, layers []v1.Descriptor) []*place {
 	var places []*place
 	for i, layer := range layers {
-		if mt := string(layer.MediaType); mt == simpleSigningMediaType || strings.HasPrefix(mt, bundleMediaTypePrefix) {
+		mt := string(layer.MediaType)
+		if mt == simpleSigningMediaType || mt == envelopeMediaType || strings.HasPrefix(mt, bundleMediaTypePrefix) {
 			found.Layer = i
 			places = append(places, &place{Located: found, layer: layer})
 		}
@@ -251,8 +252,11 @@ func (c *client) readEvidence(ctx context.Context, layer v1.Descriptor) (*bundle
 	if err != nil {
 		return nil, err
 	}
-	if layer.MediaType == simpleSigningMediaType {
+	switch layer.MediaType {
+	case simpleSigningMediaType:
 		return bundle.ParseLegacy(r.body, layer.Annotations)
+	case envelopeMediaType:
+		return bundle.ParseLegacyAttestation(r.body, layer.Annotations)
 	}
 	return bundle.Parse(r.body)
 }

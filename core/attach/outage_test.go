@@ -16,7 +16,7 @@ import (
 
 // Every place, every status that isn't an answer: an error that names URL and status, never "none".
 func TestA156_OutageIsNeverNone(t *testing.T) {
-	for _, place := range []string{"/v2/", "/referrers/", "/manifests/sha256-%s", "/manifests/sha256-%s.sig", "bundle", "manifest"} {
+	for _, place := range []string{"/v2/", "/referrers/", "/manifests/sha256-%s", "/manifests/sha256-%s.sig", "/manifests/sha256-%s.att", "bundle", "manifest"} {
 		for _, status := range []int{401, 403, 407, 418, 429, 500, 501, 502, 503, 504, 302} {
 			t.Run(fmt.Sprintf("%s %d", place, status), func(t *testing.T) {
 				t.Parallel()
@@ -42,7 +42,7 @@ func TestA156_OutageIsNeverNone(t *testing.T) {
 					w.WriteHeader(status)
 					return true
 				})
-				found, err := attach.Find(t.Context(), reg.src, subject.Digest)
+				found, err := attach.FindWithAttestations(t.Context(), reg.src, subject.Digest)
 				if status == 302 || place == "/v2/" && status == 401 {
 					if err == nil && place != "/v2/" {
 						t.Fatalf("no error, found %v", found.Evidence)

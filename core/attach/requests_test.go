@@ -20,6 +20,7 @@ func TestManifestRequests(t *testing.T) {
 		n     int // referrers that are bundles
 	}{
 		{"nothing", func(*testing.T, *testRegistry, v1.Descriptor) {}, 0},
+		{".att only", func(t *testing.T, reg *testRegistry, subject v1.Descriptor) { reg.writeAttestation(t, subject, 1) }, 0},
 		{".sig only", func(t *testing.T, reg *testRegistry, subject v1.Descriptor) { reg.writeLegacy(t, subject, 1) }, 0},
 		{"one bundle", func(t *testing.T, reg *testRegistry, subject v1.Descriptor) { reg.writeBundle(t, subject, 1) }, 1},
 		{"three bundles and .sig", func(t *testing.T, reg *testRegistry, subject v1.Descriptor) {
@@ -100,6 +101,7 @@ func TestFindIsTheSameEachTime(t *testing.T) {
 		reg.writeBundle(t, subject, n)
 	}
 	reg.writeLegacy(t, subject, 10)
+	reg.writeAttestation(t, subject, 11)
 	first := find(t, reg.src, subject.Digest)
 	for range 50 {
 		if diff := cmp.Diff(first, find(t, reg.src, subject.Digest)); diff != "" {

@@ -32,19 +32,34 @@ func WriteLegacy(ctx context.Context, dst Source, subject v1.Hash, payload []byt
 	if err != nil {
 		return v1.Hash{}, err
 	}
-	layer, err := c.upload(ctx, payload, simpleSigningMediaType)
+	return c.addLayer(ctx, c.sigTag(subject), payload, simpleSigningMediaType, annotations)
+}
+
+// WriteLegacyAttestation adds a DSSE envelope to the image at the tag sha256-<hex>.att, with the annotations of [bundle.LegacyAttestationAnnotations], as [WriteLegacy] does to
+// .sig. It is the form that cosign 2 and policy-controller read. An envelope that is there already isn't added again.
+func WriteLegacyAttestation(ctx context.Context, dst Source, subject v1.Hash, envelope []byte, annotations map[string]string) (v1.Hash, error) {
+	if err := checkSubject(dst, subject); err != nil {
+		return v1.Hash{}, err
+	}
+	if len(envelope) > MaxBundle {
+		return v1.Hash{}, fmt.Errorf("writing attestation: envelope of %d bytes, limit %d", len(envelope), MaxBundle)
+	}
+	c, err := open(ctx, dst, transport.PushScope)
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	return c.addLayer(ctx, c.attTag(subject), envelope, envelopeMediaType, annotations)
+}
+
+// addLayer adds a layer to the image at the tag.
+func (c *client) addLayer(ctx context.Context, tag string, content []byte, mediaType types.MediaType, annotations map[string]string) (v1.Hash, error) {
+	layer, err := c.upload(ctx, content, mediaType)
 	if err != nil {
 		return v1.Hash{}, err
 	}
 	layer.Annotations = maps.Clone(annotations)
-	return c.addToSigImage(ctx, subject, layer)
-}
-
-// addToSigImage adds the layer to the .sig image.
-func (c *client) addToSigImage(ctx context.Context, subject v1.Hash, layer v1.Descriptor) (v1.Hash, error) {
-	tag := c.sigTag(subject)
 	var written v1.Hash
-	err := c.attempt(ctx, func() (bool, error) {
+	err = c.attempt(ctx, func() (bool, error) {
 		body, err := c.readTag(ctx, tag, types.OCIManifestSchema1)
 		if err != nil {
 			return true, err
@@ -67,7 +82,7 @@ func (c *client) addToSigImage(ctx context.Context, subject v1.Hash, layer v1.De
 			err := fmt.Errorf("%w: it holds %d signatures already", ErrTooMany, len(layers))
 			return true, &LookupError{URL: c.url("manifests/" + tag), Status: http.StatusOK, Err: err}
 		}
-		config, err := c.uploadSigConfig(ctx, append(parsed, layer))
+		config, err := c.uploadConfig(ctx, append(parsed, layer))
 		if err != nil {
 			return true, err
 		}
@@ -108,9 +123,9 @@ func setMembers(image map[string]json.RawMessage, config v1.Descriptor, layers [
 	return err
 }
 
-// uploadSigConfig writes the image config that a .sig image has: one diff ID for each layer, which containers/image and cosign count on when they
+// uploadConfig writes the image config that a .sig or .att image has: one diff ID for each layer, which containers/image and cosign count on when they
 // add to it. Nothing else in it means anything, and nothing of it is signed.
-func (c *client) uploadSigConfig(ctx context.Context, layers []v1.Descriptor) (v1.Descriptor, error) {
+func (c *client) uploadConfig(ctx context.Context, layers []v1.Descriptor) (v1.Descriptor, error) {
 	config := v1.ConfigFile{RootFS: v1.RootFS{Type: "layers"}}
 	for _, l := range layers {
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.Digest)
