@@ -32,6 +32,11 @@ func Load(ctx context.Context, path string, o Options) (*Set, error) {
 			return nil, fmt.Errorf("reading policy: %w", err)
 		}
 	}
+	return LoadFiles(ctx, files, o)
+}
+
+// LoadFiles reads the policies of several regular files as one set.
+func LoadFiles(ctx context.Context, files []string, o Options) (*Set, error) {
 	a, size := newAssembly(ctx, o), 0
 	for _, file := range files {
 		data, err := readFile(file)
@@ -39,7 +44,7 @@ func Load(ctx context.Context, path string, o Options) (*Set, error) {
 			return nil, fmt.Errorf("reading policy: %w", err)
 		}
 		if size += len(data); size > MaxSize {
-			return nil, fmt.Errorf("reading policy: %s: all files together have more than %d bytes", path, MaxSize)
+			return nil, fmt.Errorf("reading policy: %s: all files together have more than %d bytes", file, MaxSize)
 		}
 		a.r.file, a.r.dir = file, filepath.Dir(file)
 		a.add(data)
