@@ -3,6 +3,7 @@ package skopeo
 import (
 	"context"
 	"io"
+	"sync"
 	"sync/atomic"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -17,6 +18,22 @@ type carried struct {
 	ctx    context.Context
 	desc   v1.Descriptor
 	opened atomic.Bool
+
+	mu     sync.Mutex
+	failed error // guarded by mu: the last error of the source
+}
+
+// failure is what was wrong at the source, nil if nothing was: an upload that it ended has only an error about its own connection.
+func (b *carried) failure() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failed
+}
+
+func (b *carried) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.failed = err
 }
 
 // Digest is the blob's, as its descriptor has it and as it is checked to be.
@@ -52,11 +69,15 @@ func (r *carriedReader) Read(p []byte) (int, error) {
 	if r.blob == nil {
 		var err error
 		if r.blob, err = attach.OpenBlob(r.ctx, r.src.Source, r.desc); err != nil {
+			r.fail(err)
 			return 0, err
 		}
 		r.opened.Store(true)
 	}
 	n, err := r.blob.Read(p)
+	if err != nil && err != io.EOF {
+		r.fail(err)
+	}
 	r.n += int64(n)
 	r.whole = r.whole || err == io.EOF
 	r.result.mu.Lock()

@@ -68,8 +68,10 @@ func (c *copying) sendBlob(ctx context.Context, desc v1.Descriptor) error {
 		if c.dst.sharesRegistry(c.src) {
 			layer = &remote.MountableLayer{Layer: blob, Reference: c.src.Repository.Digest(desc.Digest.String())}
 		}
-		if err := remote.WriteLayer(c.dst.Repository, layer, remote.WithTransport(c.dst.Transport), remote.WithContext(ctx)); err != nil {
-			return fmt.Errorf("blob %s: %w", desc.Digest, cause(err, c.dst))
+		err := remote.WriteLayer(c.dst.Repository, layer,
+			remote.WithTransport(c.dst.Transport), remote.WithContext(ctx), remote.WithNondistributable)
+		if err != nil {
+			return fmt.Errorf("blob %s: %w", desc.Digest, cmp.Or(blob.failure(), cause(err, c.dst)))
 		}
 	}
 	if !blob.opened.Load() {
