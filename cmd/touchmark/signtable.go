@@ -27,7 +27,11 @@ func printSigned(w io.Writer, r *sign.Result) error {
 		fmt.Fprintf(&text, "by:       key %s\n", r.KeyHint)
 	}
 	if r.NoLegacy != "" {
-		fmt.Fprintf(&text, "nothing for cosign 2, podman and skopeo: %s\n", r.NoLegacy)
+		form := ".sig signatures"
+		if r.PredicateType != "" {
+			form = ".att attestations"
+		}
+		fmt.Fprintf(&text, "no %s: %s\n", form, r.NoLegacy)
 	}
 	if !r.Verified {
 		fmt.Fprintln(&text, "not verified: no --trusted-root given")

@@ -25,6 +25,14 @@ func (s *signer) verifyLegacy(m made) error {
 	return s.verifyImage(evidence, m)
 }
 
+func (s *signer) verifyLegacyAttestation(m made) error {
+	evidence, err := bundle.ParseLegacyAttestation(m.payload, m.annotations)
+	if err != nil {
+		return err
+	}
+	return s.verifyImage(evidence, m)
+}
+
 func (s *signer) verifyImage(evidence *bundle.Evidence, m made) error {
 	sum, err := hex.DecodeString(m.Digest.Hex)
 	if err != nil {

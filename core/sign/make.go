@@ -42,10 +42,15 @@ func (s *signer) make(ctx context.Context, t target, statement []byte, repositor
 	if err := s.verifyBundle(m); err != nil {
 		return m, fmt.Errorf("%s: checking the bundle before writing it: %w", t.Digest, err)
 	}
-	if opts.SkipLegacy || a != nil {
+	if opts.SkipLegacy {
 		return m, nil
 	}
-	if err := s.makeLegacy(ctx, &m, repository); err != nil {
+	if a != nil {
+		err = s.makeLegacyAttestation(ctx, &m, evidence)
+	} else {
+		err = s.makeLegacy(ctx, &m, repository)
+	}
+	if err != nil {
 		return m, fmt.Errorf("%s: %w", t.Digest, err)
 	}
 	return m, nil
@@ -155,7 +160,11 @@ func (m made) write(ctx context.Context, dst attach.Source, now time.Time) (Sign
 	if m.legacy == nil {
 		return out, nil
 	}
-	if manifest, err = attach.WriteLegacy(ctx, dst, m.Digest, m.payload, m.annotations); err != nil {
+	write := attach.WriteLegacy
+	if m.attestation != nil {
+		write = attach.WriteLegacyAttestation
+	}
+	if manifest, err = write(ctx, dst, m.Digest, m.payload, m.annotations); err != nil {
 		return out, err
 	}
 	out.Legacy.Manifest = manifest.String()

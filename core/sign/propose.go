@@ -17,6 +17,7 @@ type proposed struct {
 	kind, version string
 	request       []byte
 	body          []byte
+	envelope      []byte // JSON, of a dsse entry
 }
 
 // logIn has the entry logged by the log at this base URL, over the API that takes entries of its version.
@@ -103,7 +104,7 @@ func (s *signer) proposeDSSE(payload, sig []byte) (proposed, error) {
 	if err != nil {
 		return proposed{}, fmt.Errorf("encoding log entry: %w", err)
 	}
-	return proposed{kind: entry.KindDSSE, version: entry.V001, request: request, body: body}, nil
+	return proposed{kind: entry.KindDSSE, version: entry.V001, request: request, body: body, envelope: env}, nil
 }
 
 // verifierPEM is the signer as entries of Rekor v1 hold it.
