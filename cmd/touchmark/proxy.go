@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/core/gate/reload"
+	"github.com/touchmark/touchmark/core/policy"
 	registryproxy "github.com/touchmark/touchmark/registry-proxy"
 	"github.com/touchmark/touchmark/services/stack"
 )
@@ -38,7 +40,8 @@ DENIED with the reason. When it cannot decide (the registry is down), it answers
 It is read-only: push and sign at the registry itself. An image signed there can
 be pulled here a second later (a refusal is repeated for that long). Signatures,
 attestations and SBOMs are readable before there is a verdict. Policy and trusted
-roots are read at the start: restart the proxy after a change.
+roots are read again within seconds when they change; if they can't be, the last
+good ones stay in force, and the log says so.
 
 Policies name images as their users do. If clients say registry.example/app and
 the proxy reaches it at another address, give --name registry.example.
@@ -61,7 +64,8 @@ account it runs under. One line of JSON per decision goes to standard error.`,
 	fl.StringVar(&f.upstream, "upstream", "", "`URL` of the registry, https://host[:port]")
 	fl.StringVar(&f.name, "name", "", "the registry's `name` in policies (default: the upstream's host; docker.io for Docker Hub)")
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:5000", "`address` to listen on; port 0 takes a free one")
-	fl.StringVar(&f.rules.policy, "policy", "", "`file` of ClusterImagePolicy documents")
+	fl.StringVar(&f.rules.policy, "policy", "", "`file` of policy documents, or a directory of them (docs/policy.md)")
+	fl.BoolVar(&f.rules.ignoreClusterMatch, "ignore-cluster-match", false, "ignore what only has a meaning in a Kubernetes cluster, instead of refusing it")
 	fl.StringArrayVar(&f.tokenHosts, "token-host", nil, "`host[:port]` of the registry's token service, if it is another host than the registry's; may be repeated")
 	fl.StringVar(&f.tlsCert, "tls-cert", "", "PEM `file` with the certificate to serve, and its chain; read again when it changes")
 	fl.StringVar(&f.tlsKey, "tls-key", "", "PEM `file` with its key")
@@ -82,7 +86,11 @@ func (f proxyFlags) run(cmd *cobra.Command) error {
 			return usageError(fmt.Errorf("--tls-cert %s, --tls-key %s: %w", f.tlsCert, f.tlsKey, err))
 		}
 	}
-	g, err := f.rules.gate(cmd.Context())
+	set, roots, err := f.rules.load(cmd.Context())
+	if err != nil {
+		return err
+	}
+	g, err := newGate(set, roots)
 	if err != nil {
 		return err
 	}
@@ -98,11 +106,27 @@ func (f proxyFlags) run(cmd *cobra.Command) error {
 		return undecided(err)
 	}
 	server.Use(p.Handler())
+	go func() {
+		_ = reload.New(reload.Config{
+			Gate: g, Set: set, Files: f.rules.files(), Load: f.rules.load,
+			Changed: func(s reload.Status) { logReload(logger, s) },
+			Notice:  func(n policy.Notice) { logger.Warn(n.Text, "kind", n.Kind, "image", n.Image, "days", n.Days) },
+		}).Run(cmd.Context()) // ends with the proxy
+	}()
 	logger.Info("proxy is ready", "url", server.URL(), "upstream", f.upstream, "registry", p.Registry(), "policy", f.rules.policy)
 	if err := server.Serve(cmd.Context()); err != nil {
 		return undecided(err)
 	}
 	return nil
+}
+
+// logReload says what came of a change of the policy or a trust root.
+func logReload(logger *slog.Logger, s reload.Status) {
+	if s.Err != nil {
+		logger.Error("the changed policy or trust root cannot be used; the last good one stays in force", "error", s.Err, "enforced since", s.Enforced)
+		return
+	}
+	logger.Info("policy and trust roots were read again", "policy digest", fmt.Sprintf("%x", s.Set.Digest))
 }
 
 // checkUpstream refuses plain HTTP by the same rule as everywhere: only on loopback, or where it was asked for.

@@ -49,17 +49,14 @@ func (f *ruleFlags) register(cmd *cobra.Command) {
 
 // gate loads everything and makes the gate. Every error is one of usage.
 func (f ruleFlags) gate(ctx context.Context) (*gate.Gate, error) {
-	roots, err := f.roots.load()
+	set, roots, err := f.load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	set, err := f.set(ctx)
-	if err != nil {
-		return nil, usageError(err)
-	}
-	if roots, err = withPublicGood(roots, set); err != nil {
-		return nil, usageError(err)
-	}
+	return newGate(set, roots)
+}
+
+func newGate(set *policy.Set, roots []*trust.Root) (*gate.Gate, error) {
 	g, err := gate.New(gate.Config{Policy: set, Roots: roots})
 	if err != nil {
 		if len(roots) == 0 {
@@ -68,6 +65,33 @@ func (f ruleFlags) gate(ctx context.Context) (*gate.Gate, error) {
 		return nil, usageError(err)
 	}
 	return g, nil
+}
+
+// load reads the policies and the trust roots.
+func (f ruleFlags) load(ctx context.Context) (*policy.Set, []*trust.Root, error) {
+	roots, err := f.roots.load()
+	if err != nil {
+		return nil, nil, err
+	}
+	set, err := f.set(ctx)
+	if err != nil {
+		return nil, nil, usageError(err)
+	}
+	if roots, err = withPublicGood(roots, set); err != nil {
+		return nil, nil, usageError(err)
+	}
+	return set, roots, nil
+}
+
+// files are those that load reads.
+func (f ruleFlags) files() []string {
+	files := []string{f.policy}
+	for _, root := range f.roots.files {
+		if _, file := splitRoot(root); file != publicgood.Name {
+			files = append(files, file)
+		}
+	}
+	return files
 }
 
 func (f ruleFlags) set(ctx context.Context) (*policy.Set, error) {
