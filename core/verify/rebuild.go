@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"crypto"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/pem"
@@ -42,8 +43,10 @@ func (r *run) rebuildBody(e bundle.Entry) (body []byte, v2 bool, err error) {
 			}
 			digest = ev.Message.Digest
 		} else {
-			sum := sha256.Sum256(ev.Payload.Text)
-			digest = sum[:]
+			if _, ed := r.key.(ed25519.PublicKey); !ed {
+				hash = r.hash
+			}
+			digest = r.digest(hash)
 		}
 		verifier, err := r.verifierPEM()
 		if err != nil {
@@ -77,14 +80,7 @@ func (r *run) rebuildV2() ([]byte, error) {
 	if ev.Message != nil {
 		digest = ev.Message.Digest
 	} else {
-		text := ev.Payload
-		h := hash.New()
-		if ev.Envelope != nil {
-			h.Write(bundle.PAE(ev.Envelope.PayloadType, ev.Envelope.Payload))
-		} else {
-			h.Write(text.Text)
-		}
-		digest = h.Sum(nil)
+		digest = r.digest(hash)
 	}
 	v := entry.Verifier{Key: r.key}
 	if r.leaf != nil {

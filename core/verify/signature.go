@@ -11,6 +11,7 @@ import (
 	"encoding/asn1"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/touchmark/touchmark/core/bundle"
 	"github.com/touchmark/touchmark/core/tlog/entry"
@@ -33,7 +34,7 @@ func (r *run) checkSignature() error {
 		return r.refuse(CodeCertificate, checkCertificate, "%w", err)
 	}
 	r.pass(checkCertificate, fmt.Sprintf("serial %x", leaf.SerialNumber), "")
-	if err := verifySignature(leaf.PublicKey, r.Evidence); err != nil {
+	if r.hash, err = r.verifySignature(Key{Public: leaf.PublicKey}, false); err != nil {
 		return r.refuse(CodeSignature, checkSignature, "%w", err)
 	}
 	r.leaf, r.key, r.result.Key = leaf, leaf.PublicKey, leaf.PublicKey
@@ -46,10 +47,11 @@ func (r *run) checkSignature() error {
 func (r *run) checkKeySignature() error {
 	for i := range r.Signer.keys {
 		key := &r.Signer.keys[i]
-		if verifySignature(key.Public, r.Evidence) != nil {
+		hash, err := r.verifySignature(*key, true)
+		if err != nil {
 			continue
 		}
-		r.key, r.result.Key, r.expectedKey = key.Public, key.Public, key
+		r.hash, r.key, r.result.Key, r.expectedKey = hash, key.Public, key.Public, key
 		r.result.Signer = Signer{Key: key.Name}
 		r.pass(checkSignature, "by key "+key.Name, "")
 		return nil
@@ -100,63 +102,91 @@ func checkStrength(pub crypto.PublicKey) error {
 	return err
 }
 
-// verifySignature verifies the evidence's signature over what it is over, with
-// a key that is strong enough.
-func verifySignature(pub crypto.PublicKey, e *bundle.Evidence) error {
-	if err := checkStrength(pub); err != nil {
-		return err
-	}
-	switch {
-	case e.Envelope != nil:
-		return verifyMessage(pub, 0, bundle.PAE(e.Envelope.PayloadType, e.Envelope.Payload), e.Envelope.Signature)
-	case e.Payload != nil:
-		// cosign hashes simple-signing payloads with SHA-256 whatever the key.
-		return verifyMessage(pub, crypto.SHA256, e.Payload.Text, e.Payload.Signature)
-	}
-	hash, err := hashByName(e.Message.DigestAlgorithm)
+// hashesFor are the hashes that a signature by the key may be over: the one that
+// goes with it, and SHA-256, with which cosign signs whatever the ECDSA key
+// is (the reference accepts both, too).
+func hashesFor(key Key) ([]crypto.Hash, error) {
+	hash, err := entry.HashFor(key.Public)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if want, err := entry.HashFor(pub); err != nil || want != hash {
-		return fmt.Errorf("a signature over a %s digest does not go with this key", hash)
+	_, ec := key.Public.(*ecdsa.PublicKey)
+	switch {
+	case key.Hash != 0:
+		return []crypto.Hash{key.Hash}, nil
+	case ec && hash != crypto.SHA256:
+		return []crypto.Hash{hash, crypto.SHA256}, nil
 	}
-	return verifyDigest(pub, hash, e.Message.Digest, e.Message.Signature)
-}
-
-// verifyMessage verifies a signature over a message, hashed with the given
-// hash or, if that is 0, the one that goes with the key. Ed25519 signs the
-// message itself.
-func verifyMessage(pub crypto.PublicKey, hash crypto.Hash, message, sig []byte) error {
-	if key, ok := pub.(ed25519.PublicKey); ok {
-		if !ed25519.Verify(key, message, sig) {
-			return errSignature
-		}
-		return nil
-	}
-	if hash == 0 {
-		hash, _ = entry.HashFor(pub)
-	}
-	h := hash.New()
-	h.Write(message)
-	return verifyDigest(pub, hash, h.Sum(nil), sig)
+	return []crypto.Hash{hash}, nil
 }
 
 var errSignature = errors.New("the signature does not verify")
 
+// verifySignature verifies the evidence's signature over what it is over, with
+// a key that is strong enough, and returns the hash that it is over.
+func (r *run) verifySignature(key Key, pss bool) (crypto.Hash, error) {
+	hashes, err := hashesFor(key)
+	if err != nil {
+		return 0, err
+	}
+	sig := r.Evidence.Signature()
+	if m := r.Evidence.Message; m != nil {
+		hash, err := hashByName(m.DigestAlgorithm)
+		if err != nil {
+			return 0, err
+		}
+		if !slices.Contains(hashes, hash) {
+			return 0, fmt.Errorf("a signature over a %s digest does not go with this key", hash)
+		}
+		if !verifyDigest(key.Public, hash, m.Digest, sig, pss) {
+			return 0, errSignature
+		}
+		return hash, nil
+	}
+	if k, ok := key.Public.(ed25519.PublicKey); ok { // it signs the text itself
+		if !ed25519.Verify(k, r.signedText(), sig) {
+			return 0, errSignature
+		}
+		return hashes[0], nil
+	}
+	for _, hash := range hashes {
+		if verifyDigest(key.Public, hash, r.digest(hash), sig, pss) {
+			return hash, nil
+		}
+	}
+	return 0, errSignature
+}
+
+// signedText is what the signature is over, where that is not the artifact.
+func (r *run) signedText() []byte {
+	if r.text != nil {
+		return r.text
+	}
+	if env := r.Evidence.Envelope; env != nil {
+		r.text = bundle.PAE(env.PayloadType, env.Payload)
+	} else {
+		r.text = r.Evidence.Payload.Text
+	}
+	return r.text
+}
+
+// digest is the digest of the text that is signed.
+func (r *run) digest(hash crypto.Hash) []byte {
+	h := hash.New()
+	h.Write(r.signedText())
+	return h.Sum(nil)
+}
+
 // verifyDigest verifies a signature over a digest; with Ed25519, that is
 // Ed25519ph.
-func verifyDigest(pub crypto.PublicKey, hash crypto.Hash, digest, sig []byte) error {
-	ok := false
+func verifyDigest(pub crypto.PublicKey, hash crypto.Hash, digest, sig []byte, pss bool) bool {
 	switch key := pub.(type) {
 	case *ecdsa.PublicKey:
-		ok = ecdsa.VerifyASN1(key, digest, sig)
+		return ecdsa.VerifyASN1(key, digest, sig)
 	case *rsa.PublicKey:
-		ok = rsa.VerifyPKCS1v15(key, hash, digest, sig) == nil
+		return rsa.VerifyPKCS1v15(key, hash, digest, sig) == nil || pss && rsa.VerifyPSS(key, hash, digest, sig, nil) == nil
 	case ed25519.PublicKey:
-		ok = ed25519.VerifyWithOptions(key, digest, sig, &ed25519.Options{Hash: hash}) == nil
+		return ed25519.VerifyWithOptions(key, digest, sig, &ed25519.Options{Hash: hash}) == nil
 	}
-	if !ok {
-		return errSignature
-	}
-	return nil
+	return false
 }

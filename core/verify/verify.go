@@ -99,11 +99,14 @@ func Keyless(identities ...*identity.Matcher) Expected { return Expected{identit
 func Keyed(keys ...Key) Expected { return Expected{keys: keys} }
 
 // Key is a public key that may sign: ECDSA P-256, P-384 or P-521, Ed25519, or
-// RSA with 2048 to 4096 bits.
+// RSA with 2048, 3072 or 4096 bits. An RSA signature by it may be PKCS #1 v1.5 or
+// PSS; by a certificate's key, and where a Rekor v2 log holds it, only the
+// former, as with the reference.
 type Key struct {
 	Name   string // for verdicts
 	Public crypto.PublicKey
-	// Hash is what signatures are over; 0 is the one that goes with the key.
+	// Hash is what signatures are over: SHA-256, SHA-384 or SHA-512; 0 is the one
+	// that goes with the key, or SHA-256. Ed25519 signs texts unhashed.
 	Hash   crypto.Hash
 	Window *trust.Window // nil if the key is valid for ever
 }
@@ -170,6 +173,13 @@ func (in Input) check() error {
 	if err := in.Require.check(in); err != nil {
 		return err
 	}
+	for i, key := range in.Signer.keys {
+		switch key.Hash {
+		case 0, crypto.SHA256, crypto.SHA384, crypto.SHA512:
+		default:
+			return fmt.Errorf("key %d: hash %s is not SHA-256, SHA-384 or SHA-512", i, key.Hash)
+		}
+	}
 	hash, err := hashByName(in.Artifact.Algorithm)
 	if err != nil {
 		return fmt.Errorf("artifact digest: %w", err)
@@ -188,6 +198,8 @@ type run struct {
 	leaf  *x509.Certificate   // nil for keyed evidence
 	chain []*x509.Certificate // leaf's, from the trust root; set by checkChain
 	key   crypto.PublicKey    // that verified the signature
+	hash  crypto.Hash         // that the signature is over
+	text  []byte              // see signedText
 	// expectedKey is the one of the expected keys that key is; nil for a
 	// certificate's.
 	expectedKey *Key
