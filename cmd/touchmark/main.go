@@ -89,7 +89,8 @@ Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 	}
 	root.AddCommand(
 		newDemo(), newUp(), newUser(), newClient(), newToken(),
-		newSign(), newVerify(), newExplain(), newCopy(),
+		newSign(), newAttest(), newVerify(), newExplain(), newCopy(),
+		newSignBlob(), newAttestBlob(), newVerifyBlob(), newVerifyBlobAttestation(),
 		newProxy(), newTrust(),
 	)
 	return root
