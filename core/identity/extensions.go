@@ -86,6 +86,9 @@ func (id *Identity) parseExtensions(exts []pkix.Extension) error {
 	}
 	switch {
 	case id.Issuer == "" && issuerV1 == nil:
+		if len(seen) == 0 {
+			return nil // not Fulcio's: a certificate of one's own authority
+		}
 		return errors.New("certificate: no issuer (extension 1.3.6.1.4.1.57264.1.8)")
 	case id.Issuer == "":
 		id.Issuer = *issuerV1

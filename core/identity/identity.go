@@ -47,7 +47,9 @@ type SAN struct {
 type Identity struct {
 	SAN SAN `json:"san"`
 	// Issuer is the OpenID Connect issuer's URL, exactly as it stands in the
-	// certificate (extensions 1.8 and 1.1).
+	// certificate (extensions 1.8 and 1.1). It is empty if the certificate has none
+	// of Fulcio's extensions, as those of one's own authority; only a [Matcher]
+	// that says so matches that.
 	Issuer string `json:"issuer"`
 	// Extensions are the claims of CI providers, empty where absent.
 	Extensions Extensions `json:"extensions,omitzero"`
@@ -67,8 +69,8 @@ var (
 // FromCertificate reads the identity of a leaf certificate.
 //
 // It is an error if the certificate has no subject alternative name or more
-// than one, if a name has a kind that Fulcio does not issue, if the issuer is
-// missing, or if any Fulcio extension is present twice, has the wrong ASN.1
+// than one, if a name has a kind that Fulcio does not issue, if there are Fulcio
+// extensions but no issuer, or if any Fulcio extension is present twice, has the wrong ASN.1
 // type, trailing bytes, control characters or more than 4 KiB, or if the
 // deprecated issuer extension (1.1) and its successor (1.8) disagree.
 func FromCertificate(cert *x509.Certificate) (Identity, error) {
@@ -81,6 +83,14 @@ func FromCertificate(cert *x509.Certificate) (Identity, error) {
 		return Identity{}, err
 	}
 	return id, nil
+}
+
+// String names the identity in a sentence.
+func (id Identity) String() string {
+	if id.Issuer == "" {
+		return id.SAN.Value + " (" + noIssuer + ")"
+	}
+	return fmt.Sprintf("%s (from %s)", id.SAN.Value, id.Issuer)
 }
 
 func parseSAN(cert *x509.Certificate) (SAN, error) {

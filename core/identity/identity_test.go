@@ -252,7 +252,7 @@ func TestA053_LIB23_Extensions(t *testing.T) {
 		{"only the new issuer", replace(good, v1, nil), true},
 		{"an unknown Fulcio extension", append(slices.Clone(good), pkix.Extension{Id: oid(25), Value: []byte{1}}), true},
 		{"GitHub's deprecated ones", append(slices.Clone(good), pkix.Extension{Id: oid(2), Value: []byte("push")}), true},
-		{"no issuer at all", replace(replace(good, v1, nil), v2, nil), false},
+		{"CI claims, but no issuer", replace(replace(good, v1, nil), v2, nil), false},
 		{"issuers disagree", replace(good, v1, []byte("https://other.example")), false},
 		{"issuers disagree by a slash", replace(good, v1, []byte(issuerURL+"/")), false},
 		{"old issuer empty", replace(good, v1, []byte{}), false},
@@ -283,5 +283,44 @@ func TestA053_LIB23_Extensions(t *testing.T) {
 		if err == nil && got.Issuer != issuerURL {
 			t.Errorf("%s: issuer is %q", tt.name, got.Issuer)
 		}
+	}
+}
+
+// TestNoIssuer: a certificate of one's own authority has no issuer, and only a matcher
+// that says so matches it.
+func TestA053_NoIssuer(t *testing.T) {
+	good := extensions(t, alice)
+	got, err := FromCertificate(raw(good[:1]))
+	if err != nil || got != (Identity{SAN: alice.SAN}) {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for name, exts := range map[string][]pkix.Extension{
+		"an unknown Fulcio extension":   {good[0], {Id: oid(25), Value: []byte{1}}},
+		"GitHub's deprecated extension": {good[0], {Id: oid(2), Value: []byte("push")}},
+		"an empty issuer":               {good[0], {Id: oid(8), Value: utf8String("")}},
+	} {
+		if id, err := FromCertificate(raw(exts)); err == nil {
+			t.Errorf("%s: read as %+v", name, id)
+		}
+	}
+	own := matcher(t, Spec{NoIssuer: true, Subject: alice.SAN.Value})
+	if !own.Matches(got) || own.Matches(alice) || own.Matches(Identity{SAN: SAN{Email, "b@acme.example"}}) {
+		t.Error("the matcher for no issuer")
+	}
+	for _, s := range []Spec{{IssuerRegExp: ".*", SubjectRegExp: ".*"}, {IssuerRegExp: "", Issuer: issuerURL, SubjectRegExp: ".*"}, {IssuerRegExp: "()", SubjectRegExp: ".*"}} {
+		if matcher(t, s).Matches(got) {
+			t.Errorf("%+v matches a certificate without an issuer", s)
+		}
+	}
+	if new(Matcher).Matches(got) {
+		t.Error("the zero value matches a certificate without an issuer")
+	}
+	for _, s := range []Spec{{NoIssuer: true, Issuer: issuerURL, Subject: "x"}, {NoIssuer: true, IssuerRegExp: ".*", Subject: "x"}, {NoIssuer: true}, {Subject: "x"}} {
+		if _, err := NewMatcher(s); err == nil {
+			t.Errorf("%+v is accepted", s)
+		}
+	}
+	if own.String() != "alice@acme.example without an issuer" || got.String() != "alice@acme.example (without an issuer)" {
+		t.Errorf("%s; %s", own, got)
 	}
 }

@@ -11,10 +11,12 @@ import (
 // zero value matches nothing.
 type Matcher struct {
 	issuer, subject pattern
+	noIssuer        bool
 }
 
-// Spec is the text that a [Matcher] is made from. Exactly one of Issuer and
-// IssuerRegExp, and exactly one of Subject and SubjectRegExp, must be set.
+// Spec is the text that a [Matcher] is made from. Exactly one of Issuer,
+// IssuerRegExp and NoIssuer, and exactly one of Subject and SubjectRegExp, must
+// be set.
 // Regular expressions are RE2 and always match the whole value: they are
 // anchored as \A(?:...)\z whether or not they are written so.
 type Spec struct {
@@ -22,28 +24,46 @@ type Spec struct {
 	IssuerRegExp  string `json:"issuerRegExp,omitempty"`
 	Subject       string `json:"subject,omitempty"`
 	SubjectRegExp string `json:"subjectRegExp,omitempty"`
+	// NoIssuer wants certificates that name no issuer, and no others: those of
+	// one's own authority, which knows its subjects without OpenID Connect. No
+	// pattern for issuers, ".*" included, matches such a certificate.
+	NoIssuer bool `json:"noIssuer,omitempty"`
 }
+
+// noIssuer stands where there is no issuer to name.
+const noIssuer = "without an issuer"
 
 // NewMatcher checks and compiles a [Spec]. The error names the field.
 func NewMatcher(s Spec) (*Matcher, error) {
-	issuer, err := newPattern("issuer", s.Issuer, s.IssuerRegExp)
-	if err != nil {
+	var issuer pattern
+	var err error
+	if s.NoIssuer {
+		if s.Issuer != "" || s.IssuerRegExp != "" {
+			return nil, errors.New("noIssuer is set beside an issuer; give one")
+		}
+	} else if issuer, err = newPattern("issuer", s.Issuer, s.IssuerRegExp); err != nil {
 		return nil, err
 	}
 	subject, err := newPattern("subject", s.Subject, s.SubjectRegExp)
 	if err != nil {
 		return nil, err
 	}
-	return &Matcher{issuer: issuer, subject: subject}, nil
+	return &Matcher{issuer: issuer, subject: subject, noIssuer: s.NoIssuer}, nil
 }
 
 // Matches reports whether the identity is one that is wanted.
 func (m *Matcher) Matches(id Identity) bool {
+	if id.Issuer == "" {
+		return m.noIssuer && m.subject.matches(id.SAN.Value)
+	}
 	return m.issuer.matches(id.Issuer) && m.subject.matches(id.SAN.Value)
 }
 
 // String says what is wanted, for people.
 func (m *Matcher) String() string {
+	if m.noIssuer {
+		return fmt.Sprintf("%s %s", m.subject, noIssuer)
+	}
 	return fmt.Sprintf("%s from %s", m.subject, m.issuer)
 }
 

@@ -76,7 +76,7 @@ type Signer struct {
 // String names the signer in a sentence.
 func (s Signer) String() string {
 	if s.Identity != nil {
-		return fmt.Sprintf("%s (from %s)", s.Identity.SAN.Value, s.Identity.Issuer)
+		return s.Identity.String()
 	}
 	return "key " + s.Key
 }

@@ -46,6 +46,9 @@ func TestA003_A039_A040_LIB18_EveryField(t *testing.T) {
 	fields := reflect.TypeFor[identity.Spec]()
 	for i := range fields.NumField() {
 		name := fields.Field(i).Name
+		if name == "NoIssuer" {
+			continue // see TestOwnPKI
+		}
 		if right[name] == "" {
 			t.Fatalf("field %s has no case here", name)
 		}
