@@ -1,10 +1,12 @@
 package attach
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"time"
@@ -41,7 +43,8 @@ type bundleManifest struct {
 // WriteBundle attaches a bundle to the subject as a referrer, in the form that cosign 3 writes, and returns the digest of its manifest. The bundle has to be v0.3 with a
 // DSSE envelope; predicateType (of its statement) and now are written as annotations. When it returns nil the registry lists the referrer: through the referrers API, or
 // in the index at the fallback tag, which is maintained here where the registry doesn't do it. There the entries of others are kept as they are; two writers at
-// the same moment can't be kept apart by any means that registries offer, so the index is read again after each write, and written again if our entry is gone.
+// the same moment can't be kept apart by any means that registries offer, so the index is read again after each write until nobody else writes, and written again if our
+// entry is gone. What another writer, who had read the index before, writes over it later than that is lost; writing once more puts it right.
 // Errors of the registry are a [*LookupError].
 func WriteBundle(ctx context.Context, dst Source, subject v1.Descriptor, bundleJSON []byte, predicateType string, now time.Time) (v1.Hash, error) {
 	if err := checkSubject(dst, subject.Digest); err != nil {
@@ -118,19 +121,19 @@ func (c *client) ensureListed(ctx context.Context, subject v1.Hash, entry v1.Des
 // addToIndex adds the entry to the index at the fallback tag.
 func (c *client) addToIndex(ctx context.Context, subject v1.Hash, entry v1.Descriptor) error {
 	tag := fallbackTag(subject)
-	return c.attempt(ctx, func() (bool, error) {
-		index, manifests, err := c.readIndex(ctx, tag)
+	return c.settle(ctx, func() (bool, []byte, error) {
+		body, index, manifests, err := c.readIndex(ctx, tag)
 		if err != nil {
-			return true, err
+			return false, nil, err
 		}
 		kept := make([]json.RawMessage, 0, len(manifests)+1)
 		for _, raw := range manifests {
 			var r referrer
 			if err := json.Unmarshal(raw, &r); err != nil {
-				return true, &LookupError{URL: c.url("manifests/" + tag), Status: http.StatusOK, Err: err}
+				return false, nil, &LookupError{URL: c.url("manifests/" + tag), Status: http.StatusOK, Err: err}
 			}
 			if r.Digest == entry.Digest && r.ArtifactType == entry.ArtifactType {
-				return true, nil
+				return true, body, nil
 			}
 			if r.Digest != entry.Digest { // else it's ours under a wrong artifactType
 				kept = append(kept, raw)
@@ -138,36 +141,35 @@ func (c *client) addToIndex(ctx context.Context, subject v1.Hash, entry v1.Descr
 		}
 		ours, err := json.Marshal(entry)
 		if err != nil {
-			return true, err
+			return false, nil, err
 		}
 		if index["manifests"], err = json.Marshal(append(kept, ours)); err != nil {
-			return true, err
+			return false, nil, err
 		}
-		err = c.putTag(ctx, tag, types.OCIImageIndex, index)
-		return err != nil, err
+		body, err = c.putTag(ctx, tag, types.OCIImageIndex, index)
+		return false, body, err
 	})
 }
 
 // readIndex reads the index at a tag, members and entries verbatim; a new one if there is none. It refuses to replace anything that isn't an index.
-func (c *client) readIndex(ctx context.Context, tag string) (map[string]json.RawMessage, []json.RawMessage, error) {
-	body, err := c.readTag(ctx, tag, types.OCIImageIndex)
+func (c *client) readIndex(ctx context.Context, tag string) (body []byte, index map[string]json.RawMessage, manifests []json.RawMessage, err error) {
+	body, err = c.readTag(ctx, tag, types.OCIImageIndex)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	index := map[string]json.RawMessage{"schemaVersion": json.RawMessage("2"), "mediaType": json.RawMessage(`"` + types.OCIImageIndex + `"`)}
-	var manifests []json.RawMessage
+	index = map[string]json.RawMessage{"schemaVersion": json.RawMessage("2"), "mediaType": json.RawMessage(`"` + types.OCIImageIndex + `"`)}
 	if body == nil {
-		return index, nil, nil
+		return nil, index, nil, nil
 	}
 	if err := json.Unmarshal(body, &index); err != nil {
-		return nil, nil, &LookupError{URL: c.url("manifests/" + tag), Status: http.StatusOK, Err: err}
+		return nil, nil, nil, &LookupError{URL: c.url("manifests/" + tag), Status: http.StatusOK, Err: err}
 	}
 	if raw, ok := index["manifests"]; ok {
 		if err := json.Unmarshal(raw, &manifests); err != nil {
-			return nil, nil, &LookupError{URL: c.url("manifests/" + tag), Status: http.StatusOK, Err: err}
+			return nil, nil, nil, &LookupError{URL: c.url("manifests/" + tag), Status: http.StatusOK, Err: err}
 		}
 	}
-	return index, manifests, nil
+	return body, index, manifests, nil
 }
 
 // readTag reads what a tag names, which has to be of this media type and unambiguous; nil if there is nothing.
@@ -186,14 +188,14 @@ func (c *client) readTag(ctx context.Context, tag string, want types.MediaType) 
 	return r.body, nil
 }
 
-// putTag writes a manifest or index whose members were changed one by one.
-func (c *client) putTag(ctx context.Context, tag string, mediaType types.MediaType, members map[string]json.RawMessage) error {
+// putTag writes a manifest or index whose members were changed one by one, and returns what it wrote.
+func (c *client) putTag(ctx context.Context, tag string, mediaType types.MediaType, members map[string]json.RawMessage) ([]byte, error) {
 	body, err := json.Marshal(members)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, err = c.putManifest(ctx, tag, mediaType, body)
-	return err
+	return body, err
 }
 
 func (c *client) putManifest(ctx context.Context, identifier string, mediaType types.MediaType, body []byte) (*response, error) {
@@ -231,7 +233,7 @@ func (c *client) attempt(ctx context.Context, try func() (done bool, err error))
 			return err
 		}
 		last = err
-		timer := time.NewTimer(wait)
+		timer := time.NewTimer(wait + time.Duration(rand.Int64N(int64(wait)))) // so that writers fall out of step
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -240,8 +242,22 @@ func (c *client) attempt(ctx context.Context, try func() (done bool, err error))
 		}
 		wait *= 2
 	}
-	if last == nil {
-		last = &LookupError{URL: c.repo.Name(), Err: errors.New("what was written was lost to other writers each time")}
-	}
 	return last
+}
+
+// settle adds something to a tag that others may be writing too. The call add reads the tag, writes it if our addition isn't there, and says whether it was, and what
+// the tag holds now. No registry can be asked to write only if nothing has changed, so that we look again after a while: our addition has to be there, and the
+// tag as we last saw it; as long as others are at work, whoever read it before we wrote may still write over it.
+func (c *client) settle(ctx context.Context, add func() (there bool, content []byte, err error)) error {
+	var there bool
+	var last []byte
+	err := c.attempt(ctx, func() (done bool, err error) {
+		before := last
+		there, last, err = add()
+		return err != nil || there && (before == nil || bytes.Equal(before, last)), err
+	})
+	if err == nil && !there {
+		err = &LookupError{URL: c.repo.Name(), Err: errors.New("what was written was lost to other writers each time")}
+	}
+	return err
 }

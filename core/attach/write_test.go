@@ -208,6 +208,40 @@ func TestWriteSurvivesAnotherWriter(t *testing.T) {
 	})
 }
 
+// Another writer is at work: our entry is there when we look, but then the other, who had read the index before us, writes it without ours.
+func TestWriteWaitsForOtherWriters(t *testing.T) {
+	reg := newRegistry(t, false)
+	subject := reg.image(t)
+	reg.writeBundle(t, subject, 1)
+	tag := "sha256-" + subject.Digest.Hex
+	withoutOurs := string(reg.read(t, "manifests/"+tag))
+	reg.writeBundle(t, subject, 3)
+	reg.writeBundle(t, subject, 4)
+	var looks atomic.Int32
+	reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, tag) || r.Header.Get("User-Agent") == "Go-http-client/1.1" {
+			return false
+		}
+		switch looks.Add(1) {
+		case 2: // we wrote; somebody else has added to that
+			index := strings.Replace(string(reg.read(t, "manifests/"+tag)), `{"schemaVersion"`, `{"annotations":{"by":"another"},"schemaVersion"`, 1)
+			index = strings.Replace(index, `"schemaVersion":2}`, `"schemaVersion":2,"annotations":{"by":"another"}}`, 1)
+			reg.put(t, tag, indexType+"; x=y", index)
+			w.Header().Set("Content-Type", indexType)
+			fmt.Fprint(w, index)
+			return true
+		case 3:
+			reg.put(t, tag, indexType, withoutOurs)
+		}
+		return false
+	})
+	reg.writeBundle(t, subject, 2)
+	got, errs := signatures(find(t, reg.src, subject.Digest))
+	if _, ok := got["signature 2"]; !ok || errs != nil || looks.Load() < 5 {
+		t.Errorf("found %v, %v after %d looks", got, errs, looks.Load())
+	}
+}
+
 // A registry that accepts the manifest but then doesn't list it has not attached anything.
 func TestWriteBundleWantsToBeListed(t *testing.T) {
 	reg := newRegistry(t, true)

@@ -59,38 +59,38 @@ func (c *client) addLayer(ctx context.Context, tag string, content []byte, media
 	}
 	layer.Annotations = maps.Clone(annotations)
 	var written v1.Hash
-	err = c.attempt(ctx, func() (bool, error) {
+	err = c.settle(ctx, func() (bool, []byte, error) {
 		body, err := c.readTag(ctx, tag, types.OCIManifestSchema1)
 		if err != nil {
-			return true, err
+			return false, nil, err
 		}
 		image := map[string]json.RawMessage{"schemaVersion": json.RawMessage("2"), "mediaType": json.RawMessage(`"` + types.OCIManifestSchema1 + `"`)}
 		var layers []json.RawMessage
 		var parsed []v1.Descriptor
 		if body != nil {
-			written = hash(body)
 			if layers, parsed, err = splitLayers(body, image); err != nil {
-				return true, &LookupError{URL: c.url("manifests/" + tag), Status: http.StatusOK, Err: err}
+				return false, nil, &LookupError{URL: c.url("manifests/" + tag), Status: http.StatusOK, Err: err}
 			}
 		}
 		for _, l := range parsed {
 			if l.Digest == layer.Digest && l.Annotations[signatureAnnotation] == layer.Annotations[signatureAnnotation] {
-				return true, nil
+				written = hash(body)
+				return true, body, nil
 			}
 		}
 		if len(layers) >= MaxSignatures {
 			err := fmt.Errorf("%w: it holds %d signatures already", ErrTooMany, len(layers))
-			return true, &LookupError{URL: c.url("manifests/" + tag), Status: http.StatusOK, Err: err}
+			return false, nil, &LookupError{URL: c.url("manifests/" + tag), Status: http.StatusOK, Err: err}
 		}
 		config, err := c.uploadConfig(ctx, append(parsed, layer))
 		if err != nil {
-			return true, err
+			return false, nil, err
 		}
 		if err := setMembers(image, config, layers, layer); err != nil {
-			return true, err
+			return false, nil, err
 		}
-		err = c.putTag(ctx, tag, types.OCIManifestSchema1, image)
-		return err != nil, err
+		body, err = c.putTag(ctx, tag, types.OCIManifestSchema1, image)
+		return false, body, err
 	})
 	return written, err
 }
