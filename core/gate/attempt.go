@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -59,6 +60,8 @@ func (s *search) attempt(located attach.Located, digest v1.Hash, p *policy.Polic
 // verify asks core/verify, or for the one form of evidence that is not
 // Sigstore's, core/openpgp.
 func (j *judgement) verify(located attach.Located, digest v1.Hash, a *policy.Authority, predicateType string) (*verify.Result, error) {
+	start := time.Now()
+	defer func() { j.spent += time.Since(start) }()
 	e := j.expected[a]
 	require := e.require
 	if age := j.policies.Enforcement.MaxSignatureAge; age > 0 {

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -78,6 +79,12 @@ func (j *judgement) platforms(ctx context.Context) ([]group, error) {
 		return nil, fmt.Errorf("%w: the index lists %d platforms, the limit is %d", attach.ErrTooMany, len(groups), maxChildren)
 	}
 	return groups, nil
+}
+
+// lists reports whether an index lists the image.
+func (j *judgement) lists(ctx context.Context, index v1.Hash) (bool, error) {
+	children, err := j.children(ctx, index)
+	return slices.ContainsFunc(children, func(d v1.Descriptor) bool { return d.Digest == j.req.Digest }), err
 }
 
 // children are the descriptors that an index lists; none if it is a manifest.

@@ -39,7 +39,7 @@ func (r *rules) judge(ctx context.Context, req Request, now time.Time) (v Verdic
 // of this very digest, what a policy says of the repository, and only then the
 // evidence in the registry.
 func (j *judgement) decide(ctx context.Context) {
-	if j.decideByDigest() {
+	if j.decideByDigest(ctx) {
 		return
 	}
 	matching := j.policies.For(j.req.Repository)

@@ -67,7 +67,7 @@ func (j *judgement) refusal(ctx context.Context, p *policy.Policy, problem error
 		return CodePredicate, fmt.Sprintf("policy %s does not accept its attestation %s: %s", p.Name, best.Attestation, best.Reason)
 	case best.Accepted || best.Code == verify.CodePredicate && best.Attestation != "":
 		return CodeNoAttestation, fmt.Sprintf("%s carries no attestation of %s; policy %s wants %s", j.req.Repository, strings.Join(j.missing(p), " and of "), p.Name, j.wants(p))
-	case best.Code == verify.CodePredicate:
+	case best.Code == verify.CodePredicate && len(j.attested) > 0:
 		j.adviseAttestations(p)
 		return CodeAttestationOnly, fmt.Sprintf("%s carries an attestation of type %s, but no signature; policy %s wants %s", j.req.Repository, plain(j.attested[0].predicateType), p.Name, j.wants(p))
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -67,8 +66,7 @@ func (s *search) run(ctx context.Context, g group) error {
 // word.
 func (s *search) lookBeside(ctx context.Context, subject subject) error {
 	if subject.parent {
-		children, err := s.children(ctx, subject.digest)
-		if err != nil || !slices.ContainsFunc(children, func(d v1.Descriptor) bool { return d.Digest == s.req.Digest }) {
+		if listed, err := s.lists(ctx, subject.digest); err != nil || !listed {
 			return err
 		}
 	}
@@ -211,8 +209,6 @@ func (s *search) try(ctx context.Context, pl place, located attach.Located, dige
 // of the image or, where the authority wants attestations, as each of those
 // that was not found yet.
 func (s *search) tryAuthority(ctx context.Context, located attach.Located, digest v1.Hash, p *policy.Policy, a *policy.Authority) ([]Attempt, error) {
-	start := time.Now()
-	defer func() { s.spent += time.Since(start) }()
 	wanted := a.Attestations
 	if len(wanted) == 0 {
 		attempt, result := s.attempt(located, digest, p, a, nil)

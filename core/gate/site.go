@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"context"
 	"crypto"
 	"fmt"
 	"time"
@@ -10,10 +11,30 @@ import (
 )
 
 // decideByDigest applies what the site says of this very digest, which needs no
-// request at all. A revocation comes first: nothing overrides it.
-func (j *judgement) decideByDigest() bool {
-	site, digest := j.policies.Enforcement, j.req.Digest.String()
-	if r := site.RevocationOf(digest); r != nil {
+// request at all, or of an index that is known to list it. A revocation comes
+// first: nothing overrides it.
+func (j *judgement) decideByDigest(ctx context.Context) bool {
+	site := j.policies.Enforcement
+	digests := []string{j.req.Digest.String()}
+	for _, parent := range j.req.Parents {
+		if !j.siteKnows(parent.String()) {
+			continue
+		}
+		// Nothing is taken on the caller's word.
+		listed, err := j.lists(ctx, parent)
+		if err != nil {
+			j.undecided(problemCode(ctx, err), err)
+			return true
+		}
+		if listed {
+			digests = append(digests, parent.String())
+		}
+	}
+	for _, digest := range digests {
+		r := site.RevocationOf(digest)
+		if r == nil {
+			continue
+		}
 		reason := fmt.Sprintf("%s was revoked", digest) + because(r.Reason)
 		if site.Mode == policy.Observe {
 			j.admit(CodeObserved, "admitted, because the site only observes; enforcing would have refused: "+reason)
@@ -22,18 +43,26 @@ func (j *judgement) decideByDigest() bool {
 		}
 		return true
 	}
-	if e := site.ExceptionFor(j.req.Repository, digest, j.now); e != nil {
-		j.until = e.Expires
-		j.verdict.Grant = &Grant{Reason: e.Reason, By: e.By, Expires: e.Expires.UTC()}
-		j.admit(CodeException, fmt.Sprintf("allowed by an exception of %s until %s", e.By, e.Expires.UTC().Format(time.RFC3339))+because(e.Reason))
-		return true
-	}
-	if p := site.PinFor(j.req.Repository, digest); p != nil {
-		j.verdict.Grant = &Grant{Reason: p.Reason, By: p.By, Review: p.Review.UTC()}
-		j.admit(CodePinned, "this digest is pinned"+because(p.Reason))
-		return true
+	for _, digest := range digests {
+		if e := site.ExceptionFor(j.req.Repository, digest, j.now); e != nil {
+			j.until = e.Expires
+			j.verdict.Grant = &Grant{Reason: e.Reason, By: e.By, Expires: e.Expires.UTC()}
+			j.admit(CodeException, fmt.Sprintf("allowed by an exception of %s until %s", e.By, e.Expires.UTC().Format(time.RFC3339))+because(e.Reason))
+			return true
+		}
+		if p := site.PinFor(j.req.Repository, digest); p != nil {
+			j.verdict.Grant = &Grant{Reason: p.Reason, By: p.By, Review: p.Review.UTC()}
+			j.admit(CodePinned, "this digest is pinned"+because(p.Reason))
+			return true
+		}
 	}
 	return false
+}
+
+// siteKnows reports whether the site says anything of a digest.
+func (j *judgement) siteKnows(digest string) bool {
+	site := j.policies.Enforcement
+	return site.RevocationOf(digest) != nil || site.ExceptionFor(j.req.Repository, digest, j.now) != nil || site.PinFor(j.req.Repository, digest) != nil
 }
 
 // because adds a reason to a sentence, if there is one.

@@ -61,6 +61,46 @@ func TestExceptionsPinsAndRevocations(t *testing.T) {
 	}
 }
 
+// What is said of an index holds for the platforms that it lists, and for no
+// others that somebody claims it lists.
+func TestGrantsOfIndexes(t *testing.T) {
+	w := newWorld(t, release)
+	idx := coretest.Index(t, 25)
+	index := w.push(t, "index", idx)
+	manifest, err := idx.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	platform := w.image.Digest(manifest.Manifests[0].Digest.String())
+	rule := func(kind, rest string) *gate.Gate {
+		return w.newGate(t, release+site("  "+kind+":\n  - image: "+index.DigestStr()+"\n    reason: r\n"+rest))
+	}
+	soon := coretest.Start.Add(48 * time.Hour).Format(time.RFC3339)
+	excepted, pinned, revoked := rule("exceptions", "    by: bob\n    expires: "+soon+"\n"), rule("pins", "    by: bob\n    review: "+soon+"\n"), rule("revocations", "")
+	for _, c := range []struct {
+		name    string
+		verdict gate.Verdict
+		outcome gate.Outcome
+		code    gate.Code
+	}{
+		{"platform of an excepted index", excepted.Admit(t.Context(), w.request(t, platform, index)), gate.OutcomeAdmitted, gate.CodeException},
+		{"the same, index not named", excepted.Admit(t.Context(), w.request(t, platform)), gate.OutcomeRefused, gate.CodeUnsigned},
+		{"image that is not in it", excepted.Admit(t.Context(), w.request(t, w.image, index)), gate.OutcomeRefused, gate.CodeUnsigned},
+		{"platform of a pinned index", pinned.Admit(t.Context(), w.request(t, platform, index)), gate.OutcomeAdmitted, gate.CodePinned},
+		{"image that is not in it, pinned", pinned.Admit(t.Context(), w.request(t, w.image, index)), gate.OutcomeRefused, gate.CodeUnsigned},
+	} {
+		require(t, c.name, c.verdict, c.outcome, c.code)
+	}
+	w.signAs(t, platform, alice)
+	w.signAs(t, w.image, alice)
+	require(t, "platform of a revoked index", revoked.Admit(t.Context(), w.request(t, platform, index)), gate.OutcomeRefused, gate.CodeRevoked)
+	require(t, "image that is not in it, revoked", revoked.Admit(t.Context(), w.request(t, w.image, index)), gate.OutcomeAdmitted, gate.CodeAdmitted)
+	w.wire.set(status(500))
+	require(t, "outage", excepted.Admit(t.Context(), w.request(t, platform, index)), gate.OutcomeAdmitted, gate.CodeException) // cached
+	w.clock.Advance(11 * time.Minute)
+	require(t, "outage", excepted.Admit(t.Context(), w.request(t, platform, index)), gate.OutcomeUndecided, gate.CodeLookupFailed)
+}
+
 // An exception ends when it says so, whatever the cache holds.
 func TestLIB45_ExceptionEnds(t *testing.T) {
 	w := newWorld(t, release)
