@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -73,7 +74,7 @@ func (f ruleFlags) load(ctx context.Context) (*policy.Set, []*trust.Root, error)
 	if err != nil {
 		return nil, nil, err
 	}
-	set, err := f.set(ctx)
+	set, err := f.set(ctx, roots)
 	if err != nil {
 		return nil, nil, usageError(err)
 	}
@@ -94,7 +95,7 @@ func (f ruleFlags) files() []string {
 	return files
 }
 
-func (f ruleFlags) set(ctx context.Context) (*policy.Set, error) {
+func (f ruleFlags) set(ctx context.Context, roots []*trust.Root) (*policy.Set, error) {
 	signer := f.identity + f.identityRegexp + f.issuer + f.issuerRegexp
 	ways := 0
 	for _, given := range []bool{f.policy != "", signer != "", f.key != ""} {
@@ -118,12 +119,15 @@ func (f ruleFlags) set(ctx context.Context) (*policy.Set, error) {
 	}
 	// With flags, a signer that any one of several trust roots vouches for will do.
 	var authorities []*policy.Authority
-	for _, root := range f.roots.names() {
+	for _, root := range roots {
 		one := *a
-		one.Name, one.TrustRoot = root, root
+		one.TrustRoot = root.Name
+		if len(roots) > 1 {
+			one.Name += " under " + root.Name
+		}
 		authorities = append(authorities, &one)
 	}
-	if len(authorities) < 2 {
+	if len(authorities) == 0 {
 		authorities = []*policy.Authority{a}
 	}
 	return policy.Any(authorities...), nil
@@ -194,7 +198,7 @@ func withPublicGood(roots []*trust.Root, set *policy.Set) ([]*trust.Root, error)
 	}
 	for _, p := range set.Policies {
 		for _, a := range p.Authorities {
-			if a.TrustRoot == publicgood.Name {
+			if slices.Contains([]string{a.TrustRoot, a.LogTrustRoot, a.TimestampTrustRoot}, publicgood.Name) {
 				root, err := publicgood.Root(publicgood.Name)
 				return append(roots, root), err
 			}
@@ -209,17 +213,7 @@ type rootFlags struct {
 }
 
 func (f *rootFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.files, "trusted-root", nil, "`file` (or NAME=FILE, for a policy's trustRootRef) of a trusted_root.json, or public-good for Sigstore's own, as of "+publicgood.Date+"; may be repeated")
-}
-
-// names are the roots' names, in the order of the flags.
-func (f rootFlags) names() []string {
-	var names []string
-	for _, file := range f.files {
-		name, _ := splitRoot(file)
-		names = append(names, name)
-	}
-	return names
+	cmd.Flags().StringArrayVar(&f.files, "trusted-root", nil, "`file` (or NAME=FILE, for a policy's trustRootRef) of a trusted_root.json or .jsonl, or public-good for Sigstore's own, as of "+publicgood.Date+"; may be repeated")
 }
 
 // splitRoot splits NAME=FILE.
@@ -236,22 +230,31 @@ func splitRoot(flag string) (name, file string) {
 // defaultRoot is the name of a trust root that is given without one.
 const defaultRoot = "default"
 
+// load reads the trust roots. Files without a name are called default, default-2 and so on.
 func (f rootFlags) load() ([]*trust.Root, error) {
 	var roots []*trust.Root
-	for _, file := range f.files {
-		root, err := loadRoot(splitRoot(file))
+	unnamed := 0
+	for _, flag := range f.files {
+		name, file := splitRoot(flag)
+		if name == defaultRoot {
+			if unnamed++; unnamed > 1 {
+				name = fmt.Sprintf("%s-%d", defaultRoot, unnamed)
+			}
+		}
+		loaded, err := loadRoots(name, file)
 		if err != nil {
 			return nil, usageError(fmt.Errorf("--trusted-root: %w", err))
 		}
-		roots = append(roots, root)
+		roots = append(roots, loaded...)
 	}
 	return roots, nil
 }
 
-// loadRoot reads a file, or takes the embedded root that has a name in the place of one.
-func loadRoot(name, file string) (*trust.Root, error) {
+// loadRoots reads a file, or takes the embedded root that has a name in the place of one.
+func loadRoots(name, file string) ([]*trust.Root, error) {
 	if file == publicgood.Name {
-		return publicgood.Root(name)
+		root, err := publicgood.Root(name)
+		return []*trust.Root{root}, err
 	}
-	return trust.Load(name, file)
+	return trust.LoadAll(name, file)
 }
