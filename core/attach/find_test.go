@@ -213,8 +213,39 @@ func TestPX32_Pagination(t *testing.T) {
 			t.Errorf("made %d requests", n)
 		}
 	})
+	t.Run("few referrers, but pages of a megabyte", func(t *testing.T) {
+		reg, _, err := list(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", indexType)
+			w.Header().Set("Link", `<?last=x>; rel="next"`)
+			fmt.Fprintf(w, `{"schemaVersion":2,"manifests":[{"mediaType":%q,"digest":%q,"size":5,"artifactType":%q}]}`, manifestType, someDigest, strings.Repeat("x", 1<<20))
+		})
+		if checkLookupError(t, err, 200, "/referrers/"); !errors.Is(err, attach.ErrTooMany) {
+			t.Errorf("error %v, want ErrTooMany", err)
+		}
+		if n := len(reg.seen()); n > 10 {
+			t.Errorf("made %d requests", n)
+		}
+	})
+	t.Run("a page that names itself", func(t *testing.T) {
+		reg, _, err := list(t, func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Link", "<"+r.URL.RequestURI()+`>; rel="next"`)
+			writeIndex(w, 1, 0)
+		})
+		if checkLookupError(t, err, 200, "/referrers/"); !errors.Is(err, attach.ErrTooMany) {
+			t.Errorf("error %v, want ErrTooMany", err)
+		}
+		if n := len(reg.seen()); n > attach.MaxReferrerPages+1 {
+			t.Errorf("made %d requests", n)
+		}
+	})
 	for name, link := range map[string]string{
 		"other host": `<http://evil.example/v2/team/app/referrers/x>; rel="next"`,
+		"other port": `<http://127.0.0.1:1/v2/team/app/referrers/x>; rel="next"`,
+		"metadata":   `<http://169.254.169.254/latest/meta-data>; rel="next"`,
+		"a file":     `<file:///etc/passwd>; rel="next"`,
+		"up":         `<../../other/app/referrers/x>; rel="next"`,
+		"encoded":    `<%2e%2e/x>; rel="next"`,
+		"no URL":     "<http://[::1>; rel=\"next\"",
 		"other path": `</v2/_catalog>; rel="next"`,
 		"userinfo":   `<//a:b@127.0.0.1/x>; rel="next"`,
 	} {

@@ -17,6 +17,7 @@ const (
 	simpleSigningMediaType = "application/vnd.dev.cosign.simplesigning.v1+json"
 	envelopeMediaType      = "application/vnd.dsse.envelope.v1+json"
 	cosignSigArtifactType  = "application/vnd.dev.cosign.artifact.sig.v1+json"
+	bundleAnnotationPrefix = "dev.sigstore.bundle."
 	emptyMediaType         = "application/vnd.oci.empty.v1+json"
 )
 

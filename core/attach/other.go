@@ -87,12 +87,7 @@ func (r referrer) mayBeEvidence() bool {
 	case "", emptyMediaType, string(types.OCIConfigJSON), cosignSigArtifactType, envelopeMediaType:
 		return true
 	}
-	for name := range r.Annotations {
-		if strings.HasPrefix(name, "dev.sigstore.bundle.") {
-			return true
-		}
-	}
-	return strings.HasPrefix(r.ArtifactType, bundleMediaTypePrefix)
+	return r.annotated || strings.HasPrefix(r.ArtifactType, bundleMediaTypePrefix)
 }
 
 // OthersAmong names those of an index's manifests (see [Children]) that are not images but what BuildKit says about them.

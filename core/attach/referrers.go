@@ -12,13 +12,17 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
+// maxList bounds a whole list of referrers, in bytes: as many as MaxReferrers with four times the annotations of a bundle have two megabytes.
+const maxList = 2 * MaxManifest
+
 // referrer is what we need of a descriptor in a list of referrers.
 type referrer struct {
-	MediaType    types.MediaType   `json:"mediaType"`
-	Digest       v1.Hash           `json:"digest"`
-	Size         int64             `json:"size"`
-	ArtifactType string            `json:"artifactType"`
-	Annotations  map[string]string `json:"annotations"`
+	MediaType    types.MediaType `json:"mediaType"`
+	Digest       v1.Hash         `json:"digest"`
+	Size         int64           `json:"size"`
+	ArtifactType string          `json:"artifactType"`
+
+	annotated bool // as only bundles are
 }
 
 // referrersOf lists what refers to the digest, and says where the list is from.
@@ -38,6 +42,7 @@ func (c *client) referrersOf(ctx context.Context, digest v1.Hash) ([]referrer, W
 func (c *client) listByAPI(ctx context.Context, digest v1.Hash) (list []referrer, supported bool, err error) {
 	first := c.url("referrers/" + digest.String())
 	next := first
+	size := 0
 	for page := 1; ; page++ {
 		known := []int{http.StatusNotFound, http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusNotAcceptable}
 		if page > 1 {
@@ -55,8 +60,9 @@ func (c *client) listByAPI(ctx context.Context, digest v1.Hash) (list []referrer
 			return list, true, &LookupError{URL: next, Status: r.status, Err: err}
 		}
 		list = append(list, entries...)
-		if len(list) > MaxReferrers {
-			return nil, true, &LookupError{URL: first, Status: r.status, Err: fmt.Errorf("%w: over %d referrers", ErrTooMany, MaxReferrers)}
+		size += len(r.body)
+		if len(list) > MaxReferrers || size > maxList {
+			return nil, true, &LookupError{URL: first, Status: r.status, Err: fmt.Errorf("%w: over %d referrers, or %d bytes of them", ErrTooMany, MaxReferrers, maxList)}
 		}
 		next, err = nextPage(next, r.header)
 		if err != nil {
@@ -99,12 +105,22 @@ func parseReferrers(r *response) ([]referrer, error) {
 		return nil, fmt.Errorf("has media type %q, want an OCI index", r.mediaType())
 	}
 	var index struct {
-		Manifests []referrer `json:"manifests"`
+		Manifests []struct {
+			referrer
+			Annotations map[string]string `json:"annotations"`
+		} `json:"manifests"`
 	}
 	if err := decode(r.body, &index); err != nil {
 		return nil, err
 	}
-	return index.Manifests, nil
+	var list []referrer
+	for _, m := range index.Manifests {
+		for name := range m.Annotations {
+			m.annotated = m.annotated || strings.HasPrefix(name, bundleAnnotationPrefix)
+		}
+		list = append(list, m.referrer)
+	}
+	return list, nil
 }
 
 // nextPage reads the Link header (RFC 8288) of a page: "" if there is no next one. It has to stay with the same list on the same host.
