@@ -26,8 +26,12 @@ type sample struct {
 	root          []byte // trusted_root.json
 	digest        verify.Digest
 	predicateType string           // of an attestation; "" for a signature of the artifact
-	key           crypto.PublicKey // nil: any identity with a certificate
+	issuer        string           // of the expected identity; "" for anybody with a certificate
+	subject       string           // of the expected identity
+	key           crypto.PublicKey // the expected key; nil for an identity
+	keyWindow     *trust.Window    // of the key; nil if it is valid for ever
 	withoutLog    bool             // keyed and not logged
+	require       verify.Requirements
 }
 
 // judge is one verifier, prepared for one trust root and one expected signer.
@@ -39,13 +43,22 @@ func ours(s sample) (judge, error) {
 	if err != nil {
 		return nil, err
 	}
-	expected := verify.Keyed(verify.Key{Name: "key", Public: s.key})
+	return oursUnder(root, s)
+}
+
+// oursUnder is ours with a trust root that was read already.
+func oursUnder(root *trust.Root, s sample) (judge, error) {
+	expected := verify.Keyed(verify.Key{Name: "key", Public: s.key, Window: s.keyWindow})
 	if s.key == nil {
-		anybody, err := identity.NewMatcher(identity.Spec{IssuerRegExp: ".*", SubjectRegExp: ".*"})
+		spec := identity.Spec{Issuer: s.issuer, Subject: s.subject}
+		if s.issuer == "" {
+			spec = identity.Spec{IssuerRegExp: ".*", SubjectRegExp: ".*"}
+		}
+		signer, err := identity.NewMatcher(spec)
 		if err != nil {
 			return nil, err
 		}
-		expected = verify.Keyless(anybody)
+		expected = verify.Keyless(signer)
 	}
 	return func(bundleJSON []byte) error {
 		evidence, err := bundle.Parse(bundleJSON)
@@ -54,7 +67,7 @@ func ours(s sample) (judge, error) {
 		}
 		_, err = verify.Verify(verify.Input{
 			Evidence: evidence, Artifact: s.digest, Signer: expected, Root: root, PredicateType: s.predicateType,
-			Now: time.Now(), InsecureIgnoreLog: s.withoutLog,
+			Now: time.Now(), InsecureIgnoreLog: s.withoutLog, Require: s.require,
 		})
 		return err
 	}, nil
@@ -66,6 +79,11 @@ func theirs(s sample) (judge, error) {
 	if err != nil {
 		return nil, err
 	}
+	return theirsUnder(root, s)
+}
+
+// theirsUnder is theirs with a trust root that was read already.
+func theirsUnder(root *sgroot.TrustedRoot, s sample) (judge, error) {
 	verifier, policy, err := reference(s, root)
 	if err != nil {
 		return nil, err
@@ -89,30 +107,49 @@ func theirs(s sample) (judge, error) {
 func reference(s sample, root *sgroot.TrustedRoot) (*sgverify.Verifier, sgverify.PolicyBuilder, error) {
 	material := sgroot.TrustedMaterial(root)
 	options := []sgverify.VerifierOption{
-		sgverify.WithSignedCertificateTimestamps(1), sgverify.WithTransparencyLog(1), sgverify.WithObserverTimestamps(1),
+		sgverify.WithSignedCertificateTimestamps(max(s.require.SCTs, 1)), sgverify.WithTransparencyLog(max(s.require.Logs, 1)),
+	}
+	if s.require.Timestamps > 0 {
+		options = append(options, sgverify.WithSignedTimestamps(s.require.Timestamps))
+	} else {
+		options = append(options, sgverify.WithObserverTimestamps(1))
 	}
 	var signer sgverify.PolicyOption
 	if s.key == nil {
-		anybody, err := sgverify.NewShortCertificateIdentity("", ".*", "", ".*")
+		issuer, issuerRegExp, subject, subjectRegExp := s.issuer, "", s.subject, ""
+		if issuer == "" {
+			issuerRegExp, subjectRegExp = ".*", ".*"
+		}
+		expected, err := sgverify.NewShortCertificateIdentity(issuer, issuerRegExp, subject, subjectRegExp)
 		if err != nil {
 			return nil, sgverify.PolicyBuilder{}, err
 		}
-		signer = sgverify.WithCertificateIdentity(anybody)
+		signer = sgverify.WithCertificateIdentity(expected)
 	} else {
 		key, err := signature.LoadDefaultVerifier(s.key)
 		if err != nil {
 			return nil, sgverify.PolicyBuilder{}, err
 		}
+		var window trust.Window
+		if s.keyWindow != nil {
+			window = *s.keyWindow
+		}
 		signer = sgverify.WithKey()
 		material = sgroot.TrustedMaterialCollection{root, sgroot.NewTrustedPublicKeyMaterial(
 			func(string) (sgroot.TimeConstrainedVerifier, error) {
-				return sgroot.NewExpiringKey(key, time.Time{}, time.Time{}), nil
+				return sgroot.NewExpiringKey(key, window.Start, window.End), nil
 			},
 		)}
 		// A key that is valid for ever needs no time, as with cosign.
 		options = []sgverify.VerifierOption{sgverify.WithNoObserverTimestamps()}
+		switch {
+		case s.require.Timestamps > 0:
+			options = []sgverify.VerifierOption{sgverify.WithSignedTimestamps(s.require.Timestamps)}
+		case s.keyWindow != nil:
+			options = []sgverify.VerifierOption{sgverify.WithObserverTimestamps(1)}
+		}
 		if !s.withoutLog {
-			options = append(options, sgverify.WithTransparencyLog(1))
+			options = append(options, sgverify.WithTransparencyLog(max(s.require.Logs, 1)))
 		}
 	}
 	verifier, err := sgverify.NewVerifier(material, options...)
