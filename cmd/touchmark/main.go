@@ -91,6 +91,7 @@ Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 		newDemo(), newUp(), newUser(), newClient(), newToken(),
 		newSign(), newAttest(), newVerify(), newExplain(), newCopy(),
 		newSignBlob(), newAttestBlob(), newVerifyBlob(), newVerifyBlobAttestation(),
+		newPolicy(), newAllow(), newPin(), newRevoke(),
 		newProxy(), newTrust(),
 	)
 	return root

@@ -28,8 +28,8 @@ func Load(ctx context.Context, path string, o Options) (*Set, error) {
 	}
 	files := []string{path}
 	if info.IsDir() {
-		if files, err = policyFiles(path); err != nil {
-			return nil, fmt.Errorf("reading policy: %w", err)
+		if files, err = Files(path); err != nil {
+			return nil, err
 		}
 	}
 	return LoadFiles(ctx, files, o)
@@ -52,10 +52,12 @@ func LoadFiles(ctx context.Context, files []string, o Options) (*Set, error) {
 	return a.set()
 }
 
-func policyFiles(dir string) ([]string, error) {
+// Files lists the policy files of a directory, in the order in which [Load] reads
+// them.
+func Files(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir) // sorted by name
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading policy: %w", err)
 	}
 	var files []string
 	for _, e := range entries {
@@ -64,11 +66,11 @@ func policyFiles(dir string) ([]string, error) {
 		case ext == ".yaml":
 			files = append(files, filepath.Join(dir, e.Name()))
 		case ext == ".yml" || ext == ".json":
-			return nil, fmt.Errorf("%s: only files whose names end in .yaml are read; rename it, or move it away", filepath.Join(dir, e.Name()))
+			return nil, fmt.Errorf("reading policy: %s: only files whose names end in .yaml are read; rename it, or move it away", filepath.Join(dir, e.Name()))
 		}
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("%s: the directory holds no *.yaml", dir)
+		return nil, fmt.Errorf("reading policy: %s: the directory holds no *.yaml", dir)
 	}
 	return files, nil
 }
@@ -110,6 +112,9 @@ func Parse(ctx context.Context, data []byte, o Options) (*Set, error) {
 		return nil, fmt.Errorf("policy: has %d bytes, the limit is %d", len(data), MaxSize)
 	}
 	a := newAssembly(ctx, o)
+	if a.r.file = o.File; o.File != "" {
+		a.r.dir = filepath.Dir(o.File)
+	}
 	a.add(data)
 	return a.set()
 }

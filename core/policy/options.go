@@ -21,6 +21,9 @@ type Options struct {
 	// Now tells the time, against which the ends of exceptions are held; nil is
 	// time.Now.
 	Now func() time.Time
+	// File is the name of what [Parse] reads, for errors; relative paths in it are
+	// relative to its directory. [Load] and [LoadFiles] know it themselves.
+	File string
 }
 
 func (o Options) now() time.Time {

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/bundle"
+	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/verify"
+)
+
+func writeText(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const checkedPolicy = `apiVersion: policy.sigstore.dev/v1beta1
+kind: ClusterImagePolicy
+metadata: {name: release}
+spec:
+  images: [{glob: "registry.example/acme/**"}]
+  authorities:
+  - keyless:
+      identities: [{issuer: "https://login.acme.example", subject: alice@acme.example}]
+`
+
+// TestPolicyCheck: 0 for a policy without warnings, 1 for one with, 2 for one
+// that is refused.
+func TestPolicyCheck(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		status     int
+		want       string
+	}{
+		{"good", checkedPolicy, 0, "1 policies"},
+		{"notes only", strings.Replace(checkedPolicy, "spec:", "spec:\n  mode: warn", 1), 0, "only observes"},
+		{"warning", strings.Replace(checkedPolicy, "subject: alice@acme.example", `subjectRegExp: ".*"`, 1), 1, "everybody"},
+		{"typo", strings.Replace(checkedPolicy, "subject:", "subjct:", 1), 2, "did you mean subject"},
+		{"empty", "", 2, "no policy"},
+	} {
+		file := writeText(t, "policy.yaml", tt.text)
+		status, out, errs := command(t, "policy", "check", file)
+		if status != tt.status || !strings.Contains(out+errs, tt.want) {
+			t.Errorf("%s: exit status %d, %s%s; want %d and %q", tt.name, status, out, errs, tt.status, tt.want)
+		}
+		if tt.status == 2 {
+			if !strings.Contains(errs, file) {
+				t.Errorf("%s: the error does not name the file: %s", tt.name, errs)
+			}
+			continue
+		}
+		var result checkResult
+		status, out, _ = command(t, "policy", "check", "-o", "json", filepath.Dir(file))
+		if err := json.Unmarshal([]byte(out), &result); err != nil || status != tt.status || result.Policies != 1 {
+			t.Errorf("%s: exit status %d, JSON %s: %v", tt.name, status, out, err)
+		}
+	}
+}
+
+// TestPolicyTest decides about images in a registry, records what it answered,
+// and comes to the same verdicts from the recording when the registry is gone.
+func TestPolicyTest(t *testing.T) {
+	sigstore := coretest.New(t)
+	server := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	host := strings.TrimPrefix(server.URL, "http://")
+	signed := coretest.Push(t, host+"/acme/app:signed", coretest.Image(t, 1))
+	coretest.Push(t, host+"/acme/app:unsigned", coretest.Image(t, 2))
+	attachSignature(t, sigstore, signed)
+
+	root := writeText(t, "trusted_root.json", string(sigstore.TrustedRootJSON(t)))
+	rules := writeText(t, "policy.yaml", strings.NewReplacer("registry.example", host, "https://login.acme.example", coretest.Issuer).Replace(checkedPolicy))
+	expect := func(text string) string {
+		return writeText(t, "expectations.yaml", "images:\n"+strings.ReplaceAll(text, "HOST", host))
+	}
+	good := expect(`
+- {image: HOST/acme/app:signed, expect: admitted, policy: release, signer: alice@acme.example}
+- {image: HOST/acme/app:unsigned, expect: refused, code: unsigned}
+- {image: HOST/other/app:1, expect: undecided}
+`)
+	recorded := filepath.Join(t.TempDir(), "evidence")
+	flags := []string{"--policy", rules, "--trusted-root", root}
+	try := func(file string, more ...string) (int, string, string) {
+		return command(t, append(append([]string{"policy", "test", file}, flags...), more...)...)
+	}
+	if status, out, errs := try(good, "--record", recorded); status != 0 {
+		t.Fatalf("exit status %d: %s%s", status, out, errs)
+	}
+	for _, tt := range []struct {
+		status     int
+		text, want string
+	}{
+		{1, "- {image: HOST/acme/app:signed, expect: refused}", "admitted, want refused"},
+		{1, "- {image: HOST/acme/app:unsigned, expect: admitted}", "refused, want admitted"},
+		{1, "- {image: HOST/acme/app:unsigned, expect: refused, code: revoked}", "want revoked"},
+		{1, "- {image: HOST/acme/app:unsigned, expect: refused, reason: because}", "does not say"},
+		{1, "- {image: HOST/acme/app:signed, expect: admitted, policy: other}", "policy other"},
+		{1, "- {image: HOST/acme/app:signed, expect: admitted, signer: mallory@acme.example}", "mallory"},
+		{3, "- {image: HOST/acme/app:missing, expect: admitted}", "undecided, want admitted"},
+		{2, "- {image: HOST/acme/app:signed, expect: yes}", "expect"},
+		{2, "- {image: HOST/acme/app:signed, expects: admitted}", "expects"},
+		{2, "", "images"},
+	} {
+		if status, out, errs := try(expect(tt.text)); status != tt.status || !strings.Contains(out+errs, tt.want) {
+			t.Errorf("%s: exit status %d, %s%s; want %d and %q", tt.text, status, out, errs, tt.status, tt.want)
+		}
+	}
+
+	server.Close()
+	if status, out, errs := try(good, "--offline", recorded); status != 0 {
+		t.Errorf("offline: exit status %d: %s%s", status, out, errs)
+	}
+	if status, out, _ := try(good); status != 3 {
+		t.Errorf("without the registry and the recording: exit status %d: %s", status, out)
+	}
+	if status, out, _ := try(expect("- {image: HOST/acme/app:new, expect: refused}"), "--offline", recorded); status != 3 || !strings.Contains(out, "not in the recording") {
+		t.Errorf("what was not recorded: exit status %d: %s", status, out)
+	}
+	// A recording is trusted no more than a registry.
+	tamper(t, recorded, digestHex(t, signed))
+	if status, out, _ := try(good, "--offline", recorded); status == 0 {
+		t.Errorf("a changed recording is believed: %s", out)
+	}
+}
+
+// attachSignature writes a signature of alice's beside an image.
+func attachSignature(t *testing.T, sigstore *coretest.Sigstore, image name.Digest) {
+	t.Helper()
+	sum, err := hex.DecodeString(digestHex(t, image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := bundle.Marshal(sigstore.SignDigest(t, [32]byte(sum), coretest.SignOptions{Identity: coretest.Email("alice@acme.example")}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	desc, err := remote.Head(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := attach.WriteBundle(t.Context(), attach.Source{Repository: image.Context()}, *desc, raw, verify.PredicateImageSignature, coretest.Start); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func digestHex(t *testing.T, image name.Digest) string {
+	t.Helper()
+	return strings.TrimPrefix(image.DigestStr(), "sha256:")
+}
+
+// tamper changes what was recorded of the manifest with a digest.
+func tamper(t *testing.T, dir, digest string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("nothing is recorded: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var kept recording
+		if err := json.Unmarshal(text, &kept); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(strings.ToLower(string(text)), "authorization") || kept.Status != 200 && kept.Status != 404 {
+			t.Errorf("%s: keeps %s", file, text)
+		}
+		if strings.Contains(string(kept.Body), digest) || strings.HasSuffix(kept.URL, "/signed") {
+			kept.Body = append(kept.Body, ' ')
+		}
+		if text, err = json.Marshal(kept); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
