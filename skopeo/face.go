@@ -26,7 +26,7 @@ func (l *layout) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	a, err := l.answer(req)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, errAbsent):
 		a = answer{status: http.StatusNotFound}
 	case err != nil:
 		return nil, err
@@ -64,7 +64,11 @@ func whole(mediaType string, body []byte) answer {
 	}
 }
 
-// answer answers the request; fs.ErrNotExist is 404.
+// errAbsent is a clear "it is not there", which becomes 404. Nothing else does: a file that is missing behind something that is there must not look like an image to
+// which nothing is attached.
+var errAbsent = errors.New("not in this layout")
+
+// answer answers the request.
 func (l *layout) answer(req *http.Request) (answer, error) {
 	dir, last := path.Split(req.URL.Path)
 	reading := req.Method == http.MethodGet || req.Method == http.MethodHead
@@ -78,26 +82,28 @@ func (l *layout) answer(req *http.Request) (answer, error) {
 	case reading && kind == "referrers" && !l.writable:
 		return l.getReferrers(last)
 	case reading || !l.writable:
-		return answer{}, fs.ErrNotExist
+		return answer{}, errAbsent
 	case req.Method == http.MethodPut && kind == "manifests":
 		return l.putManifest(req, last)
 	case kind == "uploads":
 		return l.upload(req)
 	}
-	return answer{}, fs.ErrNotExist
+	return answer{}, errAbsent
 }
 
 func (l *layout) getManifest(identifier string) (answer, error) {
 	digest, err := v1.NewHash(identifier)
-	if err != nil {
+	byTag := err != nil
+	if byTag {
 		if digest, err = l.tagged(identifier); err != nil {
 			return answer{}, err
 		}
 	}
-	if l.writable { // what lies there may be older than this copy, and broken
-		if there, err := l.store.has(digest); err != nil || !there {
-			return answer{}, errors.Join(err, fs.ErrNotExist)
+	if err := l.there(digest); err != nil {
+		if byTag && !l.writable {
+			return answer{}, fmt.Errorf("index.json names blobs/sha256/%s %s, which is not there", digest.Hex, identifier)
 		}
+		return answer{}, err
 	}
 	raw, mediaType, err := l.readManifest(digest)
 	if err != nil {
@@ -111,16 +117,33 @@ func (l *layout) getBlob(identifier string) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if l.writable {
-		if there, err := l.store.has(digest); err != nil || !there {
-			return answer{}, errors.Join(err, fs.ErrNotExist)
-		}
+	if err := l.there(digest); err != nil {
+		return answer{}, err
 	}
 	f, size, err := l.store.open(digest)
 	if err != nil {
 		return answer{}, err
 	}
 	return answer{status: http.StatusOK, body: f, size: size}, nil
+}
+
+// there returns errAbsent for a blob that the layout lacks. In one that is written, what lies there may be older than this copy, and broken: that is as good as nothing.
+func (l *layout) there(digest v1.Hash) error {
+	if l.writable {
+		whole, err := l.store.has(digest)
+		if err == nil && !whole {
+			return errAbsent
+		}
+		return err
+	}
+	f, _, err := l.store.open(digest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return errAbsent
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // getReferrers lists what is attached to a digest: what its fallback index lists, and what is listed in index.json and names it as its subject.
@@ -190,8 +213,7 @@ func (l *layout) putManifest(req *http.Request, identifier string) (answer, erro
 		return answer{}, err
 	}
 	if !strings.Contains(identifier, ":") {
-		kind := map[string]string{".sig": "dev.cosignproject.cosign/sigs", ".att": "dev.cosignproject.cosign/atts"}[path.Ext(identifier)]
-		l.set(identifier, m, kind)
+		l.set(identifier, m)
 	} else if identifier != digest.String() {
 		return answer{}, fmt.Errorf("manifest %s: content has digest %s", identifier, digest)
 	}
@@ -213,7 +235,7 @@ func (l *layout) upload(req *http.Request) (answer, error) {
 	l.mu.Unlock()
 	switch {
 	case !begun:
-		return answer{}, fs.ErrNotExist
+		return answer{}, errAbsent
 	case req.Method == http.MethodPatch:
 		digest, err := l.store.add(req.Body)
 		if err != nil {

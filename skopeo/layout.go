@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"maps"
 	"regexp"
 	"slices"
 	"sync"
@@ -18,7 +18,7 @@ import (
 
 // store is what a layout lies in: a directory or an archive. Its methods may be called from several goroutines.
 type store interface {
-	// open opens a blob and says how large it is; fs.ErrNotExist if it isn't there. What it holds is not checked.
+	// open opens a blob and says how large it is; io/fs.ErrNotExist if it isn't there. What it holds is not checked.
 	open(digest v1.Hash) (io.ReadCloser, int64, error)
 	// has says whether the whole blob is there, having read it.
 	has(digest v1.Hash) (bool, error)
@@ -35,7 +35,7 @@ const maxEntries = 4096
 // refNameAnnotation holds an entry's name in index.json (image specification, "Pre-Defined Annotation Keys").
 const refNameAnnotation = "org.opencontainers.image.ref.name"
 
-// cosignKind tells cosign's --local-image what an entry of index.json is.
+// cosignKind tells cosign's --local-image what an entry of index.json is (cosign, pkg/oci/layout).
 const cosignKind = "kind"
 
 // layout is an OCI image layout and its index.json, which is written when everything else is.
@@ -212,7 +212,7 @@ func (l *layout) readManifest(digest v1.Hash) ([]byte, types.MediaType, error) {
 	return raw, says.MediaType, nil
 }
 
-// tagged finds the entry with a name; fs.ErrNotExist if there is none.
+// tagged finds the entry with a name; errAbsent if there is none.
 func (l *layout) tagged(tag string) (v1.Hash, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -227,39 +227,69 @@ func (l *layout) tagged(tag string) (v1.Hash, error) {
 		found = e.desc.Digest
 	}
 	if found == (v1.Hash{}) {
-		return found, fs.ErrNotExist
+		return found, errAbsent
 	}
 	return found, nil
 }
 
 // setImage names an image in index.json, in the place of what had the name before. An image without a name is only listed.
 func (l *layout) setImage(imageName string, m *attach.Manifest) {
-	kind := "dev.cosignproject.cosign/image"
-	if m.MediaType.IsIndex() {
-		kind = "dev.cosignproject.cosign/imageIndex"
+	l.set(imageName, m)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if slices.ContainsFunc(l.entries, func(e entry) bool { return e.desc.Annotations[cosignKind] != "" }) {
+		return // cosign's form has room for one image, the first
 	}
-	l.set(imageName, m, kind)
+	for i, e := range l.entries {
+		switch {
+		case e.desc.Digest == m.Digest && m.MediaType.IsIndex():
+			l.entries[i] = e.annotated(cosignKind, "dev.cosignproject.cosign/imageIndex")
+		case e.desc.Digest == m.Digest:
+			l.entries[i] = e.annotated(cosignKind, "dev.cosignproject.cosign/image")
+		case e.name() == attachedTag(m.Digest, ".sig"):
+			l.entries[i] = e.annotated(cosignKind, "dev.cosignproject.cosign/sigs")
+		case e.name() == attachedTag(m.Digest, ".att"):
+			l.entries[i] = e.annotated(cosignKind, "dev.cosignproject.cosign/atts")
+		}
+	}
 }
 
-// set puts an entry into index.json.
-func (l *layout) set(entryName string, m *attach.Manifest, kind string) {
-	desc := v1.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: int64(len(m.Raw)), Annotations: map[string]string{}}
+// set puts an entry into index.json, in the place of one with the same name.
+func (l *layout) set(entryName string, m *attach.Manifest) {
+	e := newEntry(v1.Descriptor{MediaType: m.MediaType, Digest: m.Digest, Size: int64(len(m.Raw))})
 	if entryName != "" {
-		desc.Annotations[refNameAnnotation] = entryName
+		e = e.annotated(refNameAnnotation, entryName)
 	}
-	if kind != "" {
-		desc.Annotations[cosignKind] = kind
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, old := range l.entries {
+		if old.name() == entryName && (entryName != "" || old.desc.Digest == m.Digest) {
+			if old.desc.Digest != m.Digest {
+				l.entries[i] = e
+			}
+			return
+		}
 	}
+	l.entries = append(l.entries, e)
+}
+
+func newEntry(desc v1.Descriptor) entry {
 	raw, err := json.Marshal(desc)
 	if err != nil {
 		panic(fmt.Sprintf("a descriptor that can't be marshalled: %v", err)) // it is made of strings and a number
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.entries = slices.DeleteFunc(l.entries, func(e entry) bool {
-		return e.name() == entryName && (entryName != "" || e.desc.Digest == m.Digest)
-	})
-	l.entries = append(l.entries, entry{raw: raw, desc: desc})
+	return entry{raw: raw, desc: desc}
+}
+
+// annotated is the entry with one more annotation.
+func (e entry) annotated(key, value string) entry {
+	annotations := maps.Clone(e.desc.Annotations)
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[key] = value
+	e.desc.Annotations = annotations
+	return newEntry(e.desc)
 }
 
 // commit writes index.json.

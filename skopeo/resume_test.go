@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/v1/random"
@@ -72,12 +73,12 @@ func TestKilledCopyIsContinued(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			// The registry goes silent in the middle of the fourth blob.
 			silent := make(chan struct{})
-			n := 0
+			var n atomic.Int32
 			src.intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 				if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") {
 					return false
 				}
-				if n++; n <= before {
+				if n.Add(1) <= before {
 					return false
 				}
 				rw.Header().Set("Content-Length", fmt.Sprint(sizes[before]))
@@ -164,8 +165,8 @@ func TestCutOffArchive(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tail := range [][]byte{nil, bytes.Repeat([]byte{0xff}, 700), make([]byte, 5000)} {
-		for _, cut := range []int{0, 1, 511, 513, 1024, len(complete) / 2, len(complete)/2 + 512, len(complete) - 1600, len(complete)} {
+	for _, tail := range [][]byte{nil, bytes.Repeat([]byte{0xff}, 700)} {
+		for _, cut := range []int{0, 511, 1024, len(complete)/2 + 1, len(complete) - 1600, len(complete)} {
 			if err := os.Remove(file); err != nil {
 				t.Fatal(err)
 			}
