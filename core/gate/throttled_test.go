@@ -32,14 +32,14 @@ type crowd struct {
 	want     []gate.Code
 }
 
-func newCrowd(t *testing.T) *crowd {
+func newCrowd(t *testing.T, n int) *crowd {
 	t.Helper()
 	c := &crowd{world: newWorld(t, release)}
 	c.registry = registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewServer(c.registry)
 	t.Cleanup(server.Close)
 	c.host = strings.TrimPrefix(server.URL, "http://")
-	for i := range verifiers {
+	for i := range n {
 		image := c.push(t, fmt.Sprintf("v%d", i), coretest.Image(t, int64(i)))
 		want := gate.CodeAdmitted
 		switch i % 10 {
@@ -106,7 +106,7 @@ func (c *crowd) withoutAPI(req *http.Request) (*http.Response, error) {
 // ask asks about every image at once, again about those that are undecided until the time is up, and gives the last verdicts and how many were undecided once.
 func (c *crowd) ask(t *testing.T, limit time.Duration) (verdicts []gate.Verdict, undecided int) {
 	t.Helper()
-	verdicts, again := make([]gate.Verdict, verifiers), make([]bool, verifiers)
+	verdicts, again := make([]gate.Verdict, len(c.images)), make([]bool, len(c.images))
 	start := time.Now()
 	var wg sync.WaitGroup
 	for i, image := range c.images {
@@ -142,7 +142,7 @@ func (c *crowd) check(t *testing.T, verdicts []gate.Verdict) {
 // TestThrottledRegistry: 200 verifiers ask a registry that answers 429 to a third of all requests. Everything that is signed is admitted, nothing else is, and what
 // is not signed is refused as that. It runs by a clock of its own, and so needs the time that the verifiers wait for and no more.
 func TestThrottledRegistry(t *testing.T) {
-	c := newCrowd(t)
+	c := newCrowd(t, verifiers)
 	for _, tt := range []struct {
 		name       string
 		registry   func(*http.Request) (*http.Response, error)
@@ -177,6 +177,45 @@ func TestThrottledRegistry(t *testing.T) {
 		verdicts, undecided := c.ask(t, time.Minute)
 		c.check(t, verdicts)
 		t.Logf("%d of %d were undecided at first", undecided, verifiers)
+	})
+}
+
+// TestA073_SlowImages: a registry that never answers about every other image holds up nobody who asks about the rest.
+func TestA073_SlowImages(t *testing.T) {
+	c := newCrowd(t, 40)
+	slow := map[string]bool{}
+	for i, image := range c.images {
+		if i%2 == 0 {
+			slow[strings.TrimPrefix(image.DigestStr(), "sha256:")] = true
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		c.gate = c.newGate(t, release)
+		c.wire.set(func(req *http.Request) (*http.Response, error) {
+			for digest := range slow {
+				if strings.Contains(req.URL.Path, digest) {
+					<-req.Context().Done()
+					return nil, req.Context().Err()
+				}
+			}
+			return c.inProcess(req)
+		})
+		start := time.Now()
+		var wg sync.WaitGroup
+		for i, image := range c.images {
+			req := c.request(t, image)
+			wg.Go(func() {
+				v := c.gate.Admit(context.Background(), req)
+				took := time.Since(start)
+				switch {
+				case i%2 == 0 && (v.Outcome != gate.OutcomeUndecided || took > 10*time.Second):
+					t.Errorf("image %d, slow: %s, %s after %v (%s)", i, v.Outcome, v.Code, took, v.Reason)
+				case i%2 == 1 && (v.Code != c.want[i] || took > time.Second):
+					t.Errorf("image %d: %s, %s after %v (%s); want %s at once", i, v.Outcome, v.Code, took, v.Reason, c.want[i])
+				}
+			})
+		}
+		wg.Wait()
 	})
 }
 
