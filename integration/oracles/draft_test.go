@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"fmt"
 	"math/big"
 	mathrand "math/rand/v2"
 	"testing"
@@ -158,6 +159,7 @@ type draft struct {
 	log    *coretest.Log
 	key    crypto.Signer
 
+	artifact []byte
 	digest   [32]byte
 	evidence *bundle.Evidence
 	spec     []func(*coretest.CertificateSpec)
@@ -173,9 +175,8 @@ const (
 func newDraft(tb testing.TB, random *mathrand.Rand, c *cast, insist func(*shape)) *draft {
 	tb.Helper()
 	d := &draft{tb: tb, random: random, cast: c, s: *c.sigstore, shape: newShape(random, insist)}
-	for i := range d.digest {
-		d.digest[i] = byte(random.Uint32())
-	}
+	d.artifact = fmt.Appendf(nil, "artifact %d", random.Uint64())
+	d.digest = sha256.Sum256(d.artifact)
 	d.s.V1, d.s.V2 = freshLog(tb, c.sigstore.V1), freshLog(tb, c.sigstore.V2)
 	d.log = d.s.V1
 	if d.shape.v2 {
@@ -341,7 +342,9 @@ func (d *draft) trusting(change func(*trust.Root)) {
 // input is the finished question.
 type input struct {
 	sample
-	read readRoot
+	shape    shape
+	artifact []byte
+	read     readRoot
 }
 
 // finish writes the evidence down. It fails where core/bundle writes no such bundle.
@@ -357,7 +360,7 @@ func (d *draft) finish() (input, error) {
 	if d.shape.proofless {
 		text = withoutProofs(d.tb, text)
 	}
-	in := input{sample: d.ask, read: d.cast.root}
+	in := input{sample: d.ask, shape: d.shape, artifact: d.artifact, read: d.cast.root}
 	in.bundle = text
 	if d.root != nil {
 		in.read = mustReadRoot(d.tb, coretest.FormatRoot(d.tb, d.root))
