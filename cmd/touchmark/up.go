@@ -75,7 +75,7 @@ way are answered, at most 30 seconds later; a second one ends it at once.`,
 	fl.StringVar(&f.publicURL, "public-url", "", "the `URL` at which clients reach it (default: that of --listen)")
 	fl.StringVar(&f.tlsCert, "tls-cert", "", "PEM `file` with the certificate to serve, and its chain")
 	fl.StringVar(&f.tlsKey, "tls-key", "", "PEM `file` with its key")
-	fl.StringArrayVar(&f.oidcIssuers, "oidc-issuer", nil, "take the tokens of this issuer too, `URL[=AUDIENCE]`; can be given again")
+	fl.StringArrayVar(&f.oidcIssuers, "oidc-issuer", nil, "take the tokens of this issuer too, `URL[=AUDIENCE][,type=TYPE][,domain=DOMAIN]`, where the type is email, github-workflow, gitlab-pipeline, buildkite-job, kubernetes, spiffe or uri (see docs/ci); can be given again")
 	fl.BoolVar(&f.insecureDevIssuer, "insecure-dev-issuer", false, "give identity tokens to anybody on this machine")
 	fl.IntVar(&f.rootKeys, "tuf-root-keys", 1, "at the first start, make this `number` of root keys for the TUF repository")
 	fl.IntVar(&f.rootThreshold, "tuf-root-threshold", 1, "at the first start, the `number` of root keys that must sign a new root")

@@ -11,7 +11,7 @@
 // log has answered with a timestamp that was verified, and only when the precertificate that was logged and the certificate that is
 // returned are the same but for the poison and the timestamp.
 //
-// Identities are e-mail addresses. Certificates follow Fulcio's docs/certificate-specification.md: empty subject, critical subject
+// Identities are e-mail addresses, or what [Kind] says of CI systems and workloads. Certificates follow Fulcio's docs/certificate-specification.md: empty subject, critical subject
 // alternative name, extended key usage code signing, 128 random bits of serial number.
 //
 // Request bodies are read up to 64 KiB (Fulcio: 4 MiB); the largest that clients send has about 4 KiB. Errors are JSON objects with
@@ -63,7 +63,7 @@ type CTLog interface {
 	AddPreChain(ctx context.Context, chain [][]byte) (sct.SCT, error)
 }
 
-// Issuer is an OpenID Connect issuer whose word on e-mail addresses is taken.
+// Issuer is an OpenID Connect issuer whose word on identities of one kind is taken.
 type Issuer struct {
 	// URL is compared with the iss claim byte for byte. It is https, or http on a loopback host, or http with Keys given: keys that
 	// are fetched unprotected are anybody's.
@@ -71,6 +71,13 @@ type Issuer struct {
 
 	// Audience must be among the token's; "" means "sigstore".
 	Audience string
+
+	// Kind is what its tokens speak of; "" means Email.
+	Kind Kind
+
+	// Domain is what the issuer may name: for SPIFFE the trust domain, for URI https://HOST, for GitHub, GitLab and Buildkite https://HOST of the pages, where ""
+	// is what the URL suggests.
+	Domain string
 
 	// Keys verify the tokens. Nil: the issuer is asked, by OpenID Connect Discovery.
 	Keys *jose.JSONWebKeySet
@@ -245,6 +252,9 @@ func (c *CA) accept(issuers []Issuer, client *http.Client) error {
 		}
 		if c.issuers[issuer.URL] != nil {
 			return fmt.Errorf("Issuers[%d]: URL %q occurs twice", i, issuer.URL)
+		}
+		if err := issuer.fillKind(); err != nil {
+			return fmt.Errorf("Issuers[%d]: %w", i, err)
 		}
 		if issuer.Audience == "" {
 			issuer.Audience = "sigstore"

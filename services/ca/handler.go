@@ -107,7 +107,11 @@ func (c *CA) serveConfiguration(w http.ResponseWriter, _ *http.Request) {
 	}
 	var issuers []issuer
 	for _, name := range c.order {
-		issuers = append(issuers, issuer{URL: name, Audience: c.issuers[name].Audience, ChallengeClaim: "email", Type: "email"})
+		accepted, claim := c.issuers[name], "sub"
+		if accepted.Kind == Email {
+			claim = "email"
+		}
+		issuers = append(issuers, issuer{URL: name, Audience: accepted.Audience, ChallengeClaim: claim, Type: string(accepted.Kind)})
 	}
 	writeJSON(w, http.StatusOK, struct {
 		Issuers []issuer `json:"issuers"`

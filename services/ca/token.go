@@ -84,14 +84,15 @@ func (c *CA) authenticate(ctx context.Context, untrustedToken string) (principal
 	if err := claims.check(issuer.Issuer, c.clock()); err != nil {
 		return principal{}, invalid(msgToken, err)
 	}
-	return principal{
-		name: claims.email,
-		identity: identity.Identity{
-			SAN:        identity.SAN{Kind: identity.Email, Value: claims.email},
-			Issuer:     issuer.URL,
-			Extensions: identity.Extensions{TokenSubject: claims.subject},
-		},
-	}, nil
+	members, err := parseObject(signed)
+	if err != nil {
+		return principal{}, invalid(msgToken, err)
+	}
+	who, err := issuer.principal(claims, members)
+	if err != nil {
+		return principal{}, invalid(msgToken, err)
+	}
+	return who, nil
 }
 
 // header is what is used of a token's header.
@@ -144,7 +145,7 @@ func splitToken(untrustedToken string) (header, object, error) {
 	return h, claims, nil
 }
 
-// claims are the claims that an e-mail identity is made from.
+// claims are the claims of every token, and those that an e-mail identity is made from.
 type claims struct {
 	audience   []string
 	party      string // azp
@@ -257,6 +258,11 @@ func (c claims) check(issuer Issuer, now time.Time) error {
 	if c.subject == "" || len(c.subject) > maxSubject || strings.ContainsFunc(c.subject, isNotPrintable) {
 		return fmt.Errorf("claim sub must be printable ASCII of 1 to %d characters", maxSubject)
 	}
+	return nil
+}
+
+// checkEmail demands an address that the issuer has verified.
+func (c claims) checkEmail() error {
 	if err := checkAddress(c.email); err != nil {
 		return err
 	}

@@ -11,16 +11,39 @@ import (
 	"github.com/touchmark/touchmark/services/issuer/accounts"
 )
 
-// ParseIssuer reads an outside issuer as it is written on a command line: URL, or URL=AUDIENCE; the audience of "" is "sigstore".
+// ParseIssuer reads an outside issuer as it is written on a command line: URL, or URL=AUDIENCE, then for an issuer that speaks of no people
+// ",type=KIND" and ",domain=DOMAIN", see [ca.Kind]. The audience of "" is "sigstore".
 func ParseIssuer(text string) (ca.Issuer, error) {
-	url, audience, isGiven := strings.Cut(text, "=")
+	first, rest, hasMore := strings.Cut(text, ",")
+	url, audience, isGiven := strings.Cut(first, "=")
 	if isGiven && audience == "" {
 		return ca.Issuer{}, fmt.Errorf("%q: the audience after = is missing", text)
 	}
 	if err := ca.CheckIssuerURL(url); err != nil {
 		return ca.Issuer{}, fmt.Errorf("%q: the URL %w", url, err)
 	}
-	return ca.Issuer{URL: url, Audience: audience}, nil
+	parsed := ca.Issuer{URL: url, Audience: audience}
+	for hasMore {
+		var option string
+		option, rest, hasMore = strings.Cut(rest, ",")
+		name, value, _ := strings.Cut(option, "=")
+		switch {
+		case name == "type" && parsed.Kind == "":
+			kind, err := ca.ParseKind(value)
+			if err != nil {
+				return ca.Issuer{}, fmt.Errorf("%q: %w", text, err)
+			}
+			parsed.Kind = kind
+		case name == "domain" && parsed.Domain == "" && value != "":
+			parsed.Domain = value
+		default:
+			return ca.Issuer{}, fmt.Errorf("%q: %q is not type=... or domain=..., or given twice", text, option)
+		}
+	}
+	if err := parsed.CheckKind(); err != nil {
+		return ca.Issuer{}, fmt.Errorf("%q: %w", text, err)
+	}
+	return parsed, nil
 }
 
 // checkIssuers refuses what the certificate authority would refuse too, before anything is made.
@@ -49,6 +72,9 @@ func (s *Stack) signIn() []trust.Service {
 		})
 	}
 	for _, outside := range s.outside {
+		if outside.Kind != "" && outside.Kind != ca.Email {
+			continue // nobody can sign in there
+		}
 		add(outside.URL, hostname(outside.URL))
 	}
 	add(s.url, hostname(s.url))

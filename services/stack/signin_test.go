@@ -159,10 +159,14 @@ func TestOutsideIssuer(t *testing.T) {
 
 func TestParseIssuer(t *testing.T) {
 	for text, want := range map[string]ca.Issuer{
-		"https://login.acme.example":                {URL: "https://login.acme.example"},
-		"https://login.acme.example/realms/x=touch": {URL: "https://login.acme.example/realms/x", Audience: "touch"},
-		"https://login.acme.example=a=b":            {URL: "https://login.acme.example", Audience: "a=b"},
-		"http://127.0.0.1:5556/dex":                 {URL: "http://127.0.0.1:5556/dex"},
+		"https://login.acme.example":                             {URL: "https://login.acme.example"},
+		"https://login.acme.example/realms/x=touch":              {URL: "https://login.acme.example/realms/x", Audience: "touch"},
+		"https://login.acme.example=a=b":                         {URL: "https://login.acme.example", Audience: "a=b"},
+		"http://127.0.0.1:5556/dex":                              {URL: "http://127.0.0.1:5556/dex"},
+		"https://gitlab.acme.example=touch,type=gitlab-pipeline": {URL: "https://gitlab.acme.example", Audience: "touch", Kind: ca.GitLab},
+		"https://ghe.acme.example/_services/token,type=github-workflow,domain=https://git.acme.example": {
+			URL: "https://ghe.acme.example/_services/token", Kind: ca.GitHub, Domain: "https://git.acme.example",
+		},
 	} {
 		if got, err := ParseIssuer(text); got != want || err != nil {
 			t.Errorf("%s: %+v, %v", text, got, err)
@@ -170,7 +174,9 @@ func TestParseIssuer(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", "=sigstore", "login.acme.example", "http://login.acme.example", "https://login.acme.example=", "https://u@login.acme.example", "ftp://login.acme.example",
-		"https://login.acme.example?x",
+		"https://login.acme.example?x", "https://a.example,", "https://a.example,type=", "https://a.example,type=gitlab", "https://a.example,type=uri,type=uri",
+		"https://a.example,domain=https://b.example", "https://a.example,type=uri,domain=b.example", "https://a.example,type=uri,domain=https://b.example/x",
+		"https://a.example,type=spiffe", "https://a.example,type=spiffe,domain=spiffe://b.example", "http://127.0.0.1:80,type=gitlab-pipeline", "https://a.example,kind=uri",
 	} {
 		if got, err := ParseIssuer(text); err == nil {
 			t.Errorf("%q: %+v", text, got)
