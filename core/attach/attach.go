@@ -21,7 +21,8 @@
 //
 // # Requests
 //
-// Docker Hub and others count requests for manifests. For an image with n referrers that are bundles or may be some, one call makes
+// Docker Hub and others count requests for manifests. For an image with n referrers that are bundles or may be some (of types that nobody knows eight at most), one
+// call makes
 //
 //	                         registry with referrers API    without
 //	[Find]                   2 + n                          3 + n

@@ -185,17 +185,19 @@ func TestA143_CredentialsAreAnchored(t *testing.T) {
 		t.Run(repository, func(t *testing.T) {
 			src := source(t, repository)
 			src.Keychain = authn.DefaultKeychain
-			sent := false
+			var sent atomic.Bool
 			src.Transport = wholeTransport(func(r *http.Request) (*http.Response, error) {
-				sent = sent || r.Header.Get("Authorization") != ""
+				if r.Header.Get("Authorization") != "" {
+					sent.Store(true)
+				}
 				if r.URL.Path == "/v2/" {
 					return answer(r, 401, http.Header{"Www-Authenticate": {`Basic realm="x"`}}, ""), nil
 				}
 				return answer(r, 404, nil, ""), nil
 			})
 			find(t, src, someDigest)
-			if sent != want {
-				t.Errorf("credentials sent: %t, want %t", sent, want)
+			if sent.Load() != want {
+				t.Errorf("credentials sent: %t, want %t", sent.Load(), want)
 			}
 		})
 	}
