@@ -17,5 +17,7 @@ func FromPKI(chain []*x509.Certificate) (CertificateAuthority, error) {
 		return CertificateAuthority{}, errors.New("the first certificate is not a certificate authority's")
 	}
 	last := len(chain) - 1
-	return CertificateAuthority{Intermediates: chain[:last:last], Root: chain[last]}, nil
+	ca := CertificateAuthority{Intermediates: chain[:last:last], Root: chain[last]}
+	ca.remember()
+	return ca, nil
 }

@@ -230,6 +230,7 @@ func parseCA(pb *trustpb.CertificateAuthority) (CertificateAuthority, error) {
 	if !first.IsCA {
 		return CertificateAuthority{}, errors.New("certChain[0] is not a certificate authority's")
 	}
+	ca.remember()
 	return ca, nil
 }
 
@@ -256,6 +257,7 @@ func parseTSA(pb *trustpb.CertificateAuthority) (TimestampAuthority, error) {
 		return TimestampAuthority{}, errors.New("certChain does not begin with the timestamping certificate; tokens that bring their own are not supported")
 	}
 	a.Authority.Leaf, a.Authority.Intermediates = ca.Intermediates[0], ca.Intermediates[1:]
+	a.Authority = a.Authority.Remember()
 	return a, nil
 }
 

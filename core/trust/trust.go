@@ -70,6 +70,8 @@ type CertificateAuthority struct {
 	Intermediates []*x509.Certificate
 	Root          *x509.Certificate
 	Window        Window
+
+	known []*x509.Certificate // see Chain; nil if nothing is remembered
 }
 
 // Log is a signature log or a certificate log.

@@ -128,18 +128,8 @@ func checkLeaf(cert *x509.Certificate) error {
 
 // checkChain checks the way from leaf to root at the time of the token: an expired chain still vouches for what was signed while it was valid.
 func (t *Token) checkChain(authority Authority) error {
-	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
-	roots.AddCert(authority.Root)
-	for _, c := range authority.Intermediates {
-		intermediates.AddCert(c)
-	}
 	leaf := authority.Leaf
-	if _, err := leaf.Verify(x509.VerifyOptions{
-		Roots:         roots,
-		Intermediates: intermediates,
-		CurrentTime:   t.Time,
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageTimeStamping},
-	}); err != nil {
+	if err := authority.checkChain(t.Time); err != nil {
 		return err
 	}
 	// The optional signingTime is the signer's own clock; one that its certificate does not cover is refused by Sigstore's verifier, too.

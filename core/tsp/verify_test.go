@@ -25,13 +25,18 @@ var (
 	now     = time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 )
 
-// check parses and verifies, as every caller does.
+// check parses and verifies, as every caller does: with the chain that is remembered and without, which must
+// not make a difference.
 func check(response, message []byte, authority tsp.Authority) error {
 	token, err := tsp.Parse(response)
 	if err != nil {
 		return err
 	}
-	return token.Verify(message, authority)
+	fresh, remembered := token.Verify(message, authority), token.Verify(message, authority.Remember())
+	if (fresh == nil) != (remembered == nil) {
+		panic(fmt.Sprintf("%v without the remembered chain, %v with it", fresh, remembered))
+	}
+	return fresh
 }
 
 func want(t *testing.T, err error, accepted bool) {
@@ -336,5 +341,34 @@ func TestLIB29_EveryBitFlip(t *testing.T) {
 	}
 	if len(accepted) > 0 {
 		t.Errorf("accepted with one bit flipped: %v", accepted)
+	}
+}
+
+// TestRememberedIsWhatIsThere: who changes an authority changes what it vouches for.
+func TestRememberedIsWhatIsThere(t *testing.T) {
+	tsa, other := coretest.NewTSA(t, now, nil), coretest.NewTSA(t, now, nil)
+	token, err := tsp.Parse(tsa.Stamp(t, message, now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := tsa.Authority().Remember()
+	want(t, token.Verify(message, good), true)
+	for name, change := range map[string]func(*tsp.Authority){
+		"another root":           func(a *tsp.Authority) { a.Root = other.Authority().Root },
+		"another leaf":           func(a *tsp.Authority) { a.Leaf = other.Leaf },
+		"another intermediate":   func(a *tsp.Authority) { a.Intermediates = []*x509.Certificate{other.Authority().Root} },
+		"a root of no authority": func(a *tsp.Authority) { a.Root = other.Leaf },
+	} {
+		a := good
+		change(&a)
+		if name == "another intermediate" { // harmless: the root itself issued the leaf, or not at all
+			if got, fresh := token.Verify(message, a) == nil, token.Verify(message, tsp.Authority{Leaf: a.Leaf, Intermediates: a.Intermediates, Root: a.Root}) == nil; got != fresh {
+				t.Errorf("%s: accepted %v, freshly %v", name, got, fresh)
+			}
+			continue
+		}
+		if token.Verify(message, a) == nil {
+			t.Errorf("%s: accepted", name)
+		}
 	}
 }

@@ -15,11 +15,14 @@ import (
 // checkChain finds the certificate authority of the trust root that issued the
 // leaf, and checks that the whole chain was valid at every authenticated time.
 func (r *run) checkChain() error {
+	times := make([]time.Time, len(r.result.Times))
+	for i, t := range r.result.Times {
+		times[i] = t.Time
+	}
 	err := errors.New("the trust root has no certificate authority")
 	for i := range r.Root.CertificateAuthorities {
-		ca := &r.Root.CertificateAuthorities[i]
 		var chain []*x509.Certificate
-		if chain, err = r.buildChain(ca); err != nil {
+		if chain, err = r.Root.CertificateAuthorities[i].Chain(r.leaf, times); err != nil {
 			continue
 		}
 		r.chain = chain
@@ -28,39 +31,6 @@ func (r *run) checkChain() error {
 	}
 	return r.fail(CodeUntrustedCA, checkIssuance, "issuer "+r.leaf.Issuer.String(), "an authority of trust root "+r.Root.Name,
 		fmt.Errorf("no certificate authority of the trust root %s issued it for the time of signing: %w", r.Root.Name, err))
-}
-
-// buildChain verifies the leaf under one authority. Signatures and constraints
-// are checked once, at the first time; at the others it is enough that every
-// certificate of the chain was valid.
-func (r *run) buildChain(ca *trust.CertificateAuthority) ([]*x509.Certificate, error) {
-	for _, t := range r.result.Times {
-		if !ca.Window.Contains(t.Time) {
-			return nil, fmt.Errorf("%s is trusted %s, but the signature is of %s", ca.URI, ca.Window, t.Time.Format(time.RFC3339))
-		}
-	}
-	opts := x509.VerifyOptions{
-		Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(),
-		CurrentTime: r.result.Times[0].Time,
-		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning},
-	}
-	opts.Roots.AddCert(ca.Root)
-	for _, c := range ca.Intermediates {
-		opts.Intermediates.AddCert(c)
-	}
-	chains, err := r.leaf.Verify(opts)
-	if err != nil {
-		return nil, err
-	}
-	chain := chains[0]
-	for _, c := range chain {
-		for _, t := range r.result.Times {
-			if t.Time.Before(c.NotBefore) || t.Time.After(c.NotAfter) {
-				return nil, fmt.Errorf("the certificate of %q was not valid at %s, when the signature was made", c.Subject, t.Time.Format(time.RFC3339))
-			}
-		}
-	}
-	return chain, nil
 }
 
 // checkSCT checks that enough distinct certificate logs of the trust root
