@@ -209,7 +209,7 @@ func (f expectedFlags) expected(ctx context.Context) (verify.Expected, error) {
 	case named == (f.key != ""):
 		return verify.Expected{}, errors.New("say who must have signed with one of --certificate-identity (with --certificate-oidc-issuer) and --key")
 	case f.key != "":
-		public, err := keys.OpenPublic(ctx, f.key, keys.Options{})
+		public, err := keys.OpenPublic(ctx, f.key, keyOptions())
 		if err != nil {
 			return verify.Expected{}, fmt.Errorf("--key: %w", err)
 		}

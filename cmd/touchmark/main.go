@@ -92,6 +92,7 @@ Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 		newSign(), newAttest(), newVerify(), newExplain(), newCopy(),
 		newSignBlob(), newAttestBlob(), newVerifyBlob(), newVerifyBlobAttestation(),
 		newPolicy(), newAllow(), newPin(), newRevoke(),
+		newGenerateKeyPair(), newImportKeyPair(), newPublicKey(),
 		newProxy(), newTrust(),
 	)
 	return root

@@ -84,5 +84,3 @@ func (resolver) Fetch(ctx context.Context, ref string) ([]byte, error) {
 	}
 	return data, nil
 }
-
-func keyOptions() keys.Options { return keys.Options{} }

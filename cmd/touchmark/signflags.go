@@ -62,7 +62,7 @@ func (f signFlags) config(cmd *cobra.Command) (sign.Config, error) {
 	}
 	var err error
 	if f.who.key != "" {
-		if c.Key, err = keys.Open(ctx, f.who.key, signKeyOptions(cmd)); err != nil {
+		if c.Key, err = keys.Open(ctx, f.who.key, privateKeyOptions(cmd)); err != nil {
 			return c, usageError(fmt.Errorf("--key: %w", err))
 		}
 	}

@@ -9,9 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
-	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/token"
 	"github.com/touchmark/touchmark/core/token/signin"
 	"github.com/touchmark/touchmark/core/trust"
@@ -140,18 +138,3 @@ func (f whoFlags) signIn(cmd *cobra.Command, flow string, signing *trust.Signing
 
 // maxSecret bounds a client secret's file, in bytes.
 const maxSecret = 4 << 10
-
-// signKeyOptions are how private keys are opened: COSIGN_PASSWORD, else a question on the terminal.
-func signKeyOptions(cmd *cobra.Command) keys.Options {
-	return keys.Options{Password: func(ctx context.Context, what string) ([]byte, error) {
-		if password, ok := os.LookupEnv("COSIGN_PASSWORD"); ok {
-			return []byte(password), nil
-		}
-		terminal, ok := cmd.InOrStdin().(*os.File)
-		if !ok || !term.IsTerminal(int(terminal.Fd())) {
-			return nil, fmt.Errorf("%w; it is taken from COSIGN_PASSWORD", keys.ErrPassphrase)
-		}
-		password, err := ask(ctx, cmd.ErrOrStderr(), terminal, "Password of "+what+": ")
-		return []byte(password), err
-	}}
-}

@@ -1,6 +1,9 @@
-// Package keys keeps signing keys in files: it makes, writes and reads them, and decides which are strong enough.
+// Package keys opens signing keys: it makes, writes and reads those in files, and decides which are strong enough.
 //
-// A private key is a PEM file that nobody but its owner can read (mode 0600), PKCS#8 when [WritePrivate] wrote it. [Load] also reads what other tools write:
+// [Open] and [OpenPublic] open what a reference names: a file, or a key in a cloud's service or on a PKCS#11 token, through core/keys/worker.
+//
+// A private key file is PEM that nobody but its owner can read (mode 0600): PKCS#8 from [WritePrivate], cosign's encrypted format from [WriteEncrypted].
+// [Load] also reads what other tools write:
 // SEC 1 ("EC PRIVATE KEY"), PKCS#1 ("RSA PRIVATE KEY") and, with a passphrase in [File], the keys of cosign ("ENCRYPTED SIGSTORE PRIVATE
 // KEY" and its older name "ENCRYPTED COSIGN PRIVATE KEY"). [LoadPublic] reads public keys, PKIX ("PUBLIC KEY").
 //
