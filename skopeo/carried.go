@@ -5,6 +5,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -18,6 +19,7 @@ type carried struct {
 	ctx    context.Context
 	desc   v1.Descriptor
 	opened atomic.Bool
+	stall  *time.Timer // ends an upload that takes nothing any more; nil for a layout
 
 	mu     sync.Mutex
 	failed error // guarded by mu: the last error of the source
@@ -73,6 +75,9 @@ func (r *carriedReader) Read(p []byte) (int, error) {
 			return 0, err
 		}
 		r.opened.Store(true)
+	}
+	if r.stall != nil {
+		r.stall.Reset(stallTimeout)
 	}
 	n, err := r.blob.Read(p)
 	if err != nil && err != io.EOF {

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -16,6 +17,10 @@ import (
 
 	"github.com/touchmark/touchmark/core/attach"
 )
+
+// stallTimeout bounds how long a destination registry may take no byte of a blob and not answer. After the last byte of a large one it has to hash it, maybe to
+// move it.
+const stallTimeout = 5 * time.Minute
 
 // send brings everything to the destination but the image's tag.
 func (c *copying) send(ctx context.Context) error {
@@ -64,6 +69,15 @@ func (c *copying) sendBlob(ctx context.Context, desc v1.Descriptor) error {
 	}
 	blob := &carried{ctx: ctx, copying: c, desc: desc}
 	if !there {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		blob.ctx = ctx
+		if c.dst.layout == nil {
+			blob.stall = time.AfterFunc(stallTimeout, func() {
+				cancel(fmt.Errorf("%s took nothing for %s", c.dst.place, stallTimeout))
+			})
+			defer blob.stall.Stop()
+		}
 		var layer v1.Layer = blob
 		if c.dst.sharesRegistry(c.src) {
 			layer = &remote.MountableLayer{Layer: blob, Reference: c.src.Repository.Digest(desc.Digest.String())}
@@ -71,7 +85,7 @@ func (c *copying) sendBlob(ctx context.Context, desc v1.Descriptor) error {
 		err := remote.WriteLayer(c.dst.Repository, layer,
 			remote.WithTransport(c.dst.Transport), remote.WithContext(ctx), remote.WithNondistributable)
 		if err != nil {
-			return fmt.Errorf("blob %s: %w", desc.Digest, cmp.Or(blob.failure(), cause(err, c.dst)))
+			return fmt.Errorf("blob %s: %w", desc.Digest, cmp.Or(stalled(ctx), blob.failure(), cause(err, c.dst)))
 		}
 	}
 	if !blob.opened.Load() {
@@ -81,6 +95,14 @@ func (c *copying) sendBlob(ctx context.Context, desc v1.Descriptor) error {
 		c.progress(func(p *Progress) { p.BytesDone += desc.Size })
 	}
 	c.progress(func(p *Progress) { p.BlobsDone++ })
+	return nil
+}
+
+// stalled is why an upload was given up by us, nil if it wasn't.
+func stalled(ctx context.Context) error {
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
 	return nil
 }
 

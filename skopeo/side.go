@@ -2,6 +2,7 @@ package skopeo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 
@@ -24,6 +25,22 @@ const (
 	sourceLayout      = "source.invalid/layout"
 	destinationLayout = "destination.invalid/layout"
 )
+
+// Open finds the image at a place for reading: its manifest or index, and the source beside which its evidence lies, for a gate or [attach.Find]. A layout or archive is
+// read without any network. Close the place when nothing is read any more.
+func Open(ctx context.Context, p Place) (src attach.Source, image *attach.Manifest, closePlace func() error, err error) {
+	s, err := openSource(ctx, p)
+	if err == nil {
+		image, err = s.resolve(ctx)
+	}
+	if err != nil && s != nil {
+		err = errors.Join(fmt.Errorf("resolving %s: %w", p, err), s.close())
+	}
+	if err != nil {
+		return attach.Source{}, nil, nil, err
+	}
+	return s.Source, image, s.close, nil
+}
 
 func openSource(ctx context.Context, p Place) (*side, error) {
 	s := &side{Source: p.Source, place: p}

@@ -116,6 +116,9 @@ func (f *copyFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	var text strings.Builder
 	printCopied(&text, result)
+	if f.platform != "" {
+		fmt.Fprintln(&text, "note:      this is one platform: the index's digest does not find it, and what is attached to the index stayed behind")
+	}
 	fmt.Fprint(cmd.OutOrStdout(), printable(text.String()))
 	return nil
 }
@@ -175,9 +178,10 @@ func copyError(err error) error {
 
 func printCopied(w io.Writer, r *skopeo.Result) {
 	fmt.Fprintf(w, "copied:    %s\nto:        %s\ndigest:    %s\n", r.Source, r.Destination, r.Digest)
-	if r.Tag != "" {
-		fmt.Fprintf(w, "tag:       %s\n", r.Tag)
+	if r.Tag == "" {
+		r.Tag = "none, it can be pulled by its digest"
 	}
+	fmt.Fprintf(w, "tag:       %s\n", r.Tag)
 	if len(r.Platforms) > 0 {
 		fmt.Fprintf(w, "platforms: %s\n", strings.Join(r.Platforms, ", "))
 	}
