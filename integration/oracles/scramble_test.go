@@ -53,17 +53,17 @@ func scrambleText(tb testing.TB, random *rand.Rand, text []byte) (changed []byte
 	if protojson.Unmarshal(changed, b) != nil {
 		return changed, "text: no bundle"
 	}
-	return changed, difference(readBundle(tb, text), b) + ": text"
+	return changed, difference(readBundle(tb, text).ProtoReflect(), b.ProtoReflect()) + ": text"
 }
 
 // difference is the path of the innermost value that differs, "text" if there is none.
-func difference(a, b *protobundle.Bundle) string {
+func difference(a, b protoreflect.Message) string {
 	values := make(map[string]protoreflect.Value)
-	for _, s := range spotsOf(a.ProtoReflect(), "") {
+	for _, s := range spotsOf(a, "") {
 		values[s.path] = s.get()
 	}
 	path := "text"
-	for _, s := range spotsOf(b.ProtoReflect(), "") {
+	for _, s := range spotsOf(b, "") {
 		if old, ok := values[s.path]; !ok || !old.Equal(s.get()) {
 			path = s.path
 		}
