@@ -34,6 +34,7 @@ install cosign github.com/sigstore/cosign/v3/cmd/cosign@v3.1.3
 install cosign github.com/sigstore/cosign/v2/cmd/cosign@v2.6.5
 install rekor-cli github.com/sigstore/rekor/cmd/rekor-cli@v1.5.4
 install oras oras.land/oras/cmd/oras@v1.3.6
+install crane github.com/google/go-containerregistry/cmd/crane@v0.22.1
 install registry github.com/distribution/distribution/v3/cmd/registry@v3.1.2
 
 # The packages are those of package-lock.json; the copy inside node_modules says
