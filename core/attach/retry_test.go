@@ -172,3 +172,34 @@ func TestThrottledWrites(t *testing.T) {
 		t.Errorf("found %v, %v", got, errs)
 	}
 }
+
+// trickle gives a byte a second, until the request is given up.
+type trickle struct{ *http.Request }
+
+func (b trickle) Read(p []byte) (int, error) {
+	select {
+	case <-b.Context().Done():
+		return 0, b.Context().Err()
+	case <-time.After(time.Second):
+		p[0] = ' '
+		return 1, nil
+	}
+}
+
+// A registry that trickles its answer holds nobody up for ever.
+func TestA073_TricklingRegistry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := source(t, "registry.example/team/app")
+		src.Transport = &flaky{answers: times(1, func(r *http.Request) (*http.Response, error) {
+			resp := answer(r, 200, http.Header{"Content-Type": {manifestType}}, "")
+			resp.Body = io.NopCloser(trickle{r})
+			return resp, nil
+		})}
+		begin := time.Now()
+		_, _, err := attach.Resolve(t.Context(), src, src.Repository.Tag("latest"))
+		checkLookupError(t, err, 200, "/manifests/latest")
+		if took := time.Since(begin); took > time.Minute {
+			t.Errorf("took %v", took)
+		}
+	})
+}
