@@ -89,7 +89,7 @@ func (j *judgement) lists(ctx context.Context, index v1.Hash) (bool, error) {
 
 // children are the descriptors that an index lists; none if it is a manifest.
 func (j *judgement) children(ctx context.Context, index v1.Hash) ([]v1.Descriptor, error) {
-	children, lookups, err := attach.Children(ctx, j.req.Source, index)
+	children, lookups, err := attach.Children(ctx, j.source, index)
 	j.verdict.Lookups = append(j.verdict.Lookups, lookups...)
 	j.verdict.ManifestRequests++
 	return children, err

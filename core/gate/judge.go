@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/policy"
 )
@@ -15,6 +17,7 @@ import (
 type judgement struct {
 	*rules
 	req     Request
+	source  attach.Source // req's, authenticated for its repository where several lookups are to be made
 	now     time.Time
 	verdict Verdict
 	denied  string        // the message of a static authority that refuses
@@ -28,7 +31,7 @@ type judgement struct {
 
 // judge makes the decision about one image.
 func (r *rules) judge(ctx context.Context, req Request, now time.Time) (v Verdict, until time.Time) {
-	j := &judgement{rules: r, req: req, now: now, verdict: newVerdict(req)}
+	j := &judgement{rules: r, req: req, source: req.Source, now: now, verdict: newVerdict(req)}
 	j.verdict.Roots = r.roots
 	j.verdict.PolicyDigest = fmt.Sprintf("%x", r.policies.Digest)
 	j.decide(ctx)
@@ -131,6 +134,12 @@ func (j *judgement) result(p *policy.Policy) *PolicyResult {
 // no more. It returns the policies that are not satisfied, and what kept it
 // from looking everywhere.
 func (j *judgement) gather(ctx context.Context, open []*policy.Policy) ([]*policy.Policy, error) {
+	if len(j.req.Parents) > 0 {
+		// One handshake for all the lookups. If it fails, the first of them says why.
+		if source, err := attach.Connect(ctx, j.req.Source, transport.PullScope); err == nil {
+			j.source = source
+		}
+	}
 	groups, err := j.groups(ctx)
 	if err != nil {
 		return open, err

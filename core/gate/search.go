@@ -157,15 +157,16 @@ func (s *search) lookAt(ctx context.Context, pl place, digest v1.Hash) error {
 }
 
 func (s *search) find(ctx context.Context, pl place, digest v1.Hash) (attach.Found, error) {
-	source := s.req.Source
+	source := s.source
 	if pl.lookaside != "" {
-		return attach.FindLookaside(ctx, source.Transport, pl.lookaside, s.req.Repository, digest)
+		return attach.FindLookaside(ctx, s.req.Source.Transport, pl.lookaside, s.req.Repository, digest)
 	}
 	if pl.source.Repository != "" {
 		repo, err := name.NewRepository(pl.source.Repository)
 		if err != nil {
 			return attach.Found{}, fmt.Errorf("source %q: %w", pl.source.Repository, err)
 		}
+		source = s.req.Source
 		source.Repository = repo
 	}
 	source.TagPrefix = pl.source.TagPrefix
