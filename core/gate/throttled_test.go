@@ -1,10 +1,12 @@
 package gate_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -28,6 +30,7 @@ const verifiers = 200
 type crowd struct {
 	*world
 	registry http.Handler
+	answers  sync.Map // *httptest.ResponseRecorder by path: go-containerregistry's reads everything it has for each list of referrers
 	images   []name.Digest
 	want     []gate.Code
 }
@@ -80,13 +83,35 @@ func throttle(share float64, retryAfter string, next func(*http.Request) (*http.
 	}
 }
 
+// recorded gives the registry's answer to a GET, which it is asked for once.
+func (c *crowd) recorded(req *http.Request) *httptest.ResponseRecorder {
+	known, ok := c.answers.Load(req.URL.Path)
+	if !ok {
+		answer := httptest.NewRecorder()
+		c.registry.ServeHTTP(answer, req.Clone(req.Context()))
+		known, _ = c.answers.LoadOrStore(req.URL.Path, answer)
+	}
+	return known.(*httptest.ResponseRecorder)
+}
+
 // inProcess hands a request to the registry without a network, so that a test can have a clock of its own.
 func (c *crowd) inProcess(req *http.Request) (*http.Response, error) {
+	known := c.recorded(req)
 	answer := httptest.NewRecorder()
-	c.registry.ServeHTTP(answer, req.Clone(req.Context()))
+	maps.Copy(answer.Header(), known.Header())
+	answer.WriteHeader(known.Code)
+	answer.Body = bytes.NewBuffer(known.Body.Bytes())
 	resp := answer.Result()
 	resp.Request = req
 	return resp, nil
+}
+
+// ServeHTTP is the registry when it isn't written any more.
+func (c *crowd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	known := c.recorded(r)
+	maps.Copy(w.Header(), known.Header())
+	w.WriteHeader(known.Code)
+	w.Write(known.Body.Bytes())
 }
 
 // withoutAPI is the same registry without a referrers API: the lists are at the fallback tags.
@@ -172,6 +197,9 @@ func TestThrottledRegistry(t *testing.T) {
 	}
 	// The same through a network and by the real clock. A machine that is busy may leave some undecided the first time.
 	t.Run("network", func(t *testing.T) {
+		server := httptest.NewServer(c)
+		defer server.Close()
+		c.host = strings.TrimPrefix(server.URL, "http://")
 		c.gate = c.newGate(t, release)
 		c.wire.set(throttle(1.0/3, "", func(*http.Request) (*http.Response, error) { return nil, nil }))
 		verdicts, undecided := c.ask(t, time.Minute)
