@@ -16,13 +16,13 @@ import (
 func newPolicy() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
-		Short: "Check policies, and try them out",
+		Short: "Check policies, try them out, and draft one from what runs",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usageError(errors.New("say what to do: touchmark policy check, or test"))
+			return usageError(errors.New("say what to do: touchmark policy check, test or learn"))
 		},
 	}
-	cmd.AddCommand(newPolicyCheck(), newPolicyTest())
+	cmd.AddCommand(newPolicyCheck(), newPolicyTest(), newPolicyLearn())
 	return cmd
 }
 

@@ -217,8 +217,7 @@ func (s *search) tryAuthority(ctx context.Context, located attach.Located, diges
 		case attempt.Accepted:
 			s.accept(p, a, located, result, nil)
 		case attempt.Code == verify.CodePredicate && len(s.judgement.attested) < maxAttested:
-			claimed := attempt.Checks[len(attempt.Checks)-1].Value
-			s.judgement.attested = append(s.judgement.attested, attested{located, digest, claimed})
+			s.judgement.attested = append(s.judgement.attested, attested{located, digest, verify.ClaimedPredicateType(located.Evidence)})
 		}
 		return []Attempt{attempt}, nil
 	}
