@@ -37,6 +37,12 @@ install oras oras.land/oras/cmd/oras@v1.3.6
 install crane github.com/google/go-containerregistry/cmd/crane@v0.22.1
 install registry github.com/distribution/distribution/v3/cmd/registry@v3.1.2
 
+# Vectors of signatures, good and bad: no program, and no Go package either.
+if ! (cd / && GOFLAGS= go mod download github.com/C2SP/wycheproof@v0.0.0-20250901140545-b51abcfb8daf); then
+	echo "== Wycheproof's vectors could not be fetched" >&2
+	status=1
+fi
+
 # The packages are those of package-lock.json; the copy inside node_modules says
 # which ones were installed.
 npm=integration/clients/npm
