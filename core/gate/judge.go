@@ -196,8 +196,8 @@ func (v Verdict) at(now time.Time) Verdict {
 func problemCode(ctx context.Context, err error) Code {
 	var lookup *attach.LookupError
 	switch {
-	case ctx.Err() != nil:
-		return CodeCancelled
+	case ctx.Err() != nil: // by our own time limit: the caller's end is not waited for
+		return CodeTimeout
 	case errors.Is(err, errPredicate):
 		return CodePredicateFail
 	case errors.Is(err, errSlowEvidence):

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/policy"
@@ -143,7 +145,7 @@ func (s *search) lookAt(ctx context.Context, pl place, digest v1.Hash) error {
 	case s.verifying <- struct{}{}:
 		defer func() { <-s.verifying }()
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return cmp.Or(err, context.Cause(ctx))
 	}
 	for _, located := range found.Evidence {
 		if s.spent > maxVerifying {
@@ -168,6 +170,9 @@ func (s *search) find(ctx context.Context, pl place, digest v1.Hash) (attach.Fou
 		}
 		source = s.req.Source
 		source.Repository = repo
+		if _, ok := source.Transport.(*transport.Wrapper); ok {
+			source.Transport = nil // authenticated for the image's own repository alone
+		}
 	}
 	source.TagPrefix = pl.source.TagPrefix
 	if s.wantAttestations(pl) {

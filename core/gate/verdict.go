@@ -46,10 +46,11 @@ const (
 	CodeLookupFailed  Code = "lookup-failed"      // the registry could not be asked
 	CodeForbidden     Code = "lookup-forbidden"   // the registry does not let us look (401, 403)
 	CodeThrottled     Code = "lookup-throttled"   // the registry has no time for us (429)
+	CodeTimeout       Code = "lookup-timeout"     // the registry took longer than a pull may wait
 	CodeTooMuch       Code = "too-much-evidence"  // more lies beside the image than is looked at
 	CodeSlowEvidence  Code = "verifying-too-long" // its signatures take longer to verify than one image may
 	CodePredicateFail Code = "predicate-failed"   // a predicate could not be evaluated
-	CodeCancelled     Code = "cancelled"          // the caller went away, or time ran out
+	CodeCancelled     Code = "cancelled"          // the caller went away
 	CodeBadRequest    Code = "bad-request"        // the request itself cannot be judged
 	CodeInternal      Code = "internal-error"     // a defect in this program; please report it
 )
