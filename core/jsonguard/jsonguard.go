@@ -3,8 +3,9 @@
 // Decoders build what they read: an array of a million empty objects is a
 // megabyte of text, and a hundred of memory. [Check] reads the text once,
 // builds nothing, and refuses what is too much, malformed, or written in two
-// ways: a byte order mark, invalid UTF-8, a member that stands twice, trailing
-// data, and bytes that are not in canonical base64. Its errors say where.
+// ways: a byte order mark, invalid UTF-8, a member that stands twice, a null in a
+// list, trailing data, and bytes that are not in canonical base64. Its errors
+// say where.
 package jsonguard
 
 import (
@@ -43,6 +44,10 @@ func Check(untrustedJSON []byte, maxTokens int, isBase64 func(name string) bool)
 		if kind != '"' {
 			if _, err := dec.ReadToken(); err != nil {
 				return malformed(err)
+			}
+			// A decoder would make an empty element of it.
+			if parent, _ := dec.StackIndex(dec.StackDepth()); kind == 'n' && parent == '[' {
+				return fmt.Errorf("malformed JSON: %s is a null in a list", place(dec))
 			}
 			continue
 		}

@@ -26,6 +26,8 @@ func TestLIB34_Text(t *testing.T) {
 		{"UTF-16", "{\x00}\x00", "malformed"},
 		{"invalid UTF-8", "{\"a\":{\"c\":\"\xff\"}}", "/a"},
 		{"invalid UTF-8 in a name", "{\"\xff\":1}", "malformed"},
+		{"null in a list", `{"a":[1,null]}`, `"/a/1" is a null`},
+		{"null in a list in a list", `[[null]]`, `"/0/0" is a null`},
 		{"a lone surrogate", `{"a":"\ud800"}`, "malformed"},
 		{"duplicate name", `{"a":{"c":1,"c":2}}`, `"c" within "/a"`},
 		{"duplicate name, escaped", `{"a":1,"\u0061":2}`, `"a"`},
