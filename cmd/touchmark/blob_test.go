@@ -22,7 +22,7 @@ func file(t *testing.T, name, content string) string {
 	return path
 }
 
-func TestBlobs(t *testing.T) {
+func TestA003_A041_Blobs(t *testing.T) {
 	server, root, key, _ := signWorld(t)
 	_, foreign, _, _ := signWorld(t)
 	content, tampered, predicate := file(t, "app.tar", "content"), file(t, "app.tar", "Content"), file(t, "predicate.json", provenance)

@@ -90,7 +90,7 @@ func (v *blobVerification) run(cmd *cobra.Command, path, predicateType string) e
 	}
 	expected, err := v.signer.expected(cmd.Context())
 	if err != nil {
-		return usageError(err)
+		return err
 	}
 	roots, err := v.roots.load()
 	if err != nil {
@@ -207,11 +207,11 @@ func (f expectedFlags) expected(ctx context.Context) (verify.Expected, error) {
 	named := f.identity+f.identityRegexp+f.issuer+f.issuerRegexp != ""
 	switch {
 	case named == (f.key != ""):
-		return verify.Expected{}, errors.New("say who must have signed with one of --certificate-identity (with --certificate-oidc-issuer) and --key")
+		return verify.Expected{}, usageError(errors.New("say who must have signed with one of --certificate-identity (with --certificate-oidc-issuer) and --key"))
 	case f.key != "":
 		public, err := keys.OpenPublic(ctx, f.key, keyOptions())
 		if err != nil {
-			return verify.Expected{}, fmt.Errorf("--key: %w", err)
+			return verify.Expected{}, keyError(f.key, err)
 		}
 		return verify.Keyed(verify.Key{Name: f.key, Public: public}), nil
 	}
@@ -219,7 +219,7 @@ func (f expectedFlags) expected(ctx context.Context) (verify.Expected, error) {
 		Issuer: f.issuer, IssuerRegExp: f.issuerRegexp, Subject: f.identity, SubjectRegExp: f.identityRegexp,
 	})
 	if err != nil {
-		return verify.Expected{}, fmt.Errorf("--certificate-oidc-issuer is the issuer, --certificate-identity the subject: %w", err)
+		return verify.Expected{}, usageError(fmt.Errorf("--certificate-oidc-issuer is the issuer, --certificate-identity the subject: %w", err))
 	}
 	return verify.Keyless(m), nil
 }

@@ -48,7 +48,8 @@ those of --server, or of a signing config.
 With --trusted-root, every signature is verified under it before anything is
 written. The trusted root is never fetched from the server: who could change the
 one could change the other. The password of an encrypted key is read from
-COSIGN_PASSWORD, or asked for on a terminal.`
+COSIGN_PASSWORD or the file that TOUCHMARK_PASSWORD_FILE names, or asked for on a
+terminal.`
 
 // config loads everything and gets the token. The command asks for no second one, however many things it signs.
 func (f signFlags) config(cmd *cobra.Command) (sign.Config, error) {
@@ -63,7 +64,7 @@ func (f signFlags) config(cmd *cobra.Command) (sign.Config, error) {
 	var err error
 	if f.who.key != "" {
 		if c.Key, err = keys.Open(ctx, f.who.key, privateKeyOptions(cmd)); err != nil {
-			return c, usageError(fmt.Errorf("--key: %w", err))
+			return c, keyError(f.who.key, err)
 		}
 	}
 	if f.trustedRoot != "" {
@@ -104,6 +105,15 @@ func (f signFlags) services(ctx context.Context) (*trust.SigningConfig, error) {
 		return nil, undecided(err)
 	}
 	return signing, nil
+}
+
+// keyError is about a key that cannot be opened: a file is the user's business, a KMS may be down.
+func keyError(ref string, err error) error {
+	err = fmt.Errorf("--key: %w", err)
+	if keys.IsRemote(ref) {
+		return undecided(err)
+	}
+	return usageError(err)
 }
 
 // signError gives an error its exit status: the user's mistake, a wrong password and a sign-in that was declined among them, or something that could not be had.

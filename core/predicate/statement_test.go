@@ -42,7 +42,7 @@ func TestStatement(t *testing.T) {
 	}
 }
 
-func TestStatementRefuses(t *testing.T) {
+func TestLIB09_StatementRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, uri, in, want string }{
 		{"empty", predicate.SLSA1, "", "malformed JSON"},
 		{"not an object", "https://acme.example/v1", `["a"]`, "not a JSON object"},
