@@ -247,6 +247,9 @@ func (a *Authority) readKeyless(v value) {
 		a.CACert = readCACert(ca)
 	}
 	list, ok := f.get("identities")
+	if f.broken {
+		return
+	}
 	if !ok || len(list.node.Content) == 0 {
 		v.r.fail(v.node.Line, v.child("identities"), "there is none: a certificate that anybody can get proves nothing")
 		return

@@ -180,7 +180,7 @@ func (a *assembly) document(doc value) {
 		doc.wrongType("a document with apiVersion, kind and spec")
 		return
 	}
-	head := fields{doc}
+	head := fields{value: doc}
 	switch version, kind := head.text("apiVersion"), head.text("kind"); {
 	case kind == "ClusterImagePolicy" && (version == "policy.sigstore.dev/v1beta1" || version == "policy.sigstore.dev/v1alpha1"):
 		a.clusterImagePolicy(doc)
@@ -209,7 +209,7 @@ func (a *assembly) name(doc fields, kind string) string {
 		meta.wrongType("a mapping")
 		return ""
 	}
-	named, ok := fields{meta}.require("name")
+	named, ok := fields{value: meta}.require("name")
 	if !ok {
 		return ""
 	}

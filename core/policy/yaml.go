@@ -27,7 +27,8 @@ type reader struct {
 	file    string // being read; empty if it has no name
 	dir     string // relative paths in the file are relative to it
 	errs    Errors
-	nodes   int // that were visited
+	nodes   int  // that were visited
+	stopped bool // nothing more is looked at
 	// fetched is what was read from elsewhere, for the set's digest.
 	fetched [][]byte
 }
@@ -39,7 +40,13 @@ func (r *reader) fail(line int, field, format string, args ...any) {
 }
 
 // full reports whether more errors would not be told.
-func (r *reader) full() bool { return len(r.errs) >= maxErrors }
+func (r *reader) full() bool { return r.stopped || len(r.errs) >= maxErrors }
+
+// stop says what makes it pointless to look at the rest.
+func (r *reader) stop(line int, format string, args ...any) {
+	r.fail(line, "", format, args...)
+	r.stopped = true
+}
 
 // yamlLine is where the YAML library says that an error is.
 var yamlLine = regexp.MustCompile(`\A(?:yaml: )?line (\d+): `)
@@ -78,13 +85,10 @@ func (r *reader) settle(n *yaml.Node, depth int) {
 	case r.full():
 		return
 	case r.nodes > maxNodes:
-		r.errs = append(r.errs, &Error{File: r.file, Line: n.Line, Problem: fmt.Sprintf("more than %d values, aliases counted each time", maxNodes)})
-		for !r.full() { // nothing else about such a file matters, and nothing of it is looked at any more
-			r.errs = append(r.errs, r.errs[len(r.errs)-1])
-		}
+		r.stop(n.Line, "more than %d values, aliases counted each time", maxNodes)
 		return
 	case depth > maxDepth:
-		r.fail(n.Line, "", "values are nested more than %d deep", maxDepth)
+		r.stop(n.Line, "values are nested more than %d deep", maxDepth)
 		return
 	case n.Style&yaml.TaggedStyle != 0:
 		r.fail(n.Line, "", "the tag %s has no meaning here", n.Tag)
@@ -236,21 +240,24 @@ func (v value) list(most int) []value {
 }
 
 // fields are the fields of a mapping.
-type fields struct{ value }
+type fields struct {
+	value
+	broken bool // it is no mapping, which has been said
+}
 
 // fields reads a mapping that has no other fields than these. One that is not
 // a mapping has none.
 func (v value) fields(known ...string) fields {
 	if v.node.Kind != yaml.MappingNode {
 		v.wrongType("a mapping")
-		return fields{value{r: v.r, node: &yaml.Node{Kind: yaml.MappingNode, Line: v.node.Line}, path: v.path}}
+		return fields{value{r: v.r, node: &yaml.Node{Kind: yaml.MappingNode, Line: v.node.Line}, path: v.path}, true}
 	}
 	for i := 0; i < len(v.node.Content); i += 2 {
 		if key := v.node.Content[i]; !slices.Contains(known, key.Value) {
 			v.r.fail(key.Line, v.child(key.Value), "unknown field%s", suggestion(key.Value, known))
 		}
 	}
-	return fields{v}
+	return fields{v, false}
 }
 
 func (v value) child(name string) string {
@@ -279,7 +286,7 @@ func (f fields) has(name string) bool {
 // require returns a field's value, and says if it is missing.
 func (f fields) require(name string) (value, bool) {
 	v, ok := f.get(name)
-	if !ok {
+	if !ok && !f.broken {
 		f.r.fail(f.node.Line, f.child(name), "is missing")
 	}
 	return v, ok
@@ -351,6 +358,9 @@ func (f fields) exactlyOne(names ...string) string {
 	}
 	if len(have) == 1 {
 		return have[0]
+	}
+	if f.broken {
+		return ""
 	}
 	found := "none"
 	if len(have) > 0 {
