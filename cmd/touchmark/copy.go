@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -92,11 +91,11 @@ func (f *copyFlags) run(cmd *cobra.Command, args []string) error {
 	if err := checkOutput(f.output); err != nil {
 		return err
 	}
-	src, err := f.place(args[0])
+	src, err := f.registry.place(args[0])
 	if err != nil {
 		return err
 	}
-	dst, err := f.place(args[1])
+	dst, err := f.registry.place(args[1])
 	if err != nil {
 		return err
 	}
@@ -121,21 +120,6 @@ func (f *copyFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	fmt.Fprint(cmd.OutOrStdout(), printable(text.String()))
 	return nil
-}
-
-func (f *copyFlags) place(arg string) (skopeo.Place, error) {
-	var opts []name.Option
-	if f.registry.allowHTTP {
-		opts = append(opts, name.Insecure)
-	}
-	p, err := skopeo.ParsePlace(arg, opts...)
-	if err != nil {
-		return p, usageError(err)
-	}
-	if p.Kind == skopeo.Registry {
-		p.Source = f.registry.source(p.Source.Repository)
-	}
-	return p, nil
 }
 
 func (f *copyFlags) options(ctx context.Context) (skopeo.Options, error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/skopeo"
 )
 
 func newVerify() *cobra.Command {
@@ -31,12 +32,22 @@ for signatures beside the image in its registry and holds them against a policy
 file, or against the signer given by flags. It contacts the registry and nothing
 else.
 
+IMAGE may lie in an OCI layout (oci:DIRECTORY[:NAME]) or archive
+(oci-archive:FILE[:NAME]), as "touchmark copy" writes them: then nothing at all is
+contacted. Say with --repository what the image is; a layout's own word is not
+taken for it.
+
 Exit status: 0 admitted, 1 refused, 2 wrong usage, 3 could not decide.`,
 		Example: `  touchmark verify --policy policy.yaml --trusted-root trusted_root.json registry.example/app:1
   touchmark verify --certificate-identity alice@acme.example \
     --certificate-oidc-issuer https://login.acme.example \
     --trusted-root trusted_root.json registry.example/app:1
-  touchmark verify --key release.pub --trusted-root trusted_root.json registry.example/app:1`,
+  touchmark verify --key release.pub --trusted-root trusted_root.json registry.example/app:1
+  touchmark verify --type slsaprovenance1 --certificate-identity ci@acme.example \
+    --certificate-oidc-issuer https://login.acme.example \
+    --trusted-root trusted_root.json registry.example/app:1
+  touchmark verify --policy policy.yaml --trusted-root trusted_root.json \
+    --repository registry.example/app oci-archive:app.tar`,
 		Args: oneImage,
 		RunE: d.run,
 	}
@@ -46,15 +57,17 @@ Exit status: 0 admitted, 1 refused, 2 wrong usage, 3 could not decide.`,
 
 // decision is a command that decides about one image.
 type decision struct {
-	rules    ruleFlags
-	registry registryFlags
-	output   string
-	text     func(io.Writer, gate.Verdict) // shows the verdict to a person
+	rules      ruleFlags
+	registry   registryFlags
+	repository string
+	output     string
+	text       func(io.Writer, gate.Verdict) // shows the verdict to a person
 }
 
 func (d *decision) register(cmd *cobra.Command) {
 	d.rules.register(cmd)
 	d.registry.register(cmd)
+	cmd.Flags().StringVar(&d.repository, "repository", "", "the `name` under which policies know the image, if it is not the one under which it is found")
 	cmd.Flags().StringVarP(&d.output, "output", "o", "text", "text, or json for the whole verdict")
 }
 
@@ -62,7 +75,7 @@ func (d *decision) run(cmd *cobra.Command, args []string) error {
 	if err := checkOutput(d.output); err != nil {
 		return err
 	}
-	v, err := judge(cmd.Context(), args[0], d.rules, d.registry)
+	v, err := d.judge(cmd.Context(), args[0])
 	if err != nil {
 		return err
 	}
@@ -78,25 +91,43 @@ func (d *decision) run(cmd *cobra.Command, args []string) error {
 	return verdictError(v)
 }
 
-// judge resolves an image and asks the gate about it.
-func judge(ctx context.Context, image string, rules ruleFlags, registry registryFlags) (gate.Verdict, error) {
-	ref, err := registry.parse(image)
+// judge finds an image and asks the gate about it.
+func (d *decision) judge(ctx context.Context, image string) (gate.Verdict, error) {
+	place, err := d.registry.place(image)
 	if err != nil {
 		return gate.Verdict{}, err
 	}
-	g, err := rules.gate(ctx)
+	repository, err := d.logicalName(place)
+	if err != nil {
+		return gate.Verdict{}, usageError(err)
+	}
+	g, err := d.rules.gate(ctx)
 	if err != nil {
 		return gate.Verdict{}, err
 	}
-	src := registry.source(ref.Context())
-	desc, _, err := attach.Resolve(ctx, src, ref)
+	src, found, closePlace, err := skopeo.Open(ctx, place)
 	if err != nil {
-		return gate.Verdict{}, undecided(fmt.Errorf("resolving %s: %w", image, err))
+		return gate.Verdict{}, undecided(err)
 	}
+	defer func() { _ = closePlace() }() // it was only read
 	return g.Admit(ctx, gate.Request{
-		Repository: attach.LogicalName(ref.Context()), Digest: desc.Digest,
-		MediaType: string(desc.MediaType), Source: src,
+		Repository: repository, Digest: found.Digest, MediaType: string(found.MediaType), Source: src,
 	}), nil
+}
+
+// logicalName is the name by which policies know the image.
+func (d *decision) logicalName(place skopeo.Place) (string, error) {
+	switch {
+	case d.repository != "":
+		repository, err := attach.NormalizeRepository(d.repository)
+		if err != nil {
+			return "", fmt.Errorf("--repository: %w", err)
+		}
+		return repository, nil
+	case place.Kind != skopeo.Registry:
+		return "", fmt.Errorf("%s: say with --repository which image this is", place)
+	}
+	return attach.LogicalName(place.Source.Repository), nil
 }
 
 // verdictError gives a verdict's exit status.
@@ -129,6 +160,22 @@ func (f registryFlags) parse(image string) (name.Reference, error) {
 		return nil, usageError(fmt.Errorf("image %q: %w", image, err))
 	}
 	return ref, nil
+}
+
+// place is where an image lies: in a registry, a layout or an archive.
+func (f registryFlags) place(arg string) (skopeo.Place, error) {
+	var opts []name.Option
+	if f.allowHTTP {
+		opts = append(opts, name.Insecure)
+	}
+	p, err := skopeo.ParsePlace(arg, opts...)
+	if err != nil {
+		return p, usageError(err)
+	}
+	if p.Kind == skopeo.Registry {
+		p.Source = f.source(p.Source.Repository)
+	}
+	return p, nil
 }
 
 func (f registryFlags) source(repo name.Repository) attach.Source {
