@@ -1,0 +1,35 @@
+package situations_test
+
+import "testing"
+
+// divergences are situations about which an enforcement point is known to be
+// wrong, and how: by "point/situation", or "*/situation" for all points. What
+// was put right must be taken out.
+var divergences = map[string]string{
+	"*/rule-platform-one":            partlySigned,
+	"*/rule-both-index":              partlySigned,
+	"*/rule-both-platforms":          partlySigned,
+	"gate/rule-both-platform-index":  partlySigned,
+	"proxy/rule-both-platform-index": partlySigned,
+	"*/unsigned-beside-warning":      "the sentence names the policy that only warns, not the one that refuses",
+	"*/registry-login-page":          "a web page in the place of a manifest is taken for evidence that can't be read",
+}
+
+const partlySigned = "where some of an index's manifests are signed, the verdict is about attestations"
+
+// hold reports what is wrong with an answer, unless it is known to be.
+func hold(t *testing.T, situation, point string, wrong error) {
+	t.Helper()
+	known := divergences[point+"/"+situation]
+	if known == "" {
+		known = divergences["*/"+situation]
+	}
+	switch {
+	case known != "" && wrong == nil:
+		t.Errorf("the divergence %q is no longer one: take it out", known)
+	case known != "":
+		t.Logf("KNOWN DIVERGENCE: %s: %v", known, wrong)
+	case wrong != nil:
+		t.Error(wrong)
+	}
+}
