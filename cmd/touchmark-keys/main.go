@@ -29,6 +29,7 @@ func main() {
 		"azurekms://":   kms.Backend{},
 		"gcpkms://":     kms.Backend{},
 		"hashivault://": kms.Backend{},
+		"openbao://":    kms.Backend{},
 		"pkcs11:":       &pkcs11.Backend{Module: module},
 	})
 	if err != nil {

@@ -203,6 +203,25 @@ func TestKeysOnATokenFromTheCommandLine(t *testing.T) {
 	if status, stdout, stderr := touchmark(t, "public-key", "--key", uri); status != 0 || stdout != string(want) {
 		t.Errorf("status %d, %s%s", status, stdout, stderr)
 	}
+	t.Run("sign", func(t *testing.T) {
+		server, root, _, image := signWorld(t)
+		public := filepath.Join(t.TempDir(), "release.pub")
+		if err := os.WriteFile(public, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if status, _, stderr := touchmark(t, "sign", "--server", server, "--trusted-root", root, "--key", uri, image); status == 0 || !strings.Contains(stderr, "TOUCHMARK_PKCS11_PIN_FILE") {
+			t.Errorf("without a PIN: status %d, %s", status, stderr)
+		}
+		t.Setenv("COSIGN_PKCS11_PIN", hsm.PIN)
+		if status, _, stderr := touchmark(t, "sign", "--server", server, "--trusted-root", root, "--key", uri, image); status != 0 {
+			t.Fatalf("status %d, %s", status, stderr)
+		}
+		for _, key := range []string{public, uri} {
+			if status, stdout, stderr := touchmark(t, "verify", "--trusted-root", root, "--key", key, image); status != 0 {
+				t.Errorf("verify --key %s: status %d, %s%s", key, status, stdout, stderr)
+			}
+		}
+	})
 	if status, _, stderr := touchmark(t, "generate-key-pair", "--kms", uri, "--output-key-prefix", filepath.Join(dir, "x")); status != exitUndecided || !strings.Contains(stderr, "pkcs11-tool") {
 		t.Errorf("making a key on a token: status %d, %s", status, stderr)
 	}

@@ -27,7 +27,7 @@ type Remote interface {
 }
 
 // remoteSchemes are the references that [Options.Remote] opens, by how they begin.
-var remoteSchemes = []string{"awskms://", "azurekms://", "gcpkms://", "hashivault://", "pkcs11:"}
+var remoteSchemes = []string{"awskms://", "azurekms://", "gcpkms://", "hashivault://", "openbao://", "pkcs11:"}
 
 // envScheme is a reference to an environment variable that holds a key's PEM, as cosign spells it: the way of CI systems that keep secrets there.
 const envScheme = "env://"
@@ -39,7 +39,7 @@ const envScheme = "env://"
 //	awskms:///alias/release          AWS KMS
 //	azurekms://acme.vault.azure.net/release
 //	gcpkms://projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/V
-//	hashivault://release             HashiCorp Vault's and OpenBao's transit engine
+//	hashivault://release             HashiCorp Vault's transit engine, or openbao://release
 //	pkcs11:token=acme;object=release a PKCS#11 token (RFC 7512)
 //
 // docs/keys.md describes them all. An error names the reference, without a PIN that may be in it.

@@ -97,6 +97,7 @@ func TestVault(t *testing.T) {
 		t.Run(string(a), func(t *testing.T) {
 			vault := newVault(t, generate(t, a))
 			signs(t, "hashivault://release", options("VAULT_ADDR="+vault.url, "VAULT_TOKEN=token"), vault.key.Public())
+			signs(t, "openbao://release", options("BAO_ADDR="+vault.url, "BAO_TOKEN=token"), vault.key.Public())
 		})
 	}
 	vault := newVault(t, generate(t, keys.P256))
