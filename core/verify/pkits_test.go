@@ -120,8 +120,6 @@ func buildPKITS(t *testing.T, dir string, path []string) error {
 	if err != nil {
 		return err
 	}
-	r := run{leaf: chain[0]}
-	r.result.Times = []Time{{Time: time.Date(2012, 1, 1, 0, 0, 0, 0, time.UTC)}}
-	_, err = r.buildChain(&ca)
+	_, err = ca.Chain(chain[0], []time.Time{time.Date(2012, 1, 1, 0, 0, 0, 0, time.UTC)})
 	return err
 }
