@@ -4,11 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	trustpb "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
-	"google.golang.org/protobuf/encoding/protojson"
-
-	"github.com/touchmark/touchmark/core/jsonguard"
 )
 
 // mediaTypeSigningConfig is the media type that clients look for.
@@ -36,34 +31,31 @@ func ParseSigningConfig(untrustedJSON []byte) (*SigningConfig, error) {
 	if len(untrustedJSON) > MaxSize {
 		return nil, fmt.Errorf("signing config: has %d bytes, the limit is %d", len(untrustedJSON), MaxSize)
 	}
-	if err := jsonguard.Check(untrustedJSON, maxTokens, isBase64); err != nil {
+	var w wireSigningConfig
+	if err := unmarshal(untrustedJSON, &w); err != nil {
 		return nil, fmt.Errorf("signing config: %w", err)
 	}
-	var pb trustpb.SigningConfig
-	if err := protojson.Unmarshal(untrustedJSON, &pb); err != nil {
-		return nil, fmt.Errorf("signing config: malformed JSON: %w", err)
-	}
-	if pb.GetMediaType() != mediaTypeSigningConfig {
-		return nil, fmt.Errorf("signing config: mediaType is %q, want %q", pb.GetMediaType(), mediaTypeSigningConfig)
+	if w.MediaType != mediaTypeSigningConfig {
+		return nil, fmt.Errorf("signing config: mediaType is %q, want %q", w.MediaType, mediaTypeSigningConfig)
 	}
 	c := &SigningConfig{}
 	for _, list := range []struct {
 		name string
-		from []*trustpb.Service
+		from []wireService
 		to   *[]Service
 	}{
-		{"caUrls", pb.GetCaUrls(), &c.CAs}, {"oidcUrls", pb.GetOidcUrls(), &c.OIDC},
-		{"rekorTlogUrls", pb.GetRekorTlogUrls(), &c.Logs}, {"tsaUrls", pb.GetTsaUrls(), &c.TSAs},
+		{"caUrls", w.CAURLs, &c.CAs}, {"oidcUrls", w.OIDCURLs, &c.OIDC},
+		{"rekorTlogUrls", w.RekorTlogURLs, &c.Logs}, {"tsaUrls", w.TSAURLs, &c.TSAs},
 	} {
 		for i, s := range list.from {
-			window, err := parseWindow(s.GetValidFor())
+			window, err := parseWindow(s.ValidFor)
 			if err != nil {
 				return nil, fmt.Errorf("signing config: %s[%d].validFor: %w", list.name, i, err)
 			}
-			if s.GetUrl() == "" {
+			if s.URL == "" {
 				return nil, fmt.Errorf("signing config: %s[%d].url is missing", list.name, i)
 			}
-			*list.to = append(*list.to, Service{URL: s.GetUrl(), MajorAPIVersion: s.GetMajorApiVersion(), Window: window, Operator: s.GetOperator()})
+			*list.to = append(*list.to, Service{URL: s.URL, MajorAPIVersion: s.MajorAPIVersion, Window: window, Operator: s.Operator})
 		}
 	}
 	return c, nil
@@ -72,22 +64,21 @@ func ParseSigningConfig(untrustedJSON []byte) (*SigningConfig, error) {
 // FormatSigningConfig writes a signing_config.json of version 0.2 that asks
 // for any one log and, if there are timestamp authorities, any one of them.
 func FormatSigningConfig(c *SigningConfig) ([]byte, error) {
-	pb := &trustpb.SigningConfig{
+	anyOne := wireSelection{Selector: "ANY"}
+	return marshal(wireSigningConfig{
 		MediaType: mediaTypeSigningConfig,
-		CaUrls:    formatServices(c.CAs), OidcUrls: formatServices(c.OIDC),
-		RekorTlogUrls: formatServices(c.Logs), TsaUrls: formatServices(c.TSAs),
-		RekorTlogConfig: &trustpb.ServiceConfiguration{Selector: trustpb.ServiceSelector_ANY},
-		TsaConfig:       &trustpb.ServiceConfiguration{Selector: trustpb.ServiceSelector_ANY},
-	}
-	return indent(protojson.Marshal(pb))
+		CAURLs:    formatServices(c.CAs), OIDCURLs: formatServices(c.OIDC),
+		RekorTlogURLs: formatServices(c.Logs), TSAURLs: formatServices(c.TSAs),
+		RekorTlogConfig: anyOne, TSAConfig: anyOne,
+	})
 }
 
-func formatServices(services []Service) []*trustpb.Service {
-	var pbs []*trustpb.Service
+func formatServices(services []Service) []wireService {
+	var out []wireService
 	for _, s := range services {
-		pbs = append(pbs, &trustpb.Service{Url: s.URL, MajorApiVersion: s.MajorAPIVersion, ValidFor: formatWindow(s.Window), Operator: s.Operator})
+		out = append(out, wireService{URL: s.URL, MajorAPIVersion: s.MajorAPIVersion, ValidFor: formatWindow(s.Window), Operator: s.Operator})
 	}
-	return pbs
+	return out
 }
 
 // Pick chooses the service to use now: among those that are valid and have one

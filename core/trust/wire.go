@@ -1,0 +1,141 @@
+package trust
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/touchmark/touchmark/core/jsonguard"
+)
+
+// The JSON of a trusted root and of a signing config (sigstore/protobuf-specs,
+// sigstore_trustroot.proto, in protobuf's JSON mapping). Fields that are not
+// read are here so that they are known.
+
+type wireRoot struct {
+	MediaType              string          `json:"mediaType"`
+	Tlogs                  []wireLog       `json:"tlogs,omitempty"`
+	CertificateAuthorities []wireAuthority `json:"certificateAuthorities,omitempty"`
+	CTLogs                 []wireLog       `json:"ctlogs,omitempty"`
+	TimestampAuthorities   []wireAuthority `json:"timestampAuthorities,omitempty"`
+}
+
+type wireLog struct {
+	BaseURL         string    `json:"baseUrl,omitzero"`
+	HashAlgorithm   string    `json:"hashAlgorithm,omitzero"`
+	PublicKey       wireKey   `json:"publicKey"`
+	LogID           wireLogID `json:"logId"`
+	CheckpointKeyID wireLogID `json:"checkpointKeyId,omitzero"`
+	Operator        string    `json:"operator,omitzero"`
+}
+
+type wireKey struct {
+	RawBytes   []byte    `json:"rawBytes,omitempty"`
+	KeyDetails string    `json:"keyDetails,omitzero"`
+	ValidFor   wireRange `json:"validFor"`
+}
+
+type wireLogID struct {
+	KeyID []byte `json:"keyId,omitempty"`
+}
+
+// IsZero says that there is no ID.
+func (w wireLogID) IsZero() bool { return len(w.KeyID) == 0 }
+
+type wireAuthority struct {
+	Subject   wireSubject `json:"subject,omitzero"`
+	URI       string      `json:"uri,omitzero"`
+	CertChain wireChain   `json:"certChain"`
+	ValidFor  wireRange   `json:"validFor"`
+	Operator  string      `json:"operator,omitzero"`
+}
+
+type wireSubject struct {
+	Organization string `json:"organization,omitzero"`
+	CommonName   string `json:"commonName,omitzero"`
+}
+
+type wireChain struct {
+	Certificates []wireCertificate `json:"certificates,omitempty"`
+}
+
+type wireCertificate struct {
+	RawBytes []byte `json:"rawBytes,omitempty"`
+}
+
+type wireRange struct {
+	Start *instant `json:"start,omitzero"`
+	End   *instant `json:"end,omitzero"`
+}
+
+type wireSigningConfig struct {
+	MediaType       string        `json:"mediaType"`
+	CAURLs          []wireService `json:"caUrls,omitempty"`
+	OIDCURLs        []wireService `json:"oidcUrls,omitempty"`
+	RekorTlogURLs   []wireService `json:"rekorTlogUrls,omitempty"`
+	RekorTlogConfig wireSelection `json:"rekorTlogConfig,omitzero"`
+	TSAURLs         []wireService `json:"tsaUrls,omitempty"`
+	TSAConfig       wireSelection `json:"tsaConfig,omitzero"`
+}
+
+type wireService struct {
+	URL             string    `json:"url,omitzero"`
+	MajorAPIVersion uint32    `json:"majorApiVersion,omitzero"`
+	ValidFor        wireRange `json:"validFor"`
+	Operator        string    `json:"operator,omitzero"`
+}
+
+type wireSelection struct {
+	Selector string `json:"selector,omitzero"`
+	Count    uint32 `json:"count,omitzero"`
+}
+
+// Names of algorithms.
+const (
+	hashSHA256 = "SHA2_256"
+	keyP256    = "PKIX_ECDSA_P256_SHA_256"
+	keyEd25519 = "PKIX_ED25519"
+)
+
+// instant is a point in time: RFC 3339, with up to nanoseconds.
+type instant time.Time
+
+// UnmarshalJSONFrom reads a time of the years 1 to 9999.
+func (i *instant) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	token, err := dec.ReadToken()
+	if err != nil {
+		return err
+	}
+	if token.Kind() != '"' {
+		return errors.New("not a time")
+	}
+	text := token.String()
+	t, err := time.Parse(time.RFC3339Nano, text)
+	// The package takes hours of one digit and fractions behind a comma, too.
+	if err != nil || !strings.HasPrefix(text, t.Format("2006-01-02T15:04:05")) || strings.Contains(text, ",") {
+		return errors.New("not a time as RFC 3339 has it")
+	}
+	*i = instant(t.UTC())
+	return nil
+}
+
+// MarshalJSONTo writes the time in UTC.
+func (i instant) MarshalJSONTo(enc *jsontext.Encoder) error {
+	return enc.WriteToken(jsontext.String(time.Time(i).Format("2006-01-02T15:04:05.999Z07:00")))
+}
+
+// unmarshal reads strictly.
+func unmarshal(untrustedJSON []byte, w any) error {
+	isBase64 := func(name string) bool { return name == "rawBytes" || name == "keyId" }
+	if err := jsonguard.Check(untrustedJSON, maxTokens, isBase64); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(untrustedJSON, w, json.RejectUnknownMembers(true)); err != nil {
+		return fmt.Errorf("malformed JSON: %w", err)
+	}
+	return nil
+}
