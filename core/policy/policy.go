@@ -2,8 +2,8 @@
 //
 // The file format is sigstore policy-controller's ClusterImagePolicy
 // (policy.sigstore.dev/v1beta1), read strictly by [Parse]: an unknown field, a
-// duplicate key, or a field that has no meaning here is an error that names it,
-// and is never ignored. A file may hold several documents, separated by "---".
+// duplicate key, or a field that has no meaning here is an error that names file,
+// line and field, and is never ignored. A file may hold several documents, separated by "---".
 //
 //	apiVersion: policy.sigstore.dev/v1beta1
 //	kind: ClusterImagePolicy
@@ -23,6 +23,12 @@
 // As policy-controller has it, all policies that match an image must be
 // satisfied, and any one authority satisfies its policy. If no policy matches,
 // the image is refused. A [Set] only says what is demanded; core/gate decides.
+//
+// Beside it stand sigstore's TrustRoot and one kind of our own, [Enforcement].
+// [Load] reads a file, or a directory of files. [Set.Check] finds what is
+// allowed and may be a mistake, and [Edit] writes exceptions, pins and
+// revocations into a file. docs/policy.md describes every field, and where
+// policy-controller differs.
 package policy
 
 import (
