@@ -49,12 +49,12 @@ func TestCheck(t *testing.T) {
 		{"no overlap", signed + clusterPolicy("q", "registry.example/other/**", keyless(good)), "", ""},
 		{"unmatched", signed + site("{unmatched: {action: insecureAdmit}}"), "admitted unseen", Warning},
 		{"site observes", signed + site("{mode: observe}"), "nothing is refused", Note},
-		{"exception near its end", signed + site("{exceptions: [{image: " + digestA + ", reason: r, by: b, expires: 2027-06-10}]}"), "ends on 2027-06-10", Note},
-		{"exception far from its end", signed + site("{exceptions: [{image: " + digestA + ", reason: r, by: b, expires: 2027-07-10}]}"), "", ""},
-		{"exception that has ended", signed + site("{exceptions: [{image: " + digestA + ", reason: r, by: b, expires: 2027-05-10}]}"), "has ended", Note},
-		{"pin to review", signed + site("{pins: [{image: " + digestA + ", review: 2027-06-02}]}"), "reviewed", Note},
-		{"pin of what is revoked", signed + site("{pins: [{image: " + digestA + "}], revocations: [{image: " + digestA + ", reason: r}]}"), "no effect", Warning},
-		{"witnesses and legacy", clusterPolicy("p", "a.example/x", "{signatureFormat: legacy, keyless: {identities: [{"+good+"}]}}") + site("{witnesses: {quorum: 1, keys: [" + testWitness + "]}}"), "never be satisfied", Warning},
+		{"exception near its end", signed + site("{exceptions: [{image: "+digestA+", reason: r, by: b, expires: 2027-06-10}]}"), "ends on 2027-06-10", Note},
+		{"exception far from its end", signed + site("{exceptions: [{image: "+digestA+", reason: r, by: b, expires: 2027-07-10}]}"), "", ""},
+		{"exception that has ended", signed + site("{exceptions: [{image: "+digestA+", reason: r, by: b, expires: 2027-05-10}]}"), "has ended", Note},
+		{"pin to review", signed + site("{pins: [{image: "+digestA+", review: 2027-06-02}]}"), "reviewed", Note},
+		{"pin of what is revoked", signed + site("{pins: [{image: "+digestA+"}], revocations: [{image: "+digestA+", reason: r}]}"), "no effect", Warning},
+		{"witnesses and legacy", clusterPolicy("p", "a.example/x", "{signatureFormat: legacy, keyless: {identities: [{"+good+"}]}}") + site("{witnesses: {quorum: 1, keys: ["+testWitness+"]}}"), "never be satisfied", Warning},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			set, err := Parse(t.Context(), []byte(tt.text), atJune())
