@@ -43,7 +43,6 @@ func TestOpenFiles(t *testing.T) {
 		"plain":                       {plain, keys.Options{}, ""},
 		"sealed":                      {sealed, password("open sesame"), ""},
 		"sealed, wrong password":      {sealed, password("open barley"), "passphrase is missing or wrong"},
-		"sealed, empty password":      {sealed, password(""), "passphrase is missing or wrong"},
 		"sealed, nobody to ask":       {sealed, keys.Options{}, "passphrase is missing or wrong"},
 		"variable":                    {"env://TEST_KEY", password("open sesame"), ""},
 		"variable, wrong password":    {"env://TEST_KEY", password("x"), "environment variable TEST_KEY"},

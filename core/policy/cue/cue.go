@@ -10,8 +10,9 @@
 //	predicate: buildDefinition: buildType!: =~"^https://acme.example/"
 //
 // Note that a field of one fixed value, such as predicateType here, does not demand that the document has it: unification adds it. Write "!" behind its
-// name to demand it. policy-controller accepts also what is left open ("version: string" for a document without a version); here that is
-// unsatisfied. Documents that [document.Check] refuses are errors.
+// name to demand it. policy-controller accepts also what is left open ("version: string" for a document without a version, and the "!" of a field
+// that is missing); here that is unsatisfied. It refuses a program whose conditions ("if") are on what only the document has; here they are decided
+// with the document. Documents that [document.Check] refuses are errors.
 //
 // Programs may import the packages of CUE's standard library that compute values, nothing else: no other modules, no files, no commands.
 //
