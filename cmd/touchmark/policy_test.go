@@ -122,7 +122,15 @@ func TestPolicyTest(t *testing.T) {
 		}
 	}
 
+	layout := filepath.Join(t.TempDir(), "layout")
+	if status, _, errs := command(t, "copy", "--insecure-skip-verify", host+"/acme/app:signed", "oci:"+layout+":app"); status != 0 {
+		t.Fatalf("copying to a layout: exit status %d: %s", status, errs)
+	}
 	server.Close()
+	inLayout := expect("- {image: 'oci:" + layout + ":app', repository: HOST/acme/app, expect: admitted, signer: alice@acme.example}")
+	if status, out, errs := try(inLayout); status != 0 {
+		t.Errorf("from a layout: exit status %d: %s%s", status, out, errs)
+	}
 	if status, out, errs := try(good, "--offline", recorded); status != 0 {
 		t.Errorf("offline: exit status %d: %s%s", status, out, errs)
 	}

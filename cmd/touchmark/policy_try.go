@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/skopeo"
 )
 
 // Limits on a file of expectations.
@@ -31,12 +31,13 @@ type expectations struct {
 
 // expected is one image.
 type expected struct {
-	Image  string `yaml:"image" json:"image"`
-	Expect string `yaml:"expect" json:"expect"`             // admitted, refused or undecided
-	Code   string `yaml:"code" json:"code,omitempty"`       // the verdict's code; any if empty
-	Reason string `yaml:"reason" json:"reason,omitempty"`   // a part of the verdict's reason
-	Policy string `yaml:"policy" json:"policy,omitempty"`   // a policy that must be about the image
-	Signer string `yaml:"signer" json:"identity,omitempty"` // the subject or key of an accepted signature
+	Image      string `yaml:"image" json:"image"`
+	Repository string `yaml:"repository" json:"repository,omitempty"` // the name under which policies know it, if it is another one
+	Expect     string `yaml:"expect" json:"expect"`                   // admitted, refused or undecided
+	Code       string `yaml:"code" json:"code,omitempty"`             // the verdict's code; any if empty
+	Reason     string `yaml:"reason" json:"reason,omitempty"`         // a part of the verdict's reason
+	Policy     string `yaml:"policy" json:"policy,omitempty"`         // a policy that must be about the image
+	Signer     string `yaml:"signer" json:"signer,omitempty"`         // the subject or key of an accepted signature
 }
 
 // tryFlags say what is tried.
@@ -64,6 +65,9 @@ the verdict with the one that the file expects:
     expect: refused
     code: unsigned                # optional: the verdict's code
     reason: no signature          # optional: a part of its reason
+  - image: oci:layout:app         # also oci-archive:FILE
+    repository: registry.example/acme/app # the name under which policies know it
+    expect: admitted
 
 --record keeps what registries answered in a directory, and --offline answers from it
 alone: a change of a policy can then be tried without a network, and years later.
@@ -119,7 +123,7 @@ func (f tryFlags) run(cmd *cobra.Command, file string) error {
 	}
 	var results []tried
 	for _, e := range list {
-		v, err := f.verdict(cmd.Context(), g, transport, e.Image)
+		v, err := f.verdict(cmd.Context(), g, transport, e)
 		if err != nil {
 			return err
 		}
@@ -139,24 +143,30 @@ func (f tryFlags) transport() (http.RoundTripper, error) {
 	return nil, nil
 }
 
-func (f tryFlags) verdict(ctx context.Context, g *gate.Gate, transport http.RoundTripper, image string) (gate.Verdict, error) {
-	ref, err := f.registry.parse(image)
+// verdict is the gate's about one image. A place that cannot be read is an
+// outage of its own, and no end of the others.
+func (f tryFlags) verdict(ctx context.Context, g *gate.Gate, transport http.RoundTripper, e expected) (gate.Verdict, error) {
+	place, err := f.registry.place(e.Image)
 	if err != nil {
 		return gate.Verdict{}, err
 	}
-	src := f.registry.source(ref.Context())
-	if transport != nil {
-		src.Transport = transport
-	}
-	if f.offline != "" {
-		src.Keychain = nil // nobody is asked who could want credentials
-	}
-	repository := attach.LogicalName(ref.Context())
-	desc, _, err := attach.Resolve(ctx, src, ref)
+	d := decision{repository: e.Repository}
+	repository, err := d.logicalName(place)
 	if err != nil {
-		return gate.Verdict{Outcome: gate.OutcomeUndecided, Code: gate.CodeLookupFailed, Repository: repository, Reason: fmt.Sprintf("resolving %s: %v", image, err)}, nil
+		return gate.Verdict{}, usageError(fmt.Errorf("image %s: repository: %w", e.Image, err))
 	}
-	return g.Admit(ctx, gate.Request{Repository: repository, Digest: desc.Digest, MediaType: string(desc.MediaType), Source: src}), nil
+	if transport != nil && place.Kind == skopeo.Registry {
+		place.Source.Transport = transport
+		if f.offline != "" {
+			place.Source.Keychain = nil // nobody is asked who could want credentials
+		}
+	}
+	src, found, closePlace, err := skopeo.Open(ctx, place)
+	if err != nil {
+		return gate.Verdict{Outcome: gate.OutcomeUndecided, Code: gate.CodeLookupFailed, Repository: repository, Reason: err.Error()}, nil
+	}
+	defer func() { _ = closePlace() }() // it was only read
+	return g.Admit(ctx, gate.Request{Repository: repository, Digest: found.Digest, MediaType: string(found.MediaType), Source: src}), nil
 }
 
 func readExpectations(file string) ([]expected, error) {
