@@ -8,6 +8,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
+	"sync"
 	"time"
 
 	"github.com/touchmark/touchmark/core/identity"
@@ -90,7 +92,7 @@ func (s *signer) useKey(key crypto.Signer) error {
 		// It takes only the prehashed variant, which verifiers of envelopes don't know.
 		return fmt.Errorf("%w: an Ed25519 key can't sign for a log of Rekor v2, use an ECDSA key", ErrInput)
 	}
-	s.key = key
+	s.key = &serial{Signer: key}
 	der, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		return fmt.Errorf("encoding public key: %w", err)
@@ -131,4 +133,17 @@ func (s *signer) useToken(ctx context.Context, config Config) error {
 	}
 	s.expected = verify.Keyless(matcher)
 	return nil
+}
+
+// serial asks a key for one signature at a time: it may be in a device that fails when it is asked for several at once.
+type serial struct {
+	crypto.Signer
+	mu sync.Mutex
+}
+
+// Sign waits for its turn.
+func (s *serial) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Signer.Sign(random, digest, opts)
 }
