@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/touchmark/touchmark/core/tlog"
@@ -137,7 +138,10 @@ func parseKey(w wireKey) (crypto.PublicKey, error) {
 	case "", "PUBLIC_KEY_DETAILS_UNSPECIFIED":
 		return nil, errors.New("keyDetails is missing")
 	default:
-		return nil, nil
+		if slices.Contains(otherKeys, w.KeyDetails) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("keyDetails %q is not a type of key", w.KeyDetails)
 	}
 	key, err := x509.ParsePKIXPublicKey(w.RawBytes)
 	if err != nil {

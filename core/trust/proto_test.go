@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	commonpb "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	trustpb "github.com/sigstore/protobuf-specs/gen/pb-go/trustroot/v1"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -65,6 +66,18 @@ func TestProtobuf(t *testing.T) {
 		}
 		if again, err := tt.again(theirs); err != nil || !bytes.Equal(again, tt.text) {
 			t.Errorf("%s: changed in reading (%v)", name, err)
+		}
+	}
+}
+
+// TestTUF20_KeyTypes: every type of key that the protocol buffers name is known, and no other.
+func TestTUF20_KeyTypes(t *testing.T) {
+	good := coretest.New(t).TrustedRootJSON(t)
+	for _, name := range commonpb.PublicKeyDetails_name {
+		_, err := trust.Parse("test", bytes.Replace(good, []byte(`"PKIX_ECDSA_P256_SHA_256"`), []byte(`"`+name+`"`), 1))
+		usable := name != "PUBLIC_KEY_DETAILS_UNSPECIFIED" && name != "PKIX_ED25519" // the key is none
+		if (err == nil) != usable {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

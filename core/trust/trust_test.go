@@ -266,6 +266,8 @@ func TestA036_A037_TUF20_Form(t *testing.T) {
 		{"no key", drop(log0, "publicKey"), "publicKey"},
 		{"no key bytes", drop(key0, "rawBytes"), "rawBytes"},
 		{"no key details", drop(key0, "keyDetails"), "keyDetails"},
+		{"key details with a typo", set(key0, "keyDetails", "PKIX_ECDSA_P256_SHA_265"), "keyDetails"},
+		{"key details in lower case", set(ctKey, "keyDetails", "pkix_ecdsa_p256_sha_256"), "keyDetails"},
 		{"key is garbage", set(key0, "rawBytes", []byte("garbage")), "rawBytes"},
 		{"key and a byte", set(key0, "rawBytes", append(spki(t, s.V1.Key.Public()), 0)), "rawBytes"},
 		{"P-384 called P-256", set(key0, "rawBytes", spki(t, p384.Public())), "rawBytes"},

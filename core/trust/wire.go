@@ -101,6 +101,17 @@ const (
 	keyEd25519 = "PKIX_ED25519"
 )
 
+// otherKeys are the types of keys that the format knows besides: logs with such
+// keys are left out. Any other name is a mistake, which must not make a log
+// disappear.
+var otherKeys = []string{
+	"PKCS1_RSA_PKCS1V5", "PKCS1_RSA_PSS", "PKIX_RSA_PKCS1V5", "PKIX_RSA_PSS",
+	"PKIX_RSA_PKCS1V15_2048_SHA256", "PKIX_RSA_PKCS1V15_3072_SHA256", "PKIX_RSA_PKCS1V15_4096_SHA256",
+	"PKIX_RSA_PSS_2048_SHA256", "PKIX_RSA_PSS_3072_SHA256", "PKIX_RSA_PSS_4096_SHA256",
+	"PKIX_ECDSA_P256_HMAC_SHA_256", "PKIX_ECDSA_P384_SHA_384", "PKIX_ECDSA_P521_SHA_512", "PKIX_ECDSA_P384_SHA_256", "PKIX_ECDSA_P521_SHA_256",
+	"PKIX_ED25519_PH", "LMS_SHA256", "LMOTS_SHA256", "ML_DSA_44", "ML_DSA_65", "ML_DSA_87",
+}
+
 // instant is a point in time: RFC 3339, with up to nanoseconds.
 type instant time.Time
 
