@@ -1,18 +1,25 @@
 package situations_test
 
-import "testing"
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/touchmark/touchmark/integration/situations"
+)
 
 // divergences are situations about which an enforcement point is known to be
 // wrong, and how: by "point/situation", or "*/situation" for all points. What
 // was put right must be taken out.
 var divergences = map[string]string{
-	"*/rule-platform-one":            partlySigned,
-	"*/rule-both-index":              partlySigned,
-	"*/rule-both-platforms":          partlySigned,
-	"gate/rule-both-platform-index":  partlySigned,
-	"proxy/rule-both-platform-index": partlySigned,
-	"*/unsigned-beside-warning":      "the sentence names the policy that only warns, not the one that refuses",
-	"*/registry-login-page":          "a web page in the place of a manifest is taken for evidence that can't be read",
+	"*/rule-platform-one":              partlySigned,
+	"*/rule-both-index":                partlySigned,
+	"*/rule-both-platforms":            partlySigned,
+	"gate/rule-both-platform-index":    partlySigned,
+	"proxy/rule-both-platform-index":   partlySigned,
+	"*/unsigned-beside-warning":        "the sentence names the policy that only warns, not the one that refuses",
+	"proxy/rule-index-platform-signed": "it asks before it looks for the index, and what is in no known index is an image of its own",
+	"*/registry-login-page":            "a web page in the place of a manifest is taken for evidence that can't be read",
 }
 
 const partlySigned = "where some of an index's manifests are signed, the verdict is about attestations"
@@ -31,5 +38,21 @@ func hold(t *testing.T, situation, point string, wrong error) {
 		t.Logf("KNOWN DIVERGENCE: %s: %v", known, wrong)
 	case wrong != nil:
 		t.Error(wrong)
+	}
+}
+
+// Each divergence is about a situation, and an enforcement point, that there is.
+func TestDivergences(t *testing.T) {
+	all, err := situations.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, what := range divergences {
+		point, name, _ := strings.Cut(key, "/")
+		known := slices.ContainsFunc(all, func(s situations.Situation) bool { return s.Name == name })
+		if !known || point != "*" && !slices.Contains(situations.Points, point) {
+			t.Errorf("there is no %s", key)
+		}
+		t.Logf("%s: %s", key, what)
 	}
 }

@@ -25,6 +25,7 @@ var errNoVerdict = errors.New("there is no verdict")
 // Every enforcement point gives the verdict that was written by hand.
 func TestSituations(t *testing.T) {
 	w := situations.Build(t)
+	t.Run("missing trust root", func(t *testing.T) { missingTrustRoot(t, w) })
 	for _, point := range []struct {
 		name string
 		ask  func(*testing.T, *situations.World) func(*testing.T, *situations.Image) (gate.Verdict, error)
