@@ -14,7 +14,9 @@ import (
 
 // FuzzOpen asserts that a note that is opened was signed by the log, reads as x/mod reads it, and that its checkpoint is written as it was read.
 func FuzzOpen(f *testing.F) {
-	key := func(n byte) ed25519.PrivateKey { return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{n}, ed25519.SeedSize)) } // the same in every process
+	key := func(n byte) ed25519.PrivateKey {
+		return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{n}, ed25519.SeedSize))
+	} // the same in every process
 	log := coretest.NewLogV2(f)
 	log.Key = key(1)
 	verifier, err := tlog.NewVerifier(log.Name, log.Key.Public())
