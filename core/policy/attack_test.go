@@ -16,7 +16,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 func publicPEM(tb testing.TB, pub crypto.PublicKey) string {
@@ -126,6 +125,7 @@ func TestLIB32_A044_A048_Keys(t *testing.T) {
 
 // TestLIB34_LIB38_Text is about the text as such.
 func TestLIB34_LIB38_Text(t *testing.T) {
+	// Without bounds, reading a bomb would not end before the test does.
 	bomb := "a: &a [x,x,x,x,x,x,x,x,x]\n"
 	for i := 'b'; i < 'k'; i++ {
 		bomb += fmt.Sprintf("%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", i, i, i-1, i-1, i-1, i-1, i-1, i-1, i-1, i-1, i-1)
@@ -166,16 +166,12 @@ func TestLIB34_LIB38_Text(t *testing.T) {
 		{"mode empty", strings.Replace(release, "mode: enforce", `mode: ""`, 1), false},
 		{"merge key", strings.Replace(release, "  mode: enforce", "  <<: {mode: warn}", 1), false},
 	} {
-		start := time.Now()
 		set, err := Parse(t.Context(), []byte(tt.text), Options{})
 		if (err == nil) != tt.ok {
 			t.Errorf("%s: error is %v, want accepted %v", tt.name, err, tt.ok)
 		}
 		if err == nil && set.Policies[0].Mode != Enforce {
 			t.Errorf("%s: mode is %s", tt.name, set.Policies[0].Mode)
-		}
-		if d := time.Since(start); d > 10*time.Second { // the 20,000 documents; a bomb would take for ever
-			t.Errorf("%s: takes %v", tt.name, d)
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 var (
 	yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
-	// readField is how fields are read in this package: v.fields("a", "b").
+	// readFields is how fields are read in this package: v.fields("a", "b").
 	readFields = regexp.MustCompile(`\.fields\(((?:"[^"]+"(?:, )?)+)\)`)
 	quoted     = regexp.MustCompile(`"([^"]+)"`)
 )
@@ -65,8 +65,8 @@ func TestManualFields(t *testing.T) {
 	}
 }
 
-// TestEveryFieldOfAnAuthorityMatters sets each field of an authority to another
-// value: none may be accepted and dropped (A039).
+// TestA039_EveryFieldOfAnAuthorityMatters sets each field of an authority to another
+// value: none may be accepted and dropped.
 func TestA039_EveryFieldOfAnAuthorityMatters(t *testing.T) {
 	base := clusterPolicy("p", "a.example/x", "{keyless: {identities: [{issuer: i, subject: s}]}%s}")
 	plain := authorityOf(t, fmt.Sprintf(base, ""))
