@@ -127,3 +127,41 @@ func TestExceptionsWithoutRegistry(t *testing.T) {
 		t.Errorf("the image is not revoked: %v", err)
 	}
 }
+
+// TestExceptionsAreEnforced goes through an image's life: refused, excepted,
+// revoked all the same.
+func TestExceptionsAreEnforced(t *testing.T) {
+	host := coretest.NewRegistry(t, true)
+	image := coretest.Push(t, host+"/acme/app:7", coretest.Image(t, 1)).String()
+	root := writeText(t, "trusted_root.json", string(coretest.New(t).TrustedRootJSON(t)))
+	dir := t.TempDir()
+	rules := strings.ReplaceAll(checkedPolicy, "registry.example", host)
+	if err := os.WriteFile(filepath.Join(dir, "release.yaml"), []byte(rules), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	verdict := func() (int, string) {
+		t.Helper()
+		status, out, errs := command(t, "explain", image, "--policy", dir, "--trusted-root", root)
+		return status, out + errs
+	}
+	file := filepath.Join(dir, "exceptions.yaml")
+	for _, tt := range []struct {
+		args   []string
+		status int
+		want   string
+	}{
+		{nil, 1, "unsigned"},
+		{[]string{"allow", image, "--reason", "not signed yet", "--expires", "7d", "--by", "alice"}, 0, "allowed-by-exception"},
+		{[]string{"pin", image}, 0, "allowed-by-exception"},
+		{[]string{"revoke", image, "--reason", "holds a miner"}, 1, "holds a miner"},
+	} {
+		if tt.args != nil {
+			if status, _, errs := command(t, append(tt.args, "--policy", file)...); status != 0 {
+				t.Fatalf("%v: exit status %d: %s", tt.args, status, errs)
+			}
+		}
+		if status, said := verdict(); status != tt.status || !strings.Contains(said, tt.want) {
+			t.Errorf("after %v: exit status %d, %s; want %d and %q", tt.args, status, said, tt.status, tt.want)
+		}
+	}
+}
