@@ -19,6 +19,8 @@ var divergences = map[string]string{
 	"proxy/rule-both-platform-index":   partlySigned,
 	"*/unsigned-beside-warning":        "the sentence names the policy that only warns, not the one that refuses",
 	"proxy/rule-index-platform-signed": "it asks before it looks for the index, and what is in no known index is an image of its own",
+	"*/other-log-for-url":              "the sentence does not say which log was wanted, and that none of the trust root has it is not true",
+	"*/old-authority-for-url":          "the sentence does not say which authority was wanted, and that none of the trust root issued it is not true",
 	"*/registry-login-page":            "a web page in the place of a manifest is taken for evidence that can't be read",
 }
 

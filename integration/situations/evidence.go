@@ -94,6 +94,8 @@ func (b *builder) evidence(tb testing.TB, f Facts, digest [32]byte) *bundle.Evid
 		o.Certificate = append(o.Certificate, coretest.PromisedBy(b.second.CTLog))
 	case certificate == "old-authority":
 		s.CA = b.old
+	case certificate == "second-authority":
+		s.CA = b.second.CA
 	}
 	e := s.SignDigest(tb, digest, o)
 	if hash := keySpecs[f.Get("signer")].hash; hash == crypto.SHA512 {

@@ -36,7 +36,7 @@ var vocabulary = []fact{
 	{"cosigned", "by-nobody", names(cosigners)},
 	{"time", "timestamp", []string{"none", "other-authority"}},
 	{"signed", "now", []string{"60-days-ago"}},
-	{"certificate", "good", []string{"expired", "without-sct", "other-certificate-log", "old-authority"}},
+	{"certificate", "good", []string{"expired", "without-sct", "other-certificate-log", "old-authority", "second-authority"}},
 	{"damage", "none", []string{"signature", "other-image", "other-entry", "not-json", "other-repository"}},
 	{"also", "nothing", []string{"mallory", "notation", "spdx", "slsa", "100-bad", "200-bad"}},
 
