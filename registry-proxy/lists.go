@@ -69,7 +69,7 @@ func (p *Proxy) fetchTags(ctx context.Context, repository string, pageSize int, 
 	}
 	tags = make([]string, 0, len(list.Tags))
 	for _, tag := range list.Tags {
-		if !tagPattern.MatchString(tag) {
+		if !isTag(tag) {
 			return nil, false, badUpstream(codeUnknown, what+": the upstream registry's list holds something that is not a tag", nil)
 		}
 		if tag != last { // some registries begin with it

@@ -92,14 +92,17 @@ func parsePath(kind Kind, rest, whole string) (Place, error) {
 		return p, usage("%q: no path after %s:", whole, kind)
 	case hasName && hasDigest:
 		return p, usage("%q: give a name or a digest", whole)
-	case hasName && !refName.MatchString(p.Name):
+	case hasName && (len(p.Name) > maxRefName || !refName.MatchString(p.Name)):
 		return p, usage("%q: %q is not a name for an image in a layout", whole, p.Name)
 	}
 	return p, nil
 }
 
+// maxRefName bounds a name, in bytes; index.json is read by others, too.
+const maxRefName = 255
+
 // refName is what org.opencontainers.image.ref.name may be in the image specification, but for where its separators may stand.
-var refName = regexp.MustCompile(`\A[A-Za-z0-9][A-Za-z0-9._:/+-]{0,254}\z`)
+var refName = regexp.MustCompile(`\A[A-Za-z0-9][A-Za-z0-9._:/+-]*\z`)
 
 func parseDigest(s string) (v1.Hash, error) {
 	h, err := v1.NewHash(s)

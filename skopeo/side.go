@@ -111,8 +111,11 @@ func (s *side) resolve(ctx context.Context) (*attach.Manifest, error) {
 	return attach.Read(ctx, s.Source, identifier)
 }
 
+// maxTag bounds a tag, in bytes.
+const maxTag = 128
+
 // tagGrammar is the distribution specification's.
-var tagGrammar = regexp.MustCompile(`\A[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}\z`)
+var tagGrammar = regexp.MustCompile(`\A[a-zA-Z0-9_][a-zA-Z0-9._-]*\z`)
 
 // publish gives the image its tag, and says which: the destination's, else the source's, unless the destination was given by digest. For a layout this is the moment in
 // which anything of the copy becomes visible.
@@ -127,7 +130,7 @@ func (s *side) publish(ctx context.Context, m *attach.Manifest, sourceName strin
 		return tag, s.layout.commit()
 	case tag == "":
 		return "", nil
-	case !tagGrammar.MatchString(tag):
+	case len(tag) > maxTag || !tagGrammar.MatchString(tag):
 		return "", usage("the image's name %q at the source is no tag: give the destination one", tag)
 	}
 	return tag, attach.WriteManifest(ctx, s.Source, m, tag)

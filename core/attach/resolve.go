@@ -57,14 +57,17 @@ func checkSubject(src Source, digest v1.Hash) error {
 	if err := checkDigest(digest); err != nil {
 		return &LookupError{URL: src.Repository.Name(), Err: err}
 	}
-	if !tagPrefix.MatchString(src.TagPrefix) {
+	if len(src.TagPrefix) > maxTagPrefix || !tagPrefix.MatchString(src.TagPrefix) {
 		return &LookupError{URL: src.Repository.Name(), Err: fmt.Errorf("tag prefix %q can't begin a tag", src.TagPrefix)}
 	}
 	return nil
 }
 
+// maxTagPrefix leaves room for sha256-<hex>.att within a tag's 128 bytes.
+const maxTagPrefix = 53
+
 // tagPrefix begins a tag of the distribution specification 1.1, which has at most 128 characters, 75 of them ours.
-var tagPrefix = regexp.MustCompile(`\A([a-zA-Z0-9_][a-zA-Z0-9._-]{0,52})?\z`)
+var tagPrefix = regexp.MustCompile(`\A([a-zA-Z0-9_][a-zA-Z0-9._-]*)?\z`)
 
 // resolve reads the manifest or index at a tag, or at a digest.
 func (c *client) resolve(ctx context.Context, identifier string) (v1.Descriptor, *document, error) {
