@@ -120,6 +120,20 @@ func TestTrustRootDocument(t *testing.T) {
 	if tsa := root.TimestampAuthorities[0]; tsa.Authority.Leaf.Subject.CommonName != "tsa" {
 		t.Errorf("the timestamp authority is %+v", tsa)
 	}
+	text, err := os.ReadFile(good("trustroot.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, _ := strings.Cut(string(text), "    certificateAuthorities:\n")
+	_, stamps, _ := strings.Cut(rest, "    timestampAuthorities:\n")
+	before += "    certificateAuthorities: []\n"
+	set, err = Parse(t.Context(), []byte(before+"    timestampAuthorities:\n"+stamps), Options{})
+	if err != nil || len(set.Roots[0].TimestampAuthorities) != 1 {
+		t.Errorf("a root of timestamp authorities alone: %v", err)
+	}
+	if _, err := Parse(t.Context(), []byte(before), Options{}); err == nil {
+		t.Error("a root of nothing is read")
+	}
 }
 
 func TestEnforcementDocument(t *testing.T) {

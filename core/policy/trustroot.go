@@ -15,6 +15,8 @@ import (
 	"net/url"
 	"time"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/touchmark/touchmark/core/tlog"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/tsp"
@@ -68,7 +70,7 @@ func readSigstoreKeys(v value) *trust.Root {
 		v.fail("names neither certificateAuthorities nor timestampAuthorities")
 	}
 	root := &trust.Root{}
-	for _, ca := range f.list("certificateAuthorities", maxServices) {
+	for _, ca := range certificateAuthorities(f) {
 		uri, chain, ok := readService(ca, parseChain)
 		if !ok {
 			continue
@@ -99,6 +101,16 @@ func readSigstoreKeys(v value) *trust.Root {
 		}
 	}
 	return root
+}
+
+// certificateAuthorities may be an empty list beside timestamp authorities: the
+// field is never left out of what kubectl prints.
+func certificateAuthorities(f fields) []value {
+	v, ok := f.get("certificateAuthorities")
+	if ok && v.node.Kind == yaml.SequenceNode && len(v.node.Content) == 0 && f.has("timestampAuthorities") {
+		return nil
+	}
+	return f.list("certificateAuthorities", maxServices)
 }
 
 // readService reads a certificate or timestamp authority.
