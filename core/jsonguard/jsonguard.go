@@ -85,6 +85,20 @@ func place(dec *jsontext.Decoder) string {
 	return fmt.Sprintf("%q", p)
 }
 
+// digits are the values of base64's digits, and notDigit for everything else: a
+// table, because every byte of a bundle passes through it.
+var digits = func() (table [256]byte) {
+	for c := range table {
+		table[c] = notDigit
+	}
+	for value, c := range []byte("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") {
+		table[c] = byte(value)
+	}
+	return table
+}()
+
+const notDigit = 0x80
+
 // canonical reports whether a JSON string holds canonical base64.
 func canonical(text jsontext.Value) bool {
 	s := []byte(text[1 : len(text)-1])
@@ -96,22 +110,13 @@ func canonical(text jsontext.Value) bool {
 	}
 	padded := len(s)
 	s = bytes.TrimSuffix(bytes.TrimSuffix(s, []byte("=")), []byte("="))
-	last := byte(0)
+	var all, last byte
 	for _, c := range s {
-		switch {
-		case 'A' <= c && c <= 'Z':
-			last = c - 'A'
-		case 'a' <= c && c <= 'z':
-			last = c - 'a' + 26
-		case '0' <= c && c <= '9':
-			last = c - '0' + 52
-		case c == '+':
-			last = 62
-		case c == '/':
-			last = 63
-		default:
-			return false
-		}
+		last = digits[c]
+		all |= last
+	}
+	if all&notDigit != 0 {
+		return false
 	}
 	unused := byte(0) // the bits of the last digit that stand for nothing
 	switch padded - len(s) {

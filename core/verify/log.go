@@ -26,16 +26,16 @@ func (r *run) checkEntries() error {
 		return nil
 	}
 	var logs distinct
-	for _, e := range r.Evidence.Entries {
-		log := root.FindLog(e.LogID)
+	for _, untrusted := range r.Evidence.Entries {
+		log := root.FindLog(untrusted.LogID)
 		if log == nil {
 			continue
 		}
-		witnesses, err := r.checkLogEntry(e, log)
+		witnesses, err := r.checkLogEntry(untrusted, log)
 		if err != nil {
 			return err
 		}
-		if r.Require.Quorum == 0 || r.hasQuorum(e, witnesses) {
+		if r.Require.Quorum == 0 || r.hasQuorum(untrusted, witnesses) {
 			logs.add(log.Key)
 		}
 	}
@@ -57,16 +57,16 @@ func (r *run) checkEntries() error {
 
 // hasQuorum reports whether enough witnesses cosigned the checkpoint of an
 // entry, and remembers the first reason why not.
-func (r *run) hasQuorum(e bundle.Entry, witnesses int) bool {
+func (r *run) hasQuorum(untrusted bundle.Entry, witnesses int) bool {
 	want := r.Require.Quorum
 	switch {
 	case witnesses >= want:
 		r.pass(checkWitnesses, fmt.Sprintf("%d witnesses", witnesses), fmt.Sprintf("%d witnesses", want))
 		return true
 	case r.noQuorum != nil:
-	case e.Proof == nil:
+	case untrusted.Proof == nil:
 		r.noQuorum = r.refuse(CodeUnwitnessable, checkWitnesses,
-			"its %s %s log entry has a promise and no checkpoint, so witnesses cannot have cosigned it; wanted are %d", e.Kind, e.Version, want)
+			"its %s %s log entry has a promise and no checkpoint, so witnesses cannot have cosigned it; wanted are %d", untrusted.Kind, untrusted.Version, want)
 	default:
 		r.noQuorum = r.refuse(CodeWitnesses, checkWitnesses,
 			"%d of the known witnesses cosigned the checkpoint of its log entry, wanted are %d", witnesses, want)
@@ -76,8 +76,8 @@ func (r *run) hasQuorum(e bundle.Entry, witnesses int) bool {
 
 // checkLogEntry checks one entry: that it is about this very signature, and
 // that the log holds it. It returns how many witnesses cosigned the checkpoint.
-func (r *run) checkLogEntry(e bundle.Entry, log *trust.Log) (witnesses int, err error) {
-	body, v2, err := r.rebuildBody(e)
+func (r *run) checkLogEntry(untrusted bundle.Entry, log *trust.Log) (witnesses int, err error) {
+	body, v2, err := r.rebuildBody(untrusted)
 	if err != nil {
 		var unsupported *unsupportedEntry
 		if errors.As(err, &unsupported) {
@@ -87,37 +87,37 @@ func (r *run) checkLogEntry(e bundle.Entry, log *trust.Log) (witnesses int, err 
 	}
 	// The leaf that is proven below is the rebuilt one. The body that came with
 	// the evidence is compared so that it can't say anything else to a reader.
-	if !bytes.Equal(body, e.Body) {
-		return 0, r.refuse(CodeLogEntry, checkEntry, "the %s %s entry is not about this signature, digest and key", e.Kind, e.Version)
+	if !bytes.Equal(body, untrusted.Body) {
+		return 0, r.refuse(CodeLogEntry, checkEntry, "the %s %s entry is not about this signature, digest and key", untrusted.Kind, untrusted.Version)
 	}
-	r.pass(checkEntry, fmt.Sprintf("%s %s, index %d", e.Kind, e.Version, e.LogIndex), "")
+	r.pass(checkEntry, fmt.Sprintf("%s %s, index %d", untrusted.Kind, untrusted.Version, untrusted.LogIndex), "")
 
-	verified := LogEntry{Log: log.BaseURL, Index: e.LogIndex}
+	verified := LogEntry{Log: log.BaseURL, Index: untrusted.LogIndex}
 	switch {
-	case e.SET == nil && e.Proof == nil:
+	case untrusted.SET == nil && untrusted.Proof == nil:
 		return 0, r.refuse(CodeLog, checkProof, "the log entry has neither a promise nor a proof")
-	case v2 && e.Proof == nil:
+	case v2 && untrusted.Proof == nil:
 		return 0, r.refuse(CodeLog, checkProof, "the Rekor v2 entry has no inclusion proof")
-	case v2 && e.SET != nil:
+	case v2 && untrusted.SET != nil:
 		return 0, r.refuse(CodeLog, checkProof, "the Rekor v2 entry has a signed entry timestamp, which such logs don't make")
 	}
-	if e.SET != nil {
-		if err := r.checkPromise(e, body, log); err != nil {
+	if untrusted.SET != nil {
+		if err := r.checkPromise(untrusted, body, log); err != nil {
 			return 0, err
 		}
 	} else {
 		r.unwindowed = append(r.unwindowed, log)
 	}
-	if e.Proof != nil {
-		if witnesses, err = r.checkInclusion(e, body, log, v2); err != nil {
+	if untrusted.Proof != nil {
+		if witnesses, err = r.checkInclusion(untrusted, body, log, v2); err != nil {
 			return 0, r.refuse(CodeLog, checkProof, "%w", err)
 		}
 		verified.Included = true
-		if e.SET == nil && !v2 {
+		if untrusted.SET == nil && !v2 {
 			// Only the promise covers the index over all shards.
-			verified.Index = e.Proof.Index
+			verified.Index = untrusted.Proof.Index
 		}
-		r.pass(checkProof, fmt.Sprintf("index %d of %d leaves", e.Proof.Index, e.Proof.TreeSize), "")
+		r.pass(checkProof, fmt.Sprintf("index %d of %d leaves", untrusted.Proof.Index, untrusted.Proof.TreeSize), "")
 	}
 	r.result.Entries = append(r.result.Entries, verified)
 	return witnesses, nil
@@ -125,16 +125,16 @@ func (r *run) checkLogEntry(e bundle.Entry, log *trust.Log) (witnesses int, err 
 
 // checkPromise verifies a Rekor v1 signed entry timestamp and takes the
 // integrated time from it.
-func (r *run) checkPromise(e bundle.Entry, body []byte, log *trust.Log) error {
+func (r *run) checkPromise(untrusted bundle.Entry, body []byte, log *trust.Log) error {
 	key, ok := log.Key.(*ecdsa.PublicKey)
 	if !ok {
 		return r.refuse(CodeLog, checkProof, "the log %s does not make signed entry timestamps", log.BaseURL)
 	}
-	promise := entry.Promise{Body: body, IntegratedTime: e.IntegratedTime, LogIndex: e.LogIndex, LogID: e.LogID}
-	if err := promise.Verify(key, e.SET); err != nil {
+	promise := entry.Promise{Body: body, IntegratedTime: untrusted.IntegratedTime, LogIndex: untrusted.LogIndex, LogID: untrusted.LogID}
+	if err := promise.Verify(key, untrusted.SET); err != nil {
 		return r.refuse(CodeLog, checkProof, "%w", err)
 	}
-	at := time.Unix(e.IntegratedTime, 0).UTC()
+	at := time.Unix(untrusted.IntegratedTime, 0).UTC()
 	if !log.Window.Contains(at) {
 		return r.fail(CodeUntrustedLog, checkProof, at.Format(time.RFC3339), log.Window.String(),
 			fmt.Errorf("the log %s is trusted %s, but the entry is of %s", log.BaseURL, log.Window, at.Format(time.RFC3339)))
@@ -151,8 +151,8 @@ var originV1 = regexp.MustCompile(`^(\S+) - [0-9]+$`)
 // checkInclusion verifies the inclusion proof of a body against the checkpoint
 // that came with it, and that checkpoint's signature. It returns how many of the
 // required witnesses cosigned the checkpoint.
-func (r *run) checkInclusion(e bundle.Entry, body []byte, log *trust.Log, v2 bool) (witnesses int, err error) {
-	p := e.Proof
+func (r *run) checkInclusion(untrusted bundle.Entry, body []byte, log *trust.Log, v2 bool) (witnesses int, err error) {
+	p := untrusted.Proof
 	origin, _, _ := strings.Cut(p.Checkpoint, "\n")
 	name := ""
 	if m := originV1.FindStringSubmatch(origin); m != nil && !v2 {
@@ -179,8 +179,8 @@ func (r *run) checkInclusion(e bundle.Entry, body []byte, log *trust.Log, v2 boo
 	switch {
 	case v2 && cp.Origin != name:
 		return 0, fmt.Errorf("checkpoint: its origin is %q, want %q", cp.Origin, name)
-	case v2 && p.Index != e.LogIndex:
-		return 0, fmt.Errorf("inclusion proof: it is for index %d, the entry has %d", p.Index, e.LogIndex)
+	case v2 && p.Index != untrusted.LogIndex:
+		return 0, fmt.Errorf("inclusion proof: it is for index %d, the entry has %d", p.Index, untrusted.LogIndex)
 	case uint64(p.TreeSize) != cp.Size || !bytes.Equal(p.RootHash, cp.Root[:]):
 		return 0, errors.New("inclusion proof: its tree is not the checkpoint's")
 	}

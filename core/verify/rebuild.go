@@ -26,9 +26,9 @@ func (u *unsupportedEntry) Error() string {
 // rebuildBody makes the body that a log must hold for this evidence, from what
 // was verified here, in the kind and version that the entry claims to have.
 // v2 says that the kind is one of Rekor v2.
-func (r *run) rebuildBody(e bundle.Entry) (body []byte, v2 bool, err error) {
+func (r *run) rebuildBody(untrusted bundle.Entry) (body []byte, v2 bool, err error) {
 	ev := r.Evidence
-	switch e.Kind + " " + e.Version {
+	switch untrusted.Kind + " " + untrusted.Version {
 	case entry.KindHashedRekord + " " + entry.V002:
 		body, err = r.rebuildV2()
 		return body, true, err
@@ -58,16 +58,16 @@ func (r *run) rebuildBody(e bundle.Entry) (body []byte, v2 bool, err error) {
 		if ev.Envelope == nil {
 			break
 		}
-		body, err = r.rebuildEnvelope(e)
+		body, err = r.rebuildEnvelope(untrusted)
 		return body, false, err
 	case entry.KindIntoto + " " + entry.V001:
 		if ev.Envelope == nil || ev.Envelope.Text == nil {
 			break // it is about the envelope's text alone, which a bundle does not keep
 		}
-		body, err = r.rebuildEnvelope(e)
+		body, err = r.rebuildEnvelope(untrusted)
 		return body, false, err
 	}
-	return nil, false, &unsupportedEntry{e.Kind, e.Version}
+	return nil, false, &unsupportedEntry{untrusted.Kind, untrusted.Version}
 }
 
 func (r *run) rebuildV2() ([]byte, error) {
@@ -129,9 +129,9 @@ func envelopeHash(env *bundle.Envelope, claimed hashValue) (sum [32]byte, err er
 	return [32]byte(raw), nil
 }
 
-func (r *run) rebuildEnvelope(e bundle.Entry) ([]byte, error) {
+func (r *run) rebuildEnvelope(untrusted bundle.Entry) ([]byte, error) {
 	var claimed envelopeBody
-	if err := json.Unmarshal(e.Body, &claimed); err != nil {
+	if err := json.Unmarshal(untrusted.Body, &claimed); err != nil {
 		return nil, fmt.Errorf("the log entry's body is malformed JSON: %w", err)
 	}
 	verifier, err := r.verifierPEM()
@@ -140,7 +140,7 @@ func (r *run) rebuildEnvelope(e bundle.Entry) ([]byte, error) {
 	}
 	env := r.Evidence.Envelope
 	claimedHash := claimed.Spec.Content.Hash
-	if e.Kind == entry.KindDSSE {
+	if untrusted.Kind == entry.KindDSSE {
 		claimedHash = claimed.Spec.EnvelopeHash
 	}
 	textHash, err := envelopeHash(env, claimedHash)
@@ -149,9 +149,9 @@ func (r *run) rebuildEnvelope(e bundle.Entry) ([]byte, error) {
 	}
 	payloadHash := sha256.Sum256(env.Payload)
 	switch {
-	case e.Kind == entry.KindDSSE:
+	case untrusted.Kind == entry.KindDSSE:
 		return entry.DSSEV001(textHash, payloadHash, env.Signature, verifier)
-	case e.Version == entry.V001:
+	case untrusted.Version == entry.V001:
 		if claimed.Spec.Content.PayloadHash == nil {
 			return entry.IntotoV001(textHash, nil, verifier)
 		}

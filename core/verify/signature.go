@@ -65,8 +65,8 @@ var oidSAN = asn1.ObjectIdentifier{2, 5, 29, 17}
 
 // parseLeaf reads a certificate and holds it against the profile of a Fulcio
 // leaf (fulcio/docs/certificate-specification.md).
-func parseLeaf(der []byte) (*x509.Certificate, error) {
-	cert, err := x509.ParseCertificate(der)
+func parseLeaf(untrustedDER []byte) (*x509.Certificate, error) {
+	cert, err := x509.ParseCertificate(untrustedDER)
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}

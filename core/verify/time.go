@@ -17,11 +17,11 @@ func (r *run) checkTimes() error {
 	var problem error
 	var authorities distinct
 	root := r.timestampRoot()
-	for i, der := range r.Evidence.Timestamps {
+	for i, untrusted := range r.Evidence.Timestamps {
 		if root == nil {
 			break
 		}
-		at, tsa, err := r.verifyTimestamp(der, root)
+		at, tsa, err := r.verifyTimestamp(untrusted, root)
 		if err != nil {
 			problem = fmt.Errorf("timestamp %d: %w", i, err)
 			continue
@@ -78,8 +78,8 @@ func (r *run) anyTimeWithin(w trust.Window) bool {
 
 // verifyTimestamp verifies a timestamp over the signature with any one of the
 // trust root's authorities, within that same authority's window.
-func (r *run) verifyTimestamp(der []byte, root *trust.Root) (time.Time, *trust.TimestampAuthority, error) {
-	token, err := tsp.Parse(der)
+func (r *run) verifyTimestamp(untrustedDER []byte, root *trust.Root) (time.Time, *trust.TimestampAuthority, error) {
+	token, err := tsp.Parse(untrustedDER)
 	if err != nil {
 		return time.Time{}, nil, err
 	}
