@@ -14,8 +14,8 @@ import (
 	"github.com/touchmark/touchmark/core/coretest"
 )
 
-// month60 is how long ago an old signature was made.
-const month60 = 60 * 24 * time.Hour
+// longAgo is when an old signature was made, before now.
+const longAgo = 60 * 24 * time.Hour
 
 // dress lays beside an image what its facts say.
 func (b *builder) dress(tb testing.TB, i *Image, subject name.Digest) {
@@ -23,7 +23,7 @@ func (b *builder) dress(tb testing.TB, i *Image, subject name.Digest) {
 	f := i.Facts
 	at := b.now
 	if f.Get("signed") == "60-days-ago" {
-		at = at.Add(-month60)
+		at = at.Add(-longAgo)
 	}
 	b.private.Clock.Set(at)
 	b.second.Clock.Set(at)
