@@ -43,6 +43,11 @@ func (ca *CertificateAuthority) Chain(untrustedLeaf *x509.Certificate, times []t
 	return chain, nil
 }
 
+// chain is the authority's own.
+func (ca *CertificateAuthority) chain() []*x509.Certificate {
+	return slices.Concat(ca.Intermediates, []*x509.Certificate{ca.Root})
+}
+
 func validAt(c *x509.Certificate, t time.Time) bool {
 	return !t.Before(c.NotBefore) && !t.After(c.NotAfter)
 }
@@ -87,7 +92,7 @@ func (ca *CertificateAuthority) knownChain(leaf *x509.Certificate) []*x509.Certi
 // a chain through it can then fail for no other reason than the leaf and the time.
 // These are the checks that x509.Certificate.Verify makes.
 func (ca *CertificateAuthority) remember() {
-	known := slices.Concat(ca.Intermediates, []*x509.Certificate{ca.Root})
+	known := ca.chain()
 	for i, c := range known {
 		switch {
 		case isConstraining(c), !allowsCodeSigning(c), !c.BasicConstraintsValid, !c.IsCA:

@@ -182,7 +182,7 @@ func parseChain(w wireChain) ([]*x509.Certificate, error) {
 		}
 		chain = append(chain, cert)
 	}
-	return chain, checkChain(chain)
+	return chain, nil
 }
 
 // maxChain bounds an authority's chain.
@@ -202,6 +202,9 @@ func checkChain(chain []*x509.Certificate) error {
 
 func parseCA(w wireAuthority) (CertificateAuthority, error) {
 	ca, err := parseAuthority(w)
+	if err == nil {
+		err = checkChain(ca.chain())
+	}
 	if err != nil {
 		return CertificateAuthority{}, err
 	}
@@ -226,6 +229,9 @@ func parseAuthority(w wireAuthority) (CertificateAuthority, error) {
 	if err != nil {
 		return CertificateAuthority{}, err
 	}
+	if len(chain) == 0 {
+		return CertificateAuthority{}, checkChain(nil)
+	}
 	last := len(chain) - 1
 	return CertificateAuthority{URI: w.URI, Intermediates: chain[:last], Root: chain[last], Window: window}, nil
 }
@@ -240,6 +246,10 @@ func parseTSA(w wireAuthority) (TimestampAuthority, error) {
 		return TimestampAuthority{}, errors.New("certChain does not begin with the timestamping certificate; tokens that bring their own are not supported")
 	}
 	a.Authority.Leaf, a.Authority.Intermediates = ca.Intermediates[0], ca.Intermediates[1:]
-	a.Authority = a.Authority.Remember()
-	return a, nil
+	// What is remembered has been checked; only what is wrong is checked link by
+	// link, to say what it is.
+	if a.Authority = a.Authority.Remember(); a.Authority.Remembered() && len(ca.Intermediates) < maxChain {
+		return a, nil
+	}
+	return a, checkChain(ca.chain())
 }

@@ -286,6 +286,8 @@ func TestA036_A037_TUF20_Form(t *testing.T) {
 		{"timestamp authority without chain", chain(tsa0, func([]any) []any { return nil }), "certChain"},
 		{"timestamp authority without its certificate", chain(tsa0, func(c []any) []any { return c[1:] }), "timestamping certificate"},
 		{"timestamp authority without issuer", chain(tsa0, func(c []any) []any { return c[:1] }), "timestamping certificate"},
+		{"timestamp chain with a certificate beside the way", chain(tsa0, func(c []any) []any { return []any{c[0], c[1], foreign, c[2]} }), "certChain[1]"},
+		{"timestamp chain of 9", chain(tsa0, func(c []any) []any { return append(slices.Clone(c), slices.Repeat(c[2:], 6)...) }), "certChain"},
 		{"timestamp chain with a gap", chain(tsa0, func(c []any) []any { return []any{c[0], c[2]} }), "certChain[0]"},
 	}
 	for _, tt := range tests {

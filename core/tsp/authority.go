@@ -40,12 +40,19 @@ func (a Authority) Remember() Authority {
 			known.to = c.NotAfter
 		}
 	}
-	// What x509 checks depends on the time by the certificates' validity alone.
-	if !known.to.Before(known.from) && a.verifyChain(known.from) == nil {
+	if known.to.Before(known.from) {
+		return a
+	}
+	// What x509 checks depends on the time by the certificates' validity alone. No certificate may lie beside the way.
+	chains, err := a.verifyChain(known.from)
+	if err == nil && slices.ContainsFunc(chains, func(chain []*x509.Certificate) bool { return slices.Equal(chain, known.certificates) }) {
 		a.known = known
 	}
 	return a
 }
+
+// Remembered reports whether anything is remembered.
+func (a Authority) Remembered() bool { return a.known != nil }
 
 func (a Authority) certificates() []*x509.Certificate {
 	return slices.Concat([]*x509.Certificate{a.Leaf}, a.Intermediates, []*x509.Certificate{a.Root})
@@ -56,7 +63,8 @@ func (a Authority) checkChain(at time.Time) error {
 	if k := a.known; k != nil && !at.Before(k.from) && !at.After(k.to) && a.isKnown() {
 		return nil
 	}
-	return a.verifyChain(at)
+	_, err := a.verifyChain(at)
+	return err
 }
 
 // isKnown reports whether the certificates are still those that are remembered.
@@ -65,17 +73,16 @@ func (a Authority) isKnown() bool {
 	return a.known.certificates[0] == a.Leaf && a.known.certificates[last] == a.Root && slices.Equal(a.known.certificates[1:last], a.Intermediates)
 }
 
-func (a Authority) verifyChain(at time.Time) error {
+func (a Authority) verifyChain(at time.Time) ([][]*x509.Certificate, error) {
 	roots, intermediates := x509.NewCertPool(), x509.NewCertPool()
 	roots.AddCert(a.Root)
 	for _, c := range a.Intermediates {
 		intermediates.AddCert(c)
 	}
-	_, err := a.Leaf.Verify(x509.VerifyOptions{
+	return a.Leaf.Verify(x509.VerifyOptions{
 		Roots:         roots,
 		Intermediates: intermediates,
 		CurrentTime:   at,
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageTimeStamping},
 	})
-	return err
 }
