@@ -10,8 +10,11 @@ mkdir -p "$(dirname "$out")"
 	echo "# make bench"
 	echo "# commit $(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo ' with uncommitted changes'), $(date -u +%F), $(go version | cut -d' ' -f3-4), $(nproc) cores"
 	echo
-	echo "## verification of one keyless bundle, beside sigstore-go"
-	(cd integration/oracles && go test -run '^$' -bench . -benchtime 2s -count 3 ./...)
+	echo "## verification of keyless bundles, beside sigstore-go by turns"
+	(cd integration/oracles && go test -run '^$' -bench '^BenchmarkVerify$' -benchtime 2s -count 3 .)
+	echo
+	echo "## verify-blob from the start of the process, beside cosign"
+	(cd integration/oracles && go test -run '^$' -bench '^BenchmarkVerifyBlobCommand$' -benchtime 50x .)
 	echo
 	echo "## touchmark up from an empty directory to /healthz; resident memory then"
 	go test -run '^$' -bench Up -benchtime 5x ./integration

@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
 # The long campaigns, which make test only does in small: kill -9 over and over,
 # and every fuzz target for a while. The last run is kept in
-# integration/results/torture.txt. FUZZTIME and ROUNDS make it longer or shorter.
+# integration/results/torture.txt. FUZZTIME, ROUNDS, CAMPAIGN_INPUTS and FLIP_EVERY
+# make it longer or shorter; CAMPAIGN_SEED repeats the campaign of another run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 fuzztime=${FUZZTIME:-60s}
 rounds=${ROUNDS:-300}
+seed=${CAMPAIGN_SEED:-$((RANDOM << 15 | RANDOM))}
+inputs=${CAMPAIGN_INPUTS:-120000}
+every=${FLIP_EVERY:-1}
 out=integration/results/torture.txt
 mkdir -p "$(dirname "$out")"
 {
-	echo "# FUZZTIME=$fuzztime ROUNDS=$rounds make torture"
-	echo "# commit $(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo ' with uncommitted changes'), $(date -u +%F), $(go version | cut -d' ' -f3-4), $(nproc) cores; moments are drawn at random, without a seed"
+	echo "# FUZZTIME=$fuzztime ROUNDS=$rounds CAMPAIGN_SEED=$seed CAMPAIGN_INPUTS=$inputs FLIP_EVERY=$every make torture"
+	echo "# commit $(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo ' with uncommitted changes'), $(date -u +%F), $(go version | cut -d' ' -f3-4), $(nproc) cores; moments of kills are drawn at random, without a seed"
 	echo
 	echo "## the signature log is killed $rounds times"
 	SIGLOG_TEST_ROUNDS=$rounds go test -timeout 60m -count 1 -v -run '^TestLOG06' ./services/siglog
@@ -19,10 +23,17 @@ mkdir -p "$(dirname "$out")"
 	echo "## first starts, issuing and publishing are killed, ten times over"
 	go test -timeout 60m -count 10 -run 'Kill' ./services/stack ./services/trustroot
 	echo
+	echo "## $inputs inputs for both verifiers, and every bit of good evidence"
+	(cd integration/oracles && CAMPAIGN_SEED=$seed CAMPAIGN_INPUTS=$inputs FLIP_EVERY=$every \
+		go test -timeout 120m -count 1 -v -run '^TestLIB35_(Campaign|EveryBit)' . 2>/dev/null | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //')
+	echo
 	echo "## each fuzz target for $fuzztime"
 	git grep -hE '^func Fuzz' -- '*_test.go' >/dev/null # fails if there is none
 	git grep -E '^func Fuzz' -- '*_test.go' | sed -E 's|^(.*)/[^/]*:func (Fuzz[A-Za-z0-9_]*).*|\1 \2|' | while read -r dir target; do
 		echo "$dir $target"
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" -fuzzminimizetime 1x "./$dir" | tail -n 2
+		case $dir in
+		integration/oracles) (cd "$dir" && go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" -fuzzminimizetime 1x .) ;;
+		*) go test -run '^$' -fuzz "^$target\$" -fuzztime "$fuzztime" -fuzzminimizetime 1x "./$dir" ;;
+		esac | tail -n 2
 	done
 } 2>&1 | tee "$out"
