@@ -13,7 +13,7 @@
 //
 // The document satisfies it if isCompliant is true, or a list in which the first object whose "result" is true has no "warning"; otherwise the
 // last object's "error" says why not. Everything else (undefined, false, a text) does not satisfy. policy-controller reads Rego v0; here a
-// module that is not v0 but v1 (rules with "if") is read, too.
+// module of v1 (rules with "if") is read, too, and never as if it were v0.
 //
 // We differ from policy-controller in what could admit by accident: a document that [document.Check] refuses, and a result that is true although a
 // built-in function failed on the way, are errors ("not" makes truth out of a failed call), and programs that can't be satisfied are refused when they
@@ -117,11 +117,14 @@ func (e *evaluator) Compile(ctx context.Context, source string) (_ policy.Progra
 	return program{prepared}, nil
 }
 
-// parse reads v0, which is what policy-controller reads, and else v1. A module that is both means the same.
+// parse reads v0, which is what policy-controller reads, and else v1. What parses as v0 only because v0 takes the words of v1 for names is v1: v0 reads
+// "isCompliant := true if { input.ok }" as two rules, isCompliant, which is always true, and if.
 func (e *evaluator) parse(source string) (*ast.Module, ast.RegoVersion, error) {
 	module, errV0 := ast.ParseModuleWithOpts(moduleName, source, ast.ParserOptions{RegoVersion: ast.RegoV0, Capabilities: e.capabilities})
 	if errV0 == nil && module != nil {
-		return module, ast.RegoV0, nil
+		if errV0 = checkNames(module); errV0 == nil {
+			return module, ast.RegoV0, nil
+		}
 	}
 	module, errV1 := ast.ParseModuleWithOpts(moduleName, source, ast.ParserOptions{RegoVersion: ast.RegoV1, Capabilities: e.capabilities})
 	if errV1 == nil && module != nil {
@@ -131,6 +134,18 @@ func (e *evaluator) parse(source string) (*ast.Module, ast.RegoVersion, error) {
 		return nil, 0, errors.New("program is empty")
 	}
 	return nil, 0, fmt.Errorf("as Rego v1: %w; as Rego v0: %w", errV1, errV0)
+}
+
+// checkNames refuses a module of v0 with a rule whose name is a word of v1.
+func checkNames(module *ast.Module) error {
+	for _, r := range module.Rules {
+		for _, word := range []ast.Var{"if", "contains", "in", "every"} {
+			if ref := r.Head.Ref(); len(ref) > 0 && ref[0].Value.Compare(word) == 0 {
+				return fmt.Errorf("line %d: a rule has the name %q, which is a word of Rego v1", r.Loc().Row, word)
+			}
+		}
+	}
+	return nil
 }
 
 func defines(module *ast.Module, rule string) bool {

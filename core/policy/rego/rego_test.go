@@ -209,3 +209,34 @@ func TestManyGoroutines(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestA043_RegoV1IsNotReadAsV0 holds the ways to write a condition in Rego v1 against a document that does not meet it. v0 parses some of them, as an isCompliant
+// that is always true and a rule of the name "if".
+func TestA043_RegoV1IsNotReadAsV0(t *testing.T) {
+	for _, rule := range []string{
+		`isCompliant if { input.ok }`,
+		`isCompliant if input.ok`,
+		`isCompliant := true if { input.ok }`,
+		`isCompliant := true if input.ok`,
+		`isCompliant = true if { input.ok }`,
+		"isCompliant := true if {\n\tinput.ok\n} else := false",
+		`isCompliant contains {"result": true} if { input.ok }`,
+		`isCompliant := [{"result": true}] if { input.ok }`,
+		"isCompliant := true\n\tif { input.ok }",
+		"isCompliant := true if { every x in [1] { input.ok; x == 1 } }",
+	} {
+		t.Run(rule, func(t *testing.T) {
+			if err := evaluate(t, "package sigstore\n"+rule, `{"ok": true}`); err != nil {
+				t.Errorf("the good twin is refused: %v", err)
+			}
+			if err := evaluate(t, "package sigstore\n"+rule, `{"ok": false}`); !errors.Is(err, policy.ErrUnsatisfied) {
+				t.Errorf("error %v, want one that wraps ErrUnsatisfied", err)
+			}
+		})
+	}
+	// Half v1, half v0: v0 alone parses it, and means something else.
+	mixed := "package sigstore\ndeny { input.bad }\nisCompliant := true if { not deny }"
+	if _, err := rego.New().Compile(t.Context(), mixed); err == nil || !strings.Contains(err.Error(), `the name "if"`) {
+		t.Errorf("error %v, want one about the rule of the name if", err)
+	}
+}
