@@ -66,7 +66,7 @@ func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*gra
 		if served, notEvidence = p.tryEvidence(ctx, w, r, req); served {
 			return nil, nil
 		}
-		t = p.tryHolders(ctx, req)
+		t = p.tryHolders(ctx, req, search && searchErr == nil)
 		if t.granted != nil {
 			p.logBlob(r, req, t.verdict, nil, p.now().Sub(start))
 			return t.granted, nil
@@ -86,7 +86,8 @@ type tried struct {
 	outage  *failure // why one could not even be asked about
 }
 
-func (p *Proxy) tryHolders(ctx context.Context, req request) tried {
+// tryHolders asks about the manifests that list a blob. parentsKnown says that the whole repository was searched for indexes.
+func (p *Proxy) tryHolders(ctx context.Context, req request, parentsKnown bool) tried {
 	nodes, all := p.table.holdersOf(req.repository, req.digest)
 	t := tried{open: !all}
 	for _, n := range nodes {
@@ -94,7 +95,7 @@ func (p *Proxy) tryHolders(ctx context.Context, req request) tried {
 			continue
 		}
 		t.holders++
-		v, all, fail := p.ask(ctx, req.repository, n.key.digest, n.mediaType)
+		v, all, fail := p.ask(ctx, req.repository, n.key.digest, n.mediaType, parentsKnown)
 		if fail != nil {
 			t.outage = fail
 			return t

@@ -168,13 +168,14 @@ func (p *Proxy) isFallbackIndex(repository, reference string, m manifest) bool {
 // manifest, and "cannot decide" is the truth. By tag, the manifest is what the user named, and the refusal is about it.
 func (p *Proxy) judge(ctx context.Context, repository string, digest v1.Hash, mediaType string, byDigest bool) (gate.Verdict, *failure) {
 	known, _ := p.table.parents(repository, digest)
-	v, all, fail := p.ask(ctx, repository, digest, mediaType)
-	if fail != nil || v.Code != gate.CodeUnsigned && v.Code != gate.CodeNotAcceptable {
+	v, all, fail := p.ask(ctx, repository, digest, mediaType, !byDigest)
+	if fail != nil || !v.ParentMayHelp() {
 		return v, fail
 	}
 	searchErr := p.walk(ctx, repository)
-	if found, _ := p.table.parents(repository, digest); len(found) > len(known) {
-		v, all, fail = p.ask(ctx, repository, digest, mediaType)
+	found, _ := p.table.parents(repository, digest)
+	if len(found) > len(known) || v.Code == gate.CodeParentUnknown && searchErr == nil {
+		v, all, fail = p.ask(ctx, repository, digest, mediaType, true)
 		if fail != nil || v.Admitted() {
 			return v, fail
 		}
@@ -193,26 +194,26 @@ var errTooManyHolders = fmt.Errorf("more than %d manifests list it", maxHolders)
 
 // ask asks the gate about a manifest with the indexes that list it, as many at a time as the gate reads, until it is admitted.
 // The answer is undecided if it was for any of them. all is false if there are more indexes than were asked about.
-func (p *Proxy) ask(ctx context.Context, repository string, digest v1.Hash, mediaType string) (v gate.Verdict, all bool, fail *failure) {
+func (p *Proxy) ask(ctx context.Context, repository string, digest v1.Hash, mediaType string, parentsKnown bool) (v gate.Verdict, all bool, fail *failure) {
 	parents, all := p.table.parents(repository, digest)
 	for {
 		some := parents[:min(len(parents), maxParents)]
 		parents = parents[len(some):]
-		answer, fail := p.admit(ctx, repository, digest, mediaType, some)
+		answer, fail := p.admit(ctx, repository, digest, mediaType, some, parentsKnown)
 		if fail != nil || answer.Admitted() {
 			return answer, all, fail
 		}
 		if v.Outcome == "" || v.Outcome == gate.OutcomeRefused && answer.Outcome != gate.OutcomeRefused {
 			v = answer
 		}
-		if len(parents) == 0 || answer.Code == gate.CodeNoPolicy || answer.Code == gate.CodeDenied {
+		if len(parents) == 0 || answer.Outcome == gate.OutcomeRefused && !answer.ParentMayHelp() {
 			return v, all, nil
 		}
 	}
 }
 
 // admit puts one question to the gate.
-func (p *Proxy) admit(ctx context.Context, repository string, digest v1.Hash, mediaType string, parents []v1.Hash) (gate.Verdict, *failure) {
+func (p *Proxy) admit(ctx context.Context, repository string, digest v1.Hash, mediaType string, parents []v1.Hash, parentsKnown bool) (gate.Verdict, *failure) {
 	s, err := p.upstream.session(ctx, repository)
 	if err != nil {
 		return gate.Verdict{}, explain("looking for signatures of "+digest.String(), err)
@@ -221,7 +222,7 @@ func (p *Proxy) admit(ctx context.Context, repository string, digest v1.Hash, me
 		Repository: p.registry + "/" + repository,
 		Digest:     digest,
 		MediaType:  mediaType,
-		Parents:    parents,
+		Parents:    parents, ParentsKnown: parentsKnown,
 		Source: attach.Source{
 			Repository: p.upstream.registry.Repo(repository),
 			Transport:  s.transport,

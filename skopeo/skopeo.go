@@ -191,7 +191,7 @@ func (c *copying) judge(ctx context.Context, at *side, m *attach.Manifest) (*gat
 		return nil, nil
 	}
 	v := c.Admitter.Admit(ctx, gate.Request{
-		Repository: c.Repository, Digest: m.Digest, MediaType: string(m.MediaType), Source: at.Source,
+		Repository: c.Repository, Digest: m.Digest, MediaType: string(m.MediaType), ParentsKnown: true, Source: at.Source, // it is what the user named
 	})
 	if !v.Admitted() {
 		return &v, &VerdictError{Place: at.place, Verdict: v}

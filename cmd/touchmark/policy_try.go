@@ -166,7 +166,7 @@ func (f tryFlags) verdict(ctx context.Context, g *gate.Gate, transport http.Roun
 		return gate.Verdict{Outcome: gate.OutcomeUndecided, Code: gate.CodeLookupFailed, Repository: repository, Reason: err.Error()}, nil
 	}
 	defer func() { _ = closePlace() }() // it was only read
-	return g.Admit(ctx, gate.Request{Repository: repository, Digest: found.Digest, MediaType: string(found.MediaType), Source: src}), nil
+	return g.Admit(ctx, gate.Request{Repository: repository, Digest: found.Digest, MediaType: string(found.MediaType), ParentsKnown: true, Source: src}), nil
 }
 
 func readExpectations(file string) ([]expected, error) {

@@ -111,7 +111,7 @@ func (d *decision) judge(ctx context.Context, image string) (gate.Verdict, error
 	}
 	defer func() { _ = closePlace() }() // it was only read
 	return g.Admit(ctx, gate.Request{
-		Repository: repository, Digest: found.Digest, MediaType: string(found.MediaType), Source: src,
+		Repository: repository, Digest: found.Digest, MediaType: string(found.MediaType), ParentsKnown: true, Source: src,
 	}), nil
 }
 

@@ -174,6 +174,17 @@ func (r *response) mediaType() string {
 	return mt
 }
 
+// byTag reads what lies at a tag; 404 is an answer, too. A web page is none: whoever may push can put anything at a tag but that, so something else answered, such
+// as a page where one has to log in.
+func (c *client) byTag(ctx context.Context, tag string, accept []string) (*response, error) {
+	u := c.url("manifests/" + tag)
+	r, err := c.get(ctx, u, accept, MaxManifest, http.StatusNotFound)
+	if err == nil && r.status == http.StatusOK && r.mediaType() == "text/html" {
+		return nil, &LookupError{URL: u, Status: r.status, Err: errors.New("a web page (text/html) came in the place of a manifest")}
+	}
+	return r, err
+}
+
 // errTooLarge marks a body over its limit: the answer is complete nonsense rather than an outage.
 var errTooLarge = errors.New("larger than what is read")
 

@@ -177,7 +177,7 @@ func (s *search) tag(ctx context.Context, where Where) error {
 	if where == AttTag {
 		tag = s.attTag(s.digest)
 	}
-	r, err := s.get(ctx, s.url("manifests/"+tag), manifestTypes, MaxManifest, http.StatusNotFound)
+	r, err := s.byTag(ctx, tag, manifestTypes)
 	found := Located{Where: where}
 	switch {
 	case errors.Is(err, errTooLarge):

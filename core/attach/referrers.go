@@ -81,7 +81,7 @@ func (c *client) listByAPI(ctx context.Context, digest v1.Hash) (list []referrer
 // can put anything there.
 func (c *client) listByTag(ctx context.Context, digest v1.Hash) ([]referrer, error) {
 	u := c.url("manifests/" + fallbackTag(digest))
-	r, err := c.get(ctx, u, []string{string(types.OCIImageIndex)}, MaxManifest, http.StatusNotFound)
+	r, err := c.byTag(ctx, fallbackTag(digest), []string{string(types.OCIImageIndex)})
 	switch {
 	case errors.Is(err, errTooLarge):
 		return nil, fmt.Errorf("tag %s: %w", fallbackTag(digest), errTooLarge)

@@ -30,6 +30,9 @@ func (j *judgement) adviseAttestations(p *policy.Policy) {
 		}
 		var types []string
 		for _, f := range j.attested {
+			if f.predicateType != plain(f.predicateType) {
+				continue // nobody should write that into a policy
+			}
 			result, err := j.verify(f.located, f.subject, a, f.predicateType)
 			if err == nil && j.revoked(result) == "" && !slices.Contains(types, f.predicateType) {
 				types = append(types, f.predicateType)

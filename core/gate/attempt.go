@@ -30,13 +30,11 @@ func (s *search) attempt(located attach.Located, digest v1.Hash, p *policy.Polic
 		out.Attestation, predicateType = wanted.Name, wanted.PredicateType
 	}
 	if a.Format != "" && a.Format != located.Evidence.Form {
-		out.Code, out.Reason = AttemptFormat, fmt.Sprintf("it is a %s signature, wanted is a %s", located.Evidence.Form, a.Format)
+		out.Code, out.Reason = AttemptFormat, fmt.Sprintf("it is a %s signature, wanted is a %s one", located.Evidence.Form, a.Format)
 		return out, nil
 	}
 	result, err := s.verify(located, digest, a, predicateType)
-	if root := s.expected[a].root; root != nil {
-		out.Root = root.Name
-	}
+	out.Root = s.expected[a].rootName
 	var refused *verify.Error
 	switch {
 	case err == nil:

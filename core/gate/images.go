@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -24,6 +25,11 @@ type subject struct {
 // group are subjects of which any one may carry the evidence.
 type group []subject
 
+// has reports whether a manifest is one of the group.
+func (g group) has(digest string) bool {
+	return slices.ContainsFunc(g, func(s subject) bool { return s.digest.String() == digest })
+}
+
 // groups says where evidence must lie, by the site's index rule: every group
 // must satisfy every policy.
 func (j *judgement) groups(ctx context.Context) ([]group, error) {
@@ -34,29 +40,46 @@ func (j *judgement) groups(ctx context.Context) ([]group, error) {
 	}
 	switch rule := j.policies.Enforcement.Index; rule {
 	case policy.IndexOnly:
-		// An image that is in no index is its own.
 		if len(parents) > 0 {
 			return []group{parents}, nil
 		}
-		return []group{own}, nil
-	case policy.PlatformOnly, policy.IndexAndPlatform:
-		platforms, err := j.platforms(ctx)
-		switch {
-		case err != nil:
-			return nil, err
-		case len(platforms) == 0 && len(parents) > 0 && rule == policy.IndexAndPlatform:
-			return []group{own, parents}, nil
-		case len(platforms) == 0:
-			return []group{own}, nil
-		case rule == policy.IndexAndPlatform:
-			return append([]group{own}, platforms...), nil
+		if !j.req.ParentsKnown {
+			if _, err := j.ownPlatforms(ctx); err != nil {
+				return nil, err
+			}
 		}
-		return platforms, nil
+		return []group{own}, nil
+	case policy.PlatformOnly:
+		platforms, err := j.platforms(ctx)
+		if err != nil || len(platforms) > 0 {
+			return platforms, err
+		}
+		return []group{own}, nil
+	case policy.IndexAndPlatform:
+		if len(parents) > 0 {
+			return []group{own, parents}, nil
+		}
+		platforms, err := j.ownPlatforms(ctx)
+		return append([]group{own}, platforms...), err
 	default:
 		// Evidence beside the image itself first; what is still missing may lie
 		// beside an index that lists it.
 		return []group{append(own, parents...)}, nil
 	}
+}
+
+// errParentUnknown ends a decision that would have to be about an index.
+var errParentUnknown = errors.New("the index that lists it must be signed, and it is not known which one does; pull it by its tag, or through an enforcement point that sees the index")
+
+// ownPlatforms are the platforms of an image that is not known to be in any
+// index: an index's, or none if it is a single image. It is an error if it only
+// might be a single image.
+func (j *judgement) ownPlatforms(ctx context.Context) ([]group, error) {
+	platforms, err := j.platforms(ctx)
+	if err == nil && len(platforms) == 0 && !j.req.ParentsKnown {
+		err = errParentUnknown
+	}
+	return platforms, err
 }
 
 // platforms are the images that an index lists, each a group of its own; none

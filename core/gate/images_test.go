@@ -96,3 +96,28 @@ func TestCTRD06_IndexRule(t *testing.T) {
 		require(t, rule+", unsigned image, foreign index", g.Admit(t.Context(), w.request(t, unsigned, index.index)), gate.OutcomeRefused, gate.CodeUnsigned)
 	}
 }
+
+// Where indexes must be signed, a single image that might be in one is not
+// judged until that is known.
+func TestParentUnknown(t *testing.T) {
+	w := newWorld(t, release)
+	w.signAs(t, w.image, alice)
+	for _, c := range []struct {
+		rule string
+		code gate.Code
+	}{{"either", gate.CodeAdmitted}, {"platform", gate.CodeAdmitted}, {"index", gate.CodeParentUnknown}, {"both", gate.CodeParentUnknown}} {
+		g := w.newGate(t, release+site("  index: "+c.rule+"\n"))
+		req := w.request(t, w.image)
+		require(t, c.rule+", known", g.Admit(t.Context(), req), gate.OutcomeAdmitted, gate.CodeAdmitted)
+		req.ParentsKnown = false
+		outcome := gate.OutcomeAdmitted
+		if c.code == gate.CodeParentUnknown {
+			outcome = gate.OutcomeUndecided
+		}
+		v := g.Admit(t.Context(), req)
+		require(t, c.rule+", unknown", v, outcome, c.code)
+		if v.ParentMayHelp() != (c.code == gate.CodeParentUnknown) {
+			t.Errorf("%s: a parent may help: %v", c.rule, v.ParentMayHelp())
+		}
+	}
+}

@@ -22,6 +22,8 @@ type judgement struct {
 	verdict Verdict
 	denied  string        // the message of a static authority that refuses
 	spent   time.Duration // on verifying
+	// lackingIn is where the evidence for a policy was looked for in vain.
+	lackingIn map[*policy.Policy]group
 	// attested are attestations where a signature is wanted, for advice.
 	attested []attested
 	// until is when something that the decision leans on ends; zero if nothing
@@ -31,7 +33,7 @@ type judgement struct {
 
 // judge makes the decision about one image.
 func (r *rules) judge(ctx context.Context, req Request, now time.Time) (v Verdict, until time.Time) {
-	j := &judgement{rules: r, req: req, source: req.Source, now: now, verdict: newVerdict(req)}
+	j := &judgement{rules: r, req: req, source: req.Source, now: now, lackingIn: make(map[*policy.Policy]group), verdict: newVerdict(req)}
 	j.verdict.Roots = r.roots
 	j.verdict.PolicyDigest = fmt.Sprintf("%x", r.policies.Digest)
 	j.decide(ctx)
@@ -65,12 +67,16 @@ func (j *judgement) decide(ctx context.Context) {
 		j.admit(CodeAdmitted, j.admissionReason())
 		return
 	}
-	code, reason := j.refusal(ctx, open[0], problem)
+	blocking := open[0]
+	if i := slices.IndexFunc(open, j.enforces); i >= 0 {
+		blocking = open[i]
+	}
+	code, reason := j.refusal(ctx, blocking, problem)
 	switch {
-	case !slices.ContainsFunc(open, j.enforces):
+	case !j.enforces(blocking):
 		// Policies that only observe refuse nobody; the verdict says what enforcing
 		// them would have done.
-		j.admit(CodeObserved, fmt.Sprintf("admitted, because policy %s only observes; enforcing it would have refused: %s", open[0].Name, reason))
+		j.admit(CodeObserved, fmt.Sprintf("admitted, because policy %s only observes; enforcing it would have refused: %s", blocking.Name, reason))
 	case problem != nil:
 		j.undecided(code, fmt.Errorf("%s", reason))
 	default:
@@ -152,6 +158,7 @@ func (j *judgement) gather(ctx context.Context, open []*policy.Policy) ([]*polic
 		for _, p := range s.open {
 			if !slices.Contains(lacking, p) {
 				lacking = append(lacking, p)
+				j.lackingIn[p] = g
 			}
 		}
 		if len(s.open) > 0 && err != nil && problem == nil {
@@ -198,6 +205,8 @@ func problemCode(ctx context.Context, err error) Code {
 	switch {
 	case ctx.Err() != nil: // by our own time limit: the caller's end is not waited for
 		return CodeTimeout
+	case errors.Is(err, errParentUnknown):
+		return CodeParentUnknown
 	case errors.Is(err, errPredicate):
 		return CodePredicateFail
 	case errors.Is(err, errSlowEvidence):

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -21,6 +22,9 @@ func plain(s string) string {
 		s = s[:maxText] + "..."
 	}
 	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' {
+			return ' '
+		}
 		if !unicode.IsPrint(r) {
 			return unicode.ReplacementChar
 		}
@@ -54,33 +58,59 @@ func (j *judgement) refusal(ctx context.Context, p *policy.Policy, problem error
 		return CodeDenied, j.denied
 	case j.result(p).Lacking != "":
 		return CodePredicate, fmt.Sprintf("what was found does not satisfy policy %s: %s", p.Name, j.result(p).Lacking)
-	case len(j.verdict.Signatures) == 0 && len(j.verdict.Others) > 0:
-		return CodeForeign, fmt.Sprintf("%s carries a %s, which Touchmark does not verify; policy %s wants %s", j.req.Repository, j.verdict.Others[0].Name, p.Name, j.wants(p))
-	case len(j.verdict.Signatures) == 0:
-		return CodeUnsigned, fmt.Sprintf("%s is not signed; policy %s wants %s", j.req.Repository, p.Name, j.wants(p))
 	}
-	best := j.furthest(p)
+	what, found := j.foundFor(p)
+	others := j.othersFor(p)
+	switch {
+	case len(found) == 0 && len(others) > 0:
+		return CodeForeign, fmt.Sprintf("%s carries a %s, which Touchmark does not verify; policy %s wants %s", what, others[0].Name, p.Name, j.wants(p))
+	case len(found) == 0:
+		return CodeUnsigned, fmt.Sprintf("%s is not signed; policy %s wants %s", what, p.Name, j.wants(p))
+	}
+	best := furthest(p, found)
 	switch {
 	case best == nil:
-		return CodeNotAcceptable, fmt.Sprintf("policy %s does not accept its signature: %s", p.Name, j.unreadable())
+		return CodeNotAcceptable, fmt.Sprintf("policy %s does not accept its signature: %s", p.Name, unreadable(found))
 	case best.Code == AttemptPredicate:
 		return CodePredicate, fmt.Sprintf("policy %s does not accept its attestation %s: %s", p.Name, best.Attestation, best.Reason)
 	case best.Accepted || best.Code == verify.CodePredicate && best.Attestation != "":
-		return CodeNoAttestation, fmt.Sprintf("%s carries no attestation of %s; policy %s wants %s", j.req.Repository, strings.Join(j.missing(p), " and of "), p.Name, j.wants(p))
+		return CodeNoAttestation, fmt.Sprintf("%s carries no attestation of %s; policy %s wants %s", what, strings.Join(missing(p, found), " and of "), p.Name, j.wants(p))
 	case best.Code == verify.CodePredicate && len(j.attested) > 0:
 		j.adviseAttestations(p)
-		return CodeAttestationOnly, fmt.Sprintf("%s carries an attestation of type %s, but no signature; policy %s wants %s", j.req.Repository, plain(j.attested[0].predicateType), p.Name, j.wants(p))
+		return CodeAttestationOnly, fmt.Sprintf("%s carries an attestation of type %s, but no signature; policy %s wants %s", what, plain(j.attested[0].predicateType), p.Name, j.wants(p))
 	}
 	return CodeNotAcceptable, fmt.Sprintf("policy %s does not accept its signature: %s", p.Name, best.Reason)
 }
 
+// foundFor is the evidence that was found where it would have counted for a
+// policy, and what to call that place in a sentence.
+func (j *judgement) foundFor(p *policy.Policy) (what string, found []SignatureResult) {
+	g := j.lackingIn[p]
+	for _, sig := range j.verdict.Signatures {
+		if g.has(sig.Subject) {
+			found = append(found, sig)
+		}
+	}
+	if own := j.req.Digest; len(g) > 0 && !g.has(own.String()) {
+		if g[0].parent {
+			return fmt.Sprintf("the index of %s", j.req.Repository), found
+		}
+		return fmt.Sprintf("%s, which %s lists,", g[0].digest, j.req.Repository), found
+	}
+	return j.req.Repository, found
+}
+
+func (j *judgement) othersFor(p *policy.Policy) []Other {
+	return slices.DeleteFunc(slices.Clone(j.verdict.Others), func(o Other) bool { return !j.lackingIn[p].has(o.Subject) })
+}
+
 // furthest is the attempt for a policy that passed the most checks.
-func (j *judgement) furthest(p *policy.Policy) *Attempt {
+func furthest(p *policy.Policy, found []SignatureResult) *Attempt {
 	var best *Attempt
 	passed := -1
-	for i := range j.verdict.Signatures {
-		for k := range j.verdict.Signatures[i].Attempts {
-			a := &j.verdict.Signatures[i].Attempts[k]
+	for i := range found {
+		for k := range found[i].Attempts {
+			a := &found[i].Attempts[k]
 			n := 0
 			for _, c := range a.Checks {
 				if c.Passed {
@@ -96,8 +126,8 @@ func (j *judgement) furthest(p *policy.Policy) *Attempt {
 }
 
 // unreadable says what could not be read.
-func (j *judgement) unreadable() string {
-	for _, sig := range j.verdict.Signatures {
+func unreadable(found []SignatureResult) string {
+	for _, sig := range found {
 		if sig.Unreadable != "" {
 			return "it cannot be read: " + sig.Unreadable
 		}
@@ -107,9 +137,9 @@ func (j *judgement) unreadable() string {
 
 // missing are the predicate types that the first authority with attestations
 // lacks.
-func (j *judgement) missing(p *policy.Policy) []string {
+func missing(p *policy.Policy, found []SignatureResult) []string {
 	accepted := make(map[string]bool) // by authority and attestation
-	for _, sig := range j.verdict.Signatures {
+	for _, sig := range found {
 		for _, a := range sig.Attempts {
 			if a.Accepted && a.Policy == p.Name {
 				accepted[a.Authority+"/"+a.Attestation] = true

@@ -23,6 +23,10 @@ type Request struct {
 	// Parents are indexes that are known to list the image. The gate reads each
 	// of them and checks that it does.
 	Parents []v1.Hash
+	// ParentsKnown says that the image has no parents but these: the caller looked
+	// for them, or the image was named by its user as it is. Where a site wants
+	// indexes signed, an image that only might be in none is not judged.
+	ParentsKnown bool
 	// Source is where evidence is looked for.
 	Source attach.Source
 }

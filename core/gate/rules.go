@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ type rules struct {
 type expectation struct {
 	signer             verify.Expected
 	root               *trust.Root // nil for a key that needs no log
+	rootName           string      // as it was loaded
 	logRoot, stampRoot *trust.Root // nil: root
 	require            verify.Requirements
 	ignoreLog          bool
@@ -38,8 +40,11 @@ type expectation struct {
 }
 
 func newRules(set *policy.Set, roots []*trust.Root, now time.Time) (*rules, error) {
-	if set == nil || len(set.Policies) == 0 {
+	switch {
+	case set == nil || set.Enforcement == nil:
 		return nil, errors.New("there is no policy")
+	case len(set.Policies) == 0 && reflect.ValueOf(*set.Enforcement).IsZero():
+		return nil, errors.New("there is no policy, and the site says nothing either")
 	}
 	roots = slices.Concat(roots, set.Roots)
 	r := &rules{policies: set, expected: make(map[*policy.Authority]expectation)}
@@ -123,6 +128,7 @@ func (e *expectation) selectRoots(a *policy.Authority, roots []*trust.Root) erro
 		if len(root.CertificateAuthorities) == 0 {
 			return fmt.Errorf("keyless.url %s is no certificate authority of the trust root %q", a.CAURL, root.Name)
 		}
+		root.Name += ", of which " + a.CAURL + " alone is wanted"
 	}
 	if len(a.CACert) > 0 {
 		own, err := trust.FromPKI(a.CACert)
@@ -130,8 +136,9 @@ func (e *expectation) selectRoots(a *policy.Authority, roots []*trust.Root) erro
 			return fmt.Errorf("keyless.ca-cert: %w", err)
 		}
 		root.CertificateAuthorities = []trust.CertificateAuthority{own}
+		root.Name += ", with the authority of the policy's ca-cert in the place of its own"
 	}
-	e.root = &root
+	e.root, e.rootName = &root, named.Name
 	if a.TimestampTrustRoot != "" {
 		if e.stampRoot, err = rootByName(a.TimestampTrustRoot, roots); err != nil {
 			return fmt.Errorf("rfc3161timestamp: %w", err)
@@ -155,6 +162,7 @@ func (e *expectation) selectRoots(a *policy.Authority, roots []*trust.Root) erro
 		if len(narrowed.Logs) == 0 {
 			return fmt.Errorf("ctlog.url %s is no log of the trust root %q", a.LogURL, logs.Name)
 		}
+		narrowed.Name += ", of which " + a.LogURL + " alone is wanted"
 		e.logRoot = &narrowed
 	}
 	return nil

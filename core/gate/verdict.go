@@ -47,6 +47,7 @@ const (
 	CodeForbidden     Code = "lookup-forbidden"   // the registry does not let us look (401, 403)
 	CodeThrottled     Code = "lookup-throttled"   // the registry has no time for us (429)
 	CodeTimeout       Code = "lookup-timeout"     // the registry took longer than a pull may wait
+	CodeParentUnknown Code = "parent-unknown"     // the index must be signed, and it is not known which index lists the image
 	CodeTooMuch       Code = "too-much-evidence"  // more lies beside the image than is looked at
 	CodeSlowEvidence  Code = "verifying-too-long" // its signatures take longer to verify than one image may
 	CodePredicateFail Code = "predicate-failed"   // a predicate could not be evaluated
@@ -102,6 +103,16 @@ type Other struct {
 	Manifest     string `json:"manifest"`
 	ArtifactType string `json:"artifactType"`
 	Name         string `json:"name"` // for people
+}
+
+// ParentMayHelp reports whether the answer could be another one if an index
+// that lists the image were among the request's parents.
+func (v Verdict) ParentMayHelp() bool {
+	switch v.Code {
+	case CodeUnsigned, CodeNotAcceptable, CodeAttestationOnly, CodeNoAttestation, CodePredicate, CodeForeign, CodeParentUnknown:
+		return true
+	}
+	return false
 }
 
 // PolicyResult is one policy that applies to the image.

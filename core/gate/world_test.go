@@ -110,7 +110,7 @@ func hashOf(tb testing.TB, d name.Digest) v1.Hash {
 
 func (w *world) request(tb testing.TB, d name.Digest, parents ...name.Digest) gate.Request {
 	tb.Helper()
-	req := gate.Request{Repository: repository, Digest: hashOf(tb, d), Source: w.source(tb)}
+	req := gate.Request{Repository: repository, Digest: hashOf(tb, d), ParentsKnown: true, Source: w.source(tb)}
 	for _, p := range parents {
 		req.Parents = append(req.Parents, hashOf(tb, p))
 	}

@@ -47,12 +47,12 @@ func (r *run) checkEntries() error {
 	case len(logs) > 0:
 		return r.refuse(CodeTooFewLogs, checkEntry, "it is in %d distinct logs of the trust root %s, wanted are %d", len(logs), root.Name, want)
 	}
-	found := "no log entry"
-	if n := len(r.Evidence.Entries); n > 0 {
-		found = fmt.Sprintf("an entry in log %x", r.Evidence.Entries[0].LogID)
+	want := "a log of trust root " + root.Name
+	if len(r.Evidence.Entries) == 0 {
+		return r.fail(CodeUntrustedLog, checkEntry, "no log entry", want, fmt.Errorf("it has no log entry, wanted is one in a log of the trust root %s", root.Name))
 	}
-	return r.fail(CodeUntrustedLog, checkEntry, found, "a log of trust root "+root.Name,
-		fmt.Errorf("it has %s, but none in a log of the trust root %s", found, root.Name))
+	found := fmt.Sprintf("an entry in log %x", r.Evidence.Entries[0].LogID)
+	return r.fail(CodeUntrustedLog, checkEntry, found, want, fmt.Errorf("it has %s, but none in a log of the trust root %s", found, root.Name))
 }
 
 // hasQuorum reports whether enough witnesses cosigned the checkpoint of an

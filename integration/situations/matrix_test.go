@@ -15,10 +15,11 @@ import (
 // elsewhere are codes of verdicts that no image can be brought into from
 // outside, and the tests that know them.
 var elsewhere = map[gate.Code]string{
-	gate.CodeBadRequest:   "core/gate: it is about a mistake of the enforcement point",
-	gate.CodeInternal:     "core/gate: there is no such image, or it would be put right",
-	gate.CodeCancelled:    "core/gate: it is about the caller",
-	gate.CodeSlowEvidence: "core/gate: it costs 1.5 s of a processor",
+	gate.CodeParentUnknown: "each enforcement point here knows the parents, or looks for them; core/gate",
+	gate.CodeBadRequest:    "core/gate: it is about a mistake of the enforcement point",
+	gate.CodeInternal:      "core/gate: there is no such image, or it would be put right",
+	gate.CodeCancelled:     "core/gate: it is about the caller",
+	gate.CodeSlowEvidence:  "core/gate: it costs 1.5 s of a processor",
 }
 
 // The matrix is large enough, and everything that can be said in it is said

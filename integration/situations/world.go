@@ -176,7 +176,7 @@ func (i *Image) Request() (gate.Request, error) {
 	if err != nil {
 		return gate.Request{}, err
 	}
-	req := gate.Request{Repository: i.Repository, Source: source}
+	req := gate.Request{Repository: i.Repository, ParentsKnown: true, Source: source}
 	if req.Digest, err = v1.NewHash(i.Digest); err != nil {
 		return gate.Request{}, err
 	}
