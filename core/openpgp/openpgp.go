@@ -87,7 +87,11 @@ func Verify(untrusted *bundle.Evidence, repository, digest string, keyring []byt
 		return nil, refuse(verify.CodeWrongSignerKind, "it is no OpenPGP signature")
 	}
 	config := &packet.Config{Time: func() time.Time { return now }}
-	message, err := pgp.ReadMessage(bytes.NewReader(untrusted.Payload.Text), keys, nil, config)
+	plain, err := unpack(untrusted.Payload.Text)
+	if err != nil {
+		return nil, refuse(verify.CodeMalformed, "reading OpenPGP message: %w", err)
+	}
+	message, err := pgp.ReadMessage(bytes.NewReader(plain), keys, nil, config)
 	if err != nil {
 		return nil, refuse(verify.CodeMalformed, "reading OpenPGP message: %w", err)
 	}
