@@ -50,7 +50,7 @@ var (
 )
 
 // maxVerifyClosure bounds the foreign packages that core/verify needs.
-const maxVerifyClosure = 80
+const maxVerifyClosure = 40
 
 // pkg is what "go list -json" says of a package.
 type pkg struct {
