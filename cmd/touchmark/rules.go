@@ -153,6 +153,7 @@ func (f ruleFlags) authority(ctx context.Context) (*policy.Authority, error) {
 	}
 	m, err := identity.NewMatcher(identity.Spec{
 		Issuer: f.issuer, IssuerRegExp: f.issuerRegexp, Subject: f.identity, SubjectRegExp: f.identityRegexp,
+		NoIssuer: f.caChain != "" && f.issuer+f.issuerRegexp == "", // an authority of one's own may know its subjects without one
 	})
 	if err != nil {
 		return nil, fmt.Errorf("--certificate-oidc-issuer is the issuer, --certificate-identity the subject: %w", err)

@@ -255,14 +255,16 @@ func (a *Authority) readKeyless(v value) {
 		return
 	}
 	for _, id := range list.list(maxIdentities) {
-		if m, spec := readIdentity(id); m != nil {
+		if m, spec := readIdentity(id, a.CACert != nil); m != nil {
 			a.Identities, a.specs = append(a.Identities, m), append(a.specs, spec)
 		}
 	}
 }
 
-// readIdentity returns nil if something is wrong with it.
-func readIdentity(v value) (*identity.Matcher, identity.Spec) {
+// readIdentity returns nil if something is wrong with it. Where the authority is
+// one's own, an identity without an issuer is that of certificates which name
+// none; anywhere else it is a mistake.
+func readIdentity(v value, ownPKI bool) (*identity.Matcher, identity.Spec) {
 	f := v.fields("issuer", "issuerRegExp", "subject", "subjectRegExp")
 	before := len(v.r.errs)
 	spec := identity.Spec{
@@ -271,6 +273,7 @@ func readIdentity(v value) (*identity.Matcher, identity.Spec) {
 	if len(v.r.errs) > before {
 		return nil, spec
 	}
+	spec.NoIssuer = ownPKI && spec.Issuer == "" && spec.IssuerRegExp == ""
 	m, err := identity.NewMatcher(spec)
 	if err != nil {
 		v.fail("%v", err)

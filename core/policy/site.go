@@ -126,7 +126,7 @@ func readRevocation(v value) Revocation {
 		}
 		return r
 	case "identity":
-		r.Identity, _ = readIdentity(what)
+		r.Identity, _ = readIdentity(what, false)
 	case "key":
 		text := what.text()
 		if text == "" {
