@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -257,5 +258,19 @@ func TestCampaignIsReproducible(t *testing.T) {
 	}
 	if other := ask(6, 0, 40); slices.Equal(whole, other) {
 		t.Error("different seeds give equal inputs")
+	}
+}
+
+// Every code that core/verify has is the sole cause of some flaw, so that a new check does not go unnoticed here.
+func TestCampaignCoversEveryCode(t *testing.T) {
+	_, flaws := byCode()
+	declared := regexp.MustCompile(`(?m)^\tCode\w+ +Code += "([a-z0-9-]+)"`).FindAllSubmatch(read(t, "../../core/verify/result.go"), -1)
+	for _, code := range declared {
+		if len(flaws[verify.Code(code[1])]) == 0 {
+			t.Errorf("no flaw is refused as %s", code[1])
+		}
+	}
+	if len(declared) != len(flaws) {
+		t.Errorf("%d codes are declared, flaws have %d", len(declared), len(flaws))
 	}
 }
