@@ -28,14 +28,20 @@ func NormalizeRepository(s string) (string, error) {
 var repositoryPath = regexp.MustCompile(`\A[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*\z`)
 
 // LogicalName is the logical name of a parsed repository. The registry's host is
-// in lower case and without a dot at its end: what leads to the same registry must
-// not lead past its policies.
+// in lower case, without a dot at its end and without the port that it has anyway:
+// what leads to the same registry must not lead past its policies.
 func LogicalName(repo name.Repository) string {
-	host, port, hasPort := strings.Cut(strings.ToLower(repo.RegistryStr()), ":")
+	host, port := strings.ToLower(repo.RegistryStr()), ""
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") { // an IPv6 address without a port
+		host, port = host[:i], strings.TrimLeft(host[i+1:], "0")
+	}
 	host = strings.TrimSuffix(host, ".")
+	if port == "443" {
+		port = ""
+	}
 	path := repo.RepositoryStr()
 	switch {
-	case hasPort:
+	case port != "":
 		host += ":" + port
 	case host == "docker.io" || host == name.DefaultRegistry || host == "registry-1.docker.io":
 		host = "docker.io"

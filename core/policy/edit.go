@@ -195,13 +195,19 @@ func isSeparator(line []byte) bool {
 // findEnforcement finds the first Enforcement document.
 func findEnforcement(documents [][]byte) (int, *yaml.Node, error) {
 	for i, document := range documents {
-		var node yaml.Node
-		err := yaml.NewDecoder(bytes.NewReader(document)).Decode(&node)
+		var node, rest yaml.Node
+		dec := yaml.NewDecoder(bytes.NewReader(document))
+		err := dec.Decode(&node)
 		if errors.Is(err, io.EOF) {
 			continue
 		}
 		if err != nil {
 			return 0, nil, err
+		}
+		// YAML knows more line breaks than splitDocuments does; what stands behind
+		// them would be lost.
+		if err := dec.Decode(&rest); !errors.Is(err, io.EOF) {
+			return 0, nil, errors.New(`a document begins behind another line break than "\n" or "\r\n"; write it so`)
 		}
 		if kind := child(node.Content[0], "kind"); kind != nil && kind.Value == "Enforcement" {
 			return i, &node, nil

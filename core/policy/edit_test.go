@@ -144,3 +144,24 @@ func TestEditRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestA061_EditLosesNothing: what YAML takes for the beginning of a document,
+// and a reader of lines does not, would be dropped with all that stands behind it.
+func TestA061_EditLosesNothing(t *testing.T) {
+	own := site("{mode: enforce}")
+	for _, sep := range []string{"---\n", "\r\n---\r\n", "--- # the others\n", "...\n---\n"} {
+		file, err := Edit([]byte(own+sep+release), exceptionFor("", digestA).Change())
+		if err != nil {
+			t.Errorf("%q: %v", sep, err)
+			continue
+		}
+		if set, err := Parse(t.Context(), file, atJune()); err != nil || len(set.Policies) != 1 || len(set.Enforcement.Exceptions) != 1 {
+			t.Errorf("%q: read back as %+v (%v)", sep, set, err)
+		}
+	}
+	for _, sep := range []string{"\r---\r", "\u0085---\u0085", "\u2028---\n", "\u2029---\n"} {
+		if file, err := Edit([]byte(own+sep+release), exceptionFor("", digestA).Change()); err == nil || !strings.Contains(err.Error(), "line break") {
+			t.Errorf("%q: error is %v, want one about the line break\n%s", sep, err, file)
+		}
+	}
+}

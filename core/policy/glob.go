@@ -101,6 +101,10 @@ var dockerHub = []string{"docker.io", "index.docker.io", "registry-1.docker.io"}
 // core/attach.NormalizeRepository).
 func logicalGlob(glob string) string {
 	host, rest, found := strings.Cut(glob, "/")
+	if found {
+		host = withoutDefaultPort(host)
+		glob = host + "/" + rest
+	}
 	hub := slices.Contains(dockerHub, host)
 	switch {
 	case glob == "**":
@@ -115,6 +119,16 @@ func logicalGlob(glob string) string {
 		return "docker.io/" + glob
 	}
 	return glob
+}
+
+// withoutDefaultPort drops the port that a registry has anyway, as
+// core/attach.LogicalName does.
+func withoutDefaultPort(host string) string {
+	name, port, found := strings.Cut(host, ":")
+	if port = strings.TrimLeft(port, "0"); found && (port == "" || port == "443") {
+		return name
+	}
+	return host
 }
 
 // logicalRepository gives a repository's name its logical form, the one that

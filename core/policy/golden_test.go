@@ -215,6 +215,7 @@ func TestDirectory(t *testing.T) {
 		{"zz.yaml", release, "zz.yaml:4: metadata.name: the name \"release\" stands twice, first in " + filepath.Join(dir, "10-a.yaml") + ":4"},
 		{"zz.yaml", "", "zz.yaml: the file holds no policy"},
 		{"zz.yml", release, "zz.yml: only files whose names end in .yaml are read"},
+		{"zz.YAML", release, "zz.YAML: only files whose names end in .yaml are read"},
 		{"zz.json", "{}", "zz.json: only files"},
 	} {
 		write(tt.name, tt.text)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -16,7 +17,7 @@ import (
 
 // Load reads the policies of a regular file, or of all the files of a directory
 // whose names end in ".yaml", in the order of the names. Every error names the
-// file; the names of files that end in ".yml" or ".json" are errors, since
+// file; the names of files that end in ".yml", ".json" or ".YAML" are errors, since
 // whoever put them there wants them read.
 //
 // All files together are one set: names may stand once, and what [Enforcement]
@@ -65,7 +66,7 @@ func Files(dir string) ([]string, error) {
 		case strings.HasPrefix(e.Name(), "."): // an editor's, or Kubernetes' ..data
 		case ext == ".yaml":
 			files = append(files, filepath.Join(dir, e.Name()))
-		case ext == ".yml" || ext == ".json":
+		case slices.Contains([]string{".yaml", ".yml", ".json"}, strings.ToLower(ext)):
 			return nil, fmt.Errorf("reading policy: %s: only files whose names end in .yaml are read; rename it, or move it away", filepath.Join(dir, e.Name()))
 		}
 	}

@@ -135,6 +135,9 @@ func TestA061_Globs(t *testing.T) {
 		{"*.example/x", "a.b.example/x", true},
 		{"**/x", "a.example/x", true},
 		{"a.example:5000/x", "a.example:5000/x", true},
+		{"a.example:443/x", "a.example/x", true},
+		{"docker.io:443/busybox", "docker.io/library/busybox", true},
+		{"a.example:443*/x", "a.example/x", false},
 		{"localhost/x", "localhost/x", true},
 		{"a.example/*/y", "a.example/../y", true}, // no repository name has "..", whatever a glob says
 	} {
