@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
+
 	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/policy"
@@ -157,4 +159,23 @@ func TestSources(t *testing.T) {
 	require(t, "beside the image, named", admit(source(w.host+"/acme/app")), gate.OutcomeAdmitted, gate.CodeAdmitted)
 	require(t, "LIB-01: another repository that has none", admit(source(w.host+"/acme/signatures")), gate.OutcomeRefused, gate.CodeUnsigned)
 	require(t, "registry that is not there", admit(source("127.0.0.1:1/acme/app")), gate.OutcomeUndecided, gate.CodeLookupFailed)
+}
+
+// fetchConfigFile gives the predicate the image's configuration, as it is.
+func TestPolicyPredicateSeesTheConfiguration(t *testing.T) {
+	w := newWorld(t, release)
+	index := w.push(t, "index", coretest.Index(t, 61))
+	for _, d := range []name.Digest{w.image, index} {
+		w.signAs(t, d, alice)
+	}
+	admit := func(d name.Digest, fetch, rego string) gate.Verdict {
+		g := w.gateWithPredicates(t, release+"  policy: {type: rego, fetchConfigFile: "+fetch+", data: '"+rego+"'}\n")
+		return g.Admit(t.Context(), w.request(t, d))
+	}
+	require(t, "asked for", admit(w.image, "true", `"config":{"linux/amd64":{`), gate.OutcomeAdmitted, gate.CodeAdmitted)
+	require(t, "not asked for", admit(w.image, "false", `"config"`), gate.OutcomeRefused, gate.CodePredicate)
+	require(t, "something else wanted", admit(w.image, "true", `"linux/riscv64"`), gate.OutcomeRefused, gate.CodePredicate)
+	require(t, "of an index", admit(index, "true", `"linux/arm64":{`), gate.OutcomeAdmitted, gate.CodeAdmitted)
+	w.wire.set(at("/blobs/", status(500)))
+	require(t, "outage", admit(w.image, "true", `"config"`), gate.OutcomeUndecided, gate.CodeLookupFailed)
 }

@@ -103,19 +103,41 @@ func (s *search) evaluatePolicies(ctx context.Context) error {
 		if first == nil {
 			continue
 		}
-		document, err := json.Marshal(map[string]any{"authorityMatches": matched})
-		if err == nil {
-			err = p.Predicate.Evaluate(ctx, document)
-		}
+		err := s.evaluate(ctx, p.Predicate, matched)
 		switch {
 		case err == nil:
 			s.settle(p, first)
 		case errors.Is(err, policy.ErrUnsatisfied):
 			s.result(p).Lacking = plain(err.Error())
+		case isLookup(err):
+			problem = err
 		default:
 			s.result(p).Lacking = plain(err.Error())
 			problem = fmt.Errorf("%w of policy %s: %w", errPredicate, p.Name, err)
 		}
 	}
 	return problem
+}
+
+// evaluate evaluates a policy's own predicate on what satisfied its
+// authorities.
+func (s *search) evaluate(ctx context.Context, p *policy.Predicate, matched authorityMatches) error {
+	document := map[string]any{"authorityMatches": matched}
+	if p.WantsConfig {
+		configs, err := s.configs(ctx)
+		if err != nil {
+			return err
+		}
+		document["config"] = configs
+	}
+	text, err := json.Marshal(document)
+	if err != nil {
+		return err
+	}
+	return p.Evaluate(ctx, text)
+}
+
+func isLookup(err error) bool {
+	var lookup *attach.LookupError
+	return errors.As(err, &lookup)
 }

@@ -123,14 +123,13 @@ func readPredicate(v value, whole bool) *Predicate {
 			f.onlyCluster(name)
 		}
 	}
-	switch {
-	case !whole:
+	p := &Predicate{}
+	if whole {
+		p.WantsConfig = f.bool("fetchConfigFile")
+	} else {
 		f.refuse("fetchConfigFile", "only spec.policy has it")
-	case f.bool("fetchConfigFile"):
-		f.refuse("fetchConfigFile", "evidence is judged without fetching the image; demand an attestation about what the configuration must hold")
 	}
 	f.refuse("configMapRef", "config maps are in a Kubernetes cluster only; write the program into data")
-	p := &Predicate{}
 	language, ok := f.require("type")
 	if !ok {
 		return p

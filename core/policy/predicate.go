@@ -9,7 +9,11 @@ import (
 type Predicate struct {
 	Language string // "rego" or "cue"
 	Source   string // the program's text
-	program  Program
+	// WantsConfig asks for the image's configuration in the document, for each of
+	// its platforms. Only a policy's own predicate may.
+	WantsConfig bool
+
+	program Program
 }
 
 // Evaluate decides whether a JSON document satisfies the predicate: nil says

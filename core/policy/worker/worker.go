@@ -135,7 +135,7 @@ func (e *evaluator) ask(ctx context.Context, source string, untrusted []byte, le
 			e.language, len(source), len(untrusted), maxProgram, maxDocument)
 	}
 	if e.program.Path == "" {
-		return answer{}, fmt.Errorf("evaluating %s: program %s was not found", e.language, Name)
+		return answer{}, fmt.Errorf("evaluating %s: program %s was not found; it belongs beside touchmark, or into PATH", e.language, Name)
 	}
 	head, err := json.Marshal(header{protocol, e.language, len(source), length})
 	if err != nil {
