@@ -122,6 +122,10 @@ func printSignature(w io.Writer, n int, s gate.SignatureResult, digest string) {
 			}
 			fmt.Fprintln(w, line)
 		}
+		// A predicate and a revocation come after the checks.
+		if n := len(a.Checks); !a.Accepted && (n == 0 || a.Checks[n-1].Passed) {
+			fmt.Fprintf(w, "       FAIL %s\n", a.Reason)
+		}
 	}
 }
 
