@@ -215,11 +215,11 @@ func (f expectedFlags) expected(ctx context.Context) (verify.Expected, error) {
 		}
 		return verify.Keyed(verify.Key{Name: f.key, Public: public}), nil
 	}
-	m, err := identity.NewMatcher(identity.Spec{
+	m, err := matchSigner(identity.Spec{
 		Issuer: f.issuer, IssuerRegExp: f.issuerRegexp, Subject: f.identity, SubjectRegExp: f.identityRegexp,
 	})
 	if err != nil {
-		return verify.Expected{}, usageError(fmt.Errorf("--certificate-oidc-issuer is the issuer, --certificate-identity the subject: %w", err))
+		return verify.Expected{}, usageError(err)
 	}
 	return verify.Keyless(m), nil
 }

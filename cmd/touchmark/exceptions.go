@@ -213,9 +213,9 @@ func (f revokeFlags) changes(cmd *cobra.Command, args []string) ([]policy.Change
 		entry.KeyPEM = string(text)
 	} else {
 		spec := identity.Spec{Issuer: f.issuer, IssuerRegExp: f.issuerRegexp, Subject: f.identity, SubjectRegExp: f.identityRegexp}
-		m, err := identity.NewMatcher(spec)
+		m, err := matchSigner(spec)
 		if err != nil {
-			return nil, "", usageError(fmt.Errorf("--certificate-oidc-issuer is the issuer, --certificate-identity the subject: %w", err))
+			return nil, "", usageError(err)
 		}
 		entry.Identity, what = &spec, m.String()
 	}

@@ -89,7 +89,7 @@ func TestExceptions(t *testing.T) {
 	}{
 		{2, []string{"allow", image.String(), "--reason", "r", "--expires", "91d"}, "90 days"},
 		{2, []string{"allow", image.String(), "--reason", "r", "--expires", "2020-01-01"}, "over already"},
-		{2, []string{"allow", image.String(), "--reason", "r", "--expires", "soon"}, "--expires"},
+		{2, []string{"allow", image.String(), "--reason", "r", "--expires", "soon"}, "days from now such as 14d"},
 		{2, []string{"allow", image.String(), "--expires", "1d"}, "--reason"},
 		{2, []string{"allow", image.String(), "--reason", "r"}, "--expires"},
 		{2, []string{"allow", host + "/acme/*", "--reason", "r", "--expires", "1d"}, "image"},
@@ -99,7 +99,8 @@ func TestExceptions(t *testing.T) {
 		{2, []string{"revoke", image.String()}, "--reason"},
 		{2, []string{"revoke", image.String(), "--from", "2027-01-01", "--reason", "r"}, "--from"},
 		{2, []string{"revoke", image.String(), "--key", public, "--reason", "r"}, "exactly one"},
-		{2, []string{"revoke", "--certificate-identity", "alice@acme.example", "--reason", "r"}, "issuer"},
+		{2, []string{"revoke", "--certificate-identity", "alice@acme.example", "--reason", "r"}, "--certificate-oidc-issuer is missing"},
+		{2, []string{"revoke", "--certificate-oidc-issuer", "https://login.acme.example", "--reason", "r"}, "--certificate-identity is missing"},
 		{2, []string{"revoke", "--key", file, "--reason", "r"}, "--key"},
 		{2, []string{"revoke", "--key", public, "--from", "2027-02-01", "--until", "2027-01-01", "--reason", "r"}, "until lies before from"},
 	} {

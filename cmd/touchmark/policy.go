@@ -120,11 +120,11 @@ func (r checkResult) report(w io.Writer, output string) error {
 		for _, f := range r.Findings {
 			fmt.Fprintln(w, printable(f.String()))
 		}
-		fmt.Fprintf(w, "%d policies, %d exceptions, %d pins, %d revocations: %d warnings, %d notes\n",
+		fmt.Fprintf(w, "policies: %d, exceptions: %d, pins: %d, revocations: %d, warnings: %d, notes: %d\n",
 			r.Policies, r.Exceptions, r.Pins, r.Revoked, warnings, len(r.Findings)-warnings)
 	}
 	if warnings > 0 {
-		return refused(fmt.Errorf("%d warnings", warnings))
+		return refused(fmt.Errorf("warnings: %d", warnings))
 	}
 	return nil
 }

@@ -65,6 +65,9 @@ func (f policyFile) change(ctx context.Context, changes ...policy.Change) error 
 // exception at once must not lose one.
 func lockDir(dir string) (unlock func(), err error) {
 	d, err := os.Open(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("directory %s does not exist: make it, or name another file with --policy", dir)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +146,7 @@ func (s subject) each(reason string, add func(digest, reason string)) {
 func (s subject) String() string {
 	text := s.repository + "@" + s.digest.String()
 	if n := len(s.platforms); n > 0 {
-		text += fmt.Sprintf(" with its %d platforms", n)
+		text += fmt.Sprintf(" with its platforms (%d)", n)
 	}
 	return text
 }
@@ -172,10 +175,14 @@ func parseWhen(flag, text string, end bool) (time.Time, error) {
 	return t, nil
 }
 
-// parseAhead reads a number of days from now, or what [parseWhen] reads.
+// parseAhead reads a number of days from now, or a date or a time.
 func parseAhead(flag, text string, now time.Time) (time.Time, error) {
 	if d, err := policy.ParseDuration(text); err == nil {
 		return now.Add(d).UTC().Truncate(time.Second), nil
 	}
-	return parseWhen(flag, text, true)
+	t, err := policy.ParseTime(text, true)
+	if err != nil {
+		return time.Time{}, usageError(fmt.Errorf("--%s: %w, nor days from now such as 14d", flag, err))
+	}
+	return t, nil
 }

@@ -48,7 +48,7 @@ func TestPolicyCheck(t *testing.T) {
 		status     int
 		want       string
 	}{
-		{"good", checkedPolicy, 0, "1 policies"},
+		{"good", checkedPolicy, 0, "policies: 1"},
 		{"notes only", strings.Replace(checkedPolicy, "spec:", "spec:\n  mode: warn", 1), 0, "only observes"},
 		{"warning", strings.Replace(checkedPolicy, "subject: alice@acme.example", `subjectRegExp: ".*"`, 1), 1, "everybody"},
 		{"typo", strings.Replace(checkedPolicy, "subject:", "subjct:", 1), 2, "did you mean subject"},

@@ -151,12 +151,12 @@ func (f ruleFlags) authority(ctx context.Context) (*policy.Authority, error) {
 		a.Name, a.Key, a.RequireLog = f.key, pub, !f.insecureIgnoreTlog
 		return a, nil
 	}
-	m, err := identity.NewMatcher(identity.Spec{
+	m, err := matchSigner(identity.Spec{
 		Issuer: f.issuer, IssuerRegExp: f.issuerRegexp, Subject: f.identity, SubjectRegExp: f.identityRegexp,
 		NoIssuer: f.caChain != "" && f.issuer+f.issuerRegexp == "", // an authority of one's own may know its subjects without one
 	})
 	if err != nil {
-		return nil, fmt.Errorf("--certificate-oidc-issuer is the issuer, --certificate-identity the subject: %w", err)
+		return nil, err
 	}
 	// A timestamp beside the log entry, not in its place.
 	a.Identities, a.RequireLog = []*identity.Matcher{m}, true
@@ -166,6 +166,21 @@ func (f ruleFlags) authority(ctx context.Context) (*policy.Authority, error) {
 		}
 	}
 	return a, nil
+}
+
+// matchSigner makes the matcher of a signer that is given by flags, and says which flag is missing.
+func matchSigner(s identity.Spec) (*identity.Matcher, error) {
+	switch {
+	case s.Subject+s.SubjectRegExp == "":
+		return nil, errors.New("--certificate-identity is missing: whom the issuer vouches for")
+	case s.Issuer+s.IssuerRegExp == "" && !s.NoIssuer:
+		return nil, errors.New("--certificate-oidc-issuer is missing: who vouches for the identity")
+	}
+	m, err := identity.NewMatcher(s)
+	if err != nil {
+		return nil, fmt.Errorf("--certificate-oidc-issuer is the issuer, --certificate-identity the subject: %w", err)
+	}
+	return m, nil
 }
 
 // maxChain bounds a file of certificates, in bytes.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/trust/publicgood"
 	"github.com/touchmark/touchmark/core/trust/tuf"
@@ -37,8 +38,8 @@ func newTrust() *cobra.Command {
 // fetchFlags say what is followed and where the result goes.
 type fetchFlags struct {
 	mirror, root, out, signingConfig, cache string
+	maxStale                                string // a duration, with days
 	offline                                 bool
-	maxStale                                time.Duration
 }
 
 func newTrustFetch() *cobra.Command {
@@ -75,7 +76,7 @@ are as they were.`,
 	fl.StringVar(&f.signingConfig, "signing-config-out", "", "`file` to write the signing config to, for signers")
 	fl.StringVar(&f.cache, "cache", "", "`directory` for what was seen of this repository")
 	fl.BoolVar(&f.offline, "offline", false, "read the cache only")
-	fl.DurationVar(&f.maxStale, "max-stale", tuf.DefaultMaxStale, "how `long` after its end metadata is accepted; 0 is strict")
+	fl.StringVar(&f.maxStale, "max-stale", fmt.Sprintf("%dd", tuf.DefaultMaxStale/(24*time.Hour)), "how `long` after its end metadata is accepted, such as 30d or 36h; 0 is strict")
 	return cmd
 }
 
@@ -122,16 +123,19 @@ func (f fetchFlags) fetch(ctx context.Context, client tuf.Client) (*tuf.Result, 
 
 // client is the client for these flags. Its cache is named after the root that it starts from, which tells repositories apart.
 func (f fetchFlags) client() (tuf.Client, error) {
-	client := tuf.Client{Mirror: f.mirror, CacheDir: f.cache, MaxStale: f.maxStale}
+	maxStale, err := policy.ParseDuration(f.maxStale)
+	if err != nil {
+		return tuf.Client{}, fmt.Errorf("--max-stale: %w", err)
+	}
+	client := tuf.Client{Mirror: f.mirror, CacheDir: f.cache, MaxStale: maxStale}
 	switch {
 	case f.mirror == "":
 		return client, errors.New("--mirror is missing: the URL of the TUF repository, or public-good")
-	case f.maxStale < 0:
+	case maxStale < 0:
 		return client, fmt.Errorf("--max-stale %s is negative", f.maxStale)
 	case f.out == "":
 		return client, errors.New("--out is missing")
 	case f.root != "":
-		var err error
 		if client.Root, err = readRegular(f.root, maxRootFile); err != nil {
 			return client, fmt.Errorf("--root: %w", err)
 		}

@@ -54,7 +54,7 @@ func TestTrustFetch(t *testing.T) {
 	if err := os.WriteFile(out, []byte("before"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if status, _, stderr := touchmark(t, "trust", "fetch", "--offline", "--mirror", server+"/tuf", "--root", root, "--out", out); status != 0 || written() != string(want) {
+	if status, _, stderr := touchmark(t, "trust", "fetch", "--offline", "--max-stale", "30d", "--mirror", server+"/tuf", "--root", root, "--out", out); status != 0 || written() != string(want) {
 		t.Errorf("offline: status %d, %s", status, stderr)
 	}
 
@@ -72,6 +72,7 @@ func TestTrustFetch(t *testing.T) {
 		"no root file":    {[]string{"--mirror", server + "/tuf", "--root", filepath.Join(dir, "none")}, 2, "none"},
 		"directory":       {[]string{"--mirror", server + "/tuf", "--root", dir}, 2, "regular"},
 		"negative":        {[]string{"--mirror", server + "/tuf", "--root", root, "--max-stale", "-1s"}, 2, "negative"},
+		"no duration":     {[]string{"--mirror", server + "/tuf", "--root", root, "--max-stale", "soon"}, 2, "days such as"},
 		"not a root":      {[]string{"--mirror", server + "/tuf", "--root", published}, 3, "given root"},
 		"another root":    {[]string{"--mirror", "public-good", "--root", root, "--offline", "--cache", filepath.Join(dir, "empty")}, 3, "cache"},
 		"nothing there":   {[]string{"--mirror", server + "/other", "--root", root, "--cache", filepath.Join(dir, "c2")}, 3, "404"},
