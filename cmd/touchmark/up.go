@@ -53,7 +53,9 @@ People sign in at its own login page, with the accounts of "touchmark user", and
 machines with those of "touchmark client". --oidc-issuer URL takes the tokens of an
 outside OpenID Connect provider as well, if they hold a verified e-mail address and
 the audience "sigstore", or the one after "=". Clients are sent to the first that is
-given.
+given. With type=TYPE it takes those of a CI system or a cluster, whose tokens name a
+job and no address: github-workflow, gitlab-pipeline, buildkite-job, kubernetes,
+spiffe or uri, see docs/ci.
 
 --insecure-dev-issuer gives identity tokens, for any e-mail address and without
 asking who wants them, to every program on this machine: for trying things out. It
@@ -65,7 +67,8 @@ way are answered, at most 30 seconds later; a second one ends it at once.`,
 		Example: `  touchmark up --data sigstore --insecure-dev-issuer
   touchmark up --data /var/lib/touchmark --listen :443 --public-url https://sigstore.acme.example \
     --tls-cert tls.crt --tls-key tls.key
-  touchmark up --oidc-issuer https://login.acme.example=touchmark`,
+  touchmark up --oidc-issuer https://login.acme.example=touchmark \
+    --oidc-issuer https://gitlab.acme.example,type=gitlab-pipeline`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
@@ -75,7 +78,7 @@ way are answered, at most 30 seconds later; a second one ends it at once.`,
 	fl.StringVar(&f.publicURL, "public-url", "", "the `URL` at which clients reach it (default: that of --listen)")
 	fl.StringVar(&f.tlsCert, "tls-cert", "", "PEM `file` with the certificate to serve, and its chain")
 	fl.StringVar(&f.tlsKey, "tls-key", "", "PEM `file` with its key")
-	fl.StringArrayVar(&f.oidcIssuers, "oidc-issuer", nil, "take the tokens of this issuer too, `URL[=AUDIENCE][,type=TYPE][,domain=DOMAIN]`, where the type is email, github-workflow, gitlab-pipeline, buildkite-job, kubernetes, spiffe or uri (see docs/ci); can be given again")
+	fl.StringArrayVar(&f.oidcIssuers, "oidc-issuer", nil, "take the tokens of this `issuer` too: URL[=AUDIENCE][,type=TYPE][,domain=DOMAIN]; may be repeated")
 	fl.BoolVar(&f.insecureDevIssuer, "insecure-dev-issuer", false, "give identity tokens to anybody on this machine")
 	fl.IntVar(&f.rootKeys, "tuf-root-keys", 1, "at the first start, make this `number` of root keys for the TUF repository")
 	fl.IntVar(&f.rootThreshold, "tuf-root-threshold", 1, "at the first start, the `number` of root keys that must sign a new root")
