@@ -127,7 +127,7 @@ func (c *Client) public(ctx context.Context, r request) (crypto.PublicKey, []byt
 // ask runs the program once.
 func (c *Client) ask(ctx context.Context, r request) (answer, error) {
 	if c.Program == "" {
-		return answer{}, fmt.Errorf("program %s was not found", Name)
+		return answer{}, fmt.Errorf("program %s was not found; it belongs beside touchmark, or into PATH", Name)
 	}
 	r.Protocol = protocol
 	line, err := json.Marshal(r)
