@@ -105,6 +105,9 @@ func (a *archive) scan(member func(name string, at section) error) error {
 			return fmt.Errorf("over %d members", maxMembers)
 		}
 		name := path.Clean(header.Name)
+		if err := checkMember(header, name); err != nil {
+			return err
+		}
 		if name != layoutFile && name != indexFile && path.Dir(name) != blobFolder {
 			continue
 		}
@@ -126,12 +129,30 @@ func (a *archive) scan(member func(name string, at section) error) error {
 	}
 }
 
+// checkMember refuses what would be another member to those who unpack an archive, as skopeo and podman do, than it is to those who read it in its place: what was
+// verified here must be what they find.
+func checkMember(header *tar.Header, name string) error {
+	switch {
+	case path.IsAbs(name), name == "..", strings.HasPrefix(name, "../"):
+		return fmt.Errorf("%q leads out of the archive", header.Name)
+	case header.Typeflag != tar.TypeReg && header.Typeflag != tar.TypeDir && header.Typeflag != tar.TypeXGlobalHeader:
+		return fmt.Errorf("%s is no plain file", name)
+	}
+	for key := range header.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return fmt.Errorf("%s is a sparse file", name)
+		}
+	}
+	return nil
+}
+
 // writeArchive begins an archive or continues one.
 func writeArchive(file string) (store, error) {
 	if _, err := os.Lstat(file); !errors.Is(err, fs.ErrNotExist) {
 		return nil, errors.Join(err, usage("%s exists: an archive is written once; a layout (oci:) takes several images", file))
 	}
-	f, err := os.OpenFile(file+partialSuffix, os.O_RDWR|os.O_CREATE, 0o644)
+	// Not through a link: in a folder that others write too, it may lead to any file, and what is not whole is cut off.
+	f, err := os.OpenFile(file+partialSuffix, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o644)
 	if err != nil {
 		return nil, err
 	}

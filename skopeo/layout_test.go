@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -171,6 +172,20 @@ func TestBadArchives(t *testing.T) {
 			}
 			return same(h, body)
 		}), "no plain file"},
+		// What follows is one image to who reads an archive in its place, and another to who unpacks it.
+		"a second index of an absolute name": {secondIndex(t, file, "/index.json"), "leads out of the archive"},
+		"a second index above":               {secondIndex(t, file, "../x/index.json"), "leads out of the archive"},
+		"a second index through a link":      {secondIndex(t, file, "here/index.json", &tar.Header{Name: "here", Typeflag: tar.TypeSymlink, Linkname: "."}), "here is no plain file"},
+		"a second index in a folder":         {secondIndex(t, file, "here/index.json", &tar.Header{Name: "here/", Typeflag: tar.TypeDir, Mode: 0o755}), ""},
+		"a second name for the index":        {secondIndex(t, file, "other", &tar.Header{Name: "same", Typeflag: tar.TypeLink, Linkname: "index.json"}), "same is no plain file"},
+		"a sparse index": {bytes.ReplaceAll(rewrite(t, file, func(h *tar.Header, body []byte) []*tar.Header {
+			if h.Name == "index.json" {
+				size := strconv.Itoa(len(body))
+				h.Format = tar.FormatPAX
+				h.PAXRecords = map[string]string{"GNX.sparse.major": "0", "GNX.sparse.minor": "1", "GNX.sparse.numblocks": "1", "GNX.sparse.map": "0," + size, "GNX.sparse.size": size}
+			}
+			return same(h, body)
+		}), []byte("GNX.sparse."), []byte("GNU.sparse.")), "index.json is a sparse file"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			dir := t.TempDir()
@@ -185,6 +200,19 @@ func TestBadArchives(t *testing.T) {
 			wantError(t, err, c.want)
 		})
 	}
+}
+
+// secondIndex writes an archive anew with more members behind its index.json, the last of which has the same content and another name.
+func secondIndex(t *testing.T, file, name string, before ...*tar.Header) []byte {
+	t.Helper()
+	return rewrite(t, file, func(h *tar.Header, _ []byte) []*tar.Header {
+		if h.Name != "index.json" {
+			return []*tar.Header{h}
+		}
+		second := *h
+		second.Name = name
+		return append(append([]*tar.Header{h}, before...), &second)
+	})
 }
 
 // What is there already and isn't ours is left alone.

@@ -246,3 +246,25 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 }
+
+// TestOPS01_PartialArchiveIsNoLink: what an interrupted copy left is cut off where it is not whole, which must not happen to a file elsewhere.
+func TestOPS01_PartialArchiveIsNoLink(t *testing.T) {
+	w := newWorld(t)
+	src := newRegistry(t, true)
+	w.dressed(t, src, "acme/app", 1)
+	dir := t.TempDir()
+	put(t, dir, "precious", "precious")
+	file := filepath.Join(dir, "app.tar")
+	if err := os.Symlink("precious", file+".partial"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := skopeo.Copy(t.Context(), place(t, src.host+"/acme/app:1"), place(t, "oci-archive:"+file), unverified)
+	wantError(t, err, "app.tar.partial")
+	if content, err := os.ReadFile(filepath.Join(dir, "precious")); err != nil || string(content) != "precious" {
+		t.Errorf("the file that the link leads to holds %q (%v)", content, err)
+	}
+	if err := os.Remove(file + ".partial"); err != nil {
+		t.Fatal(err)
+	}
+	mustCopy(t, src.host+"/acme/app:1", "oci-archive:"+file, unverified)
+}
