@@ -19,6 +19,6 @@ mkdir -p "$(dirname "$out")"
 	echo "## touchmark up from an empty directory to /healthz; resident memory then"
 	go test -run '^$' -bench Up -benchtime 5x ./integration
 	echo
-	echo "## certificates, log appends with proof, proxy manifests, decisions"
+	echo "## certificates, log appends with proof, proxy manifests, decisions, 10,000 policies, predicates"
 	go test -run '^$' -bench . ./services/... ./registry-proxy ./core/...
 } 2>&1 | grep -v -E '^(ok|PASS|\?|goos|goarch)|INFO registered route' | tee "$out"
