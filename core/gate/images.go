@@ -16,6 +16,10 @@ import (
 // the largest official images have about twenty.
 const maxChildren = 64
 
+// maxNested bounds the indexes in an index that are read; hardly anybody makes
+// one.
+const maxNested = 8
+
 // subject is a manifest or index beside which evidence may lie.
 type subject struct {
 	digest v1.Hash
@@ -85,23 +89,44 @@ func (j *judgement) ownPlatforms(ctx context.Context) ([]group, error) {
 // platforms are the images that an index lists, each a group of its own; none
 // if the image is no index.
 func (j *judgement) platforms(ctx context.Context) ([]group, error) {
-	children, err := j.children(ctx, j.req.Digest)
+	listed, err := j.listedBy(ctx, j.req.Digest)
 	if err != nil {
 		return nil, err
 	}
 	var groups []group
-	for _, child := range children {
+	for _, child := range listed {
 		// No runtime picks what BuildKit puts among the platforms: its attestations.
 		// Their annotation alone would not keep one from being picked.
 		if p := child.Platform; p != nil && p.OS == "unknown" && p.Architecture == "unknown" {
 			continue
 		}
-		groups = append(groups, group{{digest: child.Digest}})
+		if !child.MediaType.IsIndex() { // evidence beside one is about no platform
+			groups = append(groups, group{{digest: child.Digest}})
+		}
 	}
 	if len(groups) > maxChildren {
 		return nil, fmt.Errorf("%w: the index lists %d platforms, the limit is %d", attach.ErrTooMany, len(groups), maxChildren)
 	}
 	return groups, nil
+}
+
+// listedBy are the descriptors that an index lists, and those that the indexes
+// among them list: runtimes follow these.
+func (j *judgement) listedBy(ctx context.Context, index v1.Hash) ([]v1.Descriptor, error) {
+	listed, err := j.children(ctx, index)
+	nested := 0
+	for i := 0; i < len(listed) && err == nil; i++ { // it grows
+		if !listed[i].MediaType.IsIndex() {
+			continue
+		}
+		if nested++; nested > maxNested {
+			return nil, fmt.Errorf("%w: more than %d indexes are nested in %s", attach.ErrTooMany, maxNested, index)
+		}
+		var more []v1.Descriptor
+		more, err = j.children(ctx, listed[i].Digest)
+		listed = append(listed, more...)
+	}
+	return listed, err
 }
 
 // lists reports whether an index lists the image.

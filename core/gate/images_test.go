@@ -4,6 +4,10 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/core/gate"
@@ -120,4 +124,44 @@ func TestParentUnknown(t *testing.T) {
 			t.Errorf("%s: a parent may help: %v", c.rule, v.ParentMayHelp())
 		}
 	}
+}
+
+// nest puts indexes into one, which nobody signs.
+func (w *world) nest(tb testing.TB, tag string, indexes ...v1.ImageIndex) name.Digest {
+	tb.Helper()
+	outer := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, inner := range indexes {
+		outer = mutate.AppendManifests(outer, mutate.IndexAddendum{Add: inner})
+	}
+	return w.push(tb, tag, outer)
+}
+
+// Where each platform must be signed, an index around a signed index is no way
+// past its platforms.
+func TestCTRD06_PX09_NestedIndex(t *testing.T) {
+	w := newWorld(t, release)
+	g := w.newGate(t, release+site("  index: platform\n"))
+	build := func(seed int64, signPlatforms bool) v1.ImageIndex {
+		idx := coretest.Index(t, seed)
+		w.signAs(t, w.push(t, "inner", idx), alice)
+		manifest, err := idx.IndexManifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range manifest.Manifests {
+			if signPlatforms {
+				w.signAs(t, w.image.Digest(d.Digest.String()), alice)
+			}
+		}
+		return idx
+	}
+	signed, unsigned := build(700, true), build(710, false)
+	require(t, "platforms signed", g.Admit(t.Context(), w.request(t, w.nest(t, "a", signed))), gate.OutcomeAdmitted, gate.CodeAdmitted)
+	require(t, "nested index signed, platforms not", g.Admit(t.Context(), w.request(t, w.nest(t, "b", unsigned))), gate.OutcomeRefused, gate.CodeUnsigned)
+	require(t, "one of two", g.Admit(t.Context(), w.request(t, w.nest(t, "c", signed, unsigned))), gate.OutcomeRefused, gate.CodeUnsigned)
+	var many []v1.ImageIndex
+	for range 9 {
+		many = append(many, signed)
+	}
+	require(t, "nine nested indexes", g.Admit(t.Context(), w.request(t, w.nest(t, "d", many...))), gate.OutcomeUndecided, gate.CodeTooMuch)
 }

@@ -59,6 +59,9 @@ func (j *judgement) decide(ctx context.Context) {
 	var problem error
 	if j.denied == "" && len(open) > 0 {
 		open, problem = j.gather(ctx, open)
+		if !slices.ContainsFunc(open, j.enforces) && j.decideByPlatforms(ctx) {
+			return
+		}
 	}
 
 	// THE decision: admitted if every policy that is about the image is

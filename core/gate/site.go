@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/touchmark/touchmark/core/policy"
@@ -35,12 +36,7 @@ func (j *judgement) decideByDigest(ctx context.Context) bool {
 		if r == nil {
 			continue
 		}
-		reason := fmt.Sprintf("%s was revoked", digest) + because(r.Reason)
-		if site.Mode == policy.Observe {
-			j.admit(CodeObserved, "admitted, because the site only observes; enforcing would have refused: "+reason)
-		} else {
-			j.refuse(CodeRevoked, reason)
-		}
+		j.decideRevoked(r)
 		return true
 	}
 	for _, digest := range digests {
@@ -53,6 +49,38 @@ func (j *judgement) decideByDigest(ctx context.Context) bool {
 		if p := site.PinFor(j.req.Repository, digest); p != nil {
 			j.verdict.Grant = &Grant{Reason: p.Reason, By: p.By, Review: p.Review.UTC()}
 			j.admit(CodePinned, "this digest is pinned"+because(p.Reason))
+			return true
+		}
+	}
+	return false
+}
+
+func (j *judgement) decideRevoked(r *policy.Revocation) {
+	reason := fmt.Sprintf("%s was revoked", r.Digest) + because(r.Reason)
+	if j.policies.Enforcement.Mode == policy.Observe {
+		j.admit(CodeObserved, "admitted, because the site only observes; enforcing would have refused: "+reason)
+	} else {
+		j.refuse(CodeRevoked, reason)
+	}
+}
+
+// decideByPlatforms refuses an index that lists a revoked image: some clients ask
+// about the index alone, and then run the image. It costs a request, and is
+// not asked where the site grants without any. What the caller says of the
+// media type does not save it: it may be the registry's word.
+func (j *judgement) decideByPlatforms(ctx context.Context) bool {
+	site := j.policies.Enforcement
+	if !slices.ContainsFunc(site.Revocations, func(r policy.Revocation) bool { return r.Digest != "" }) {
+		return false
+	}
+	listed, err := j.listedBy(ctx, j.req.Digest)
+	if err != nil {
+		j.undecided(problemCode(ctx, err), err)
+		return true
+	}
+	for _, child := range listed {
+		if r := site.RevocationOf(child.Digest.String()); r != nil {
+			j.decideRevoked(r)
 			return true
 		}
 	}

@@ -2,8 +2,12 @@ package gate_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/core/gate"
@@ -99,6 +103,37 @@ func TestGrantsOfIndexes(t *testing.T) {
 	require(t, "outage", excepted.Admit(t.Context(), w.request(t, platform, index)), gate.OutcomeAdmitted, gate.CodeException) // cached
 	w.clock.Advance(11 * time.Minute)
 	require(t, "outage", excepted.Admit(t.Context(), w.request(t, platform, index)), gate.OutcomeUndecided, gate.CodeLookupFailed)
+}
+
+// An index that lists a revoked image is refused: containerd asks about the
+// index, and runs the image.
+func TestRevokedPlatform(t *testing.T) {
+	w := newWorld(t, release)
+	idx, other := coretest.Index(t, 26), coretest.Index(t, 27)
+	index, good := w.push(t, "index", idx), w.push(t, "other", other)
+	around := w.nest(t, "around", idx)
+	for _, d := range []name.Digest{index, good, around, w.image} {
+		w.signAs(t, d, alice)
+	}
+	manifest, err := idx.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	platform := manifest.Manifests[1].Digest.String()
+	revoked := "  revocations:\n  - image: " + platform + "\n    reason: r\n"
+	g := w.newGate(t, release+site(revoked))
+	require(t, "the platform", g.Admit(t.Context(), w.request(t, w.image.Digest(platform))), gate.OutcomeRefused, gate.CodeRevoked)
+	require(t, "the index", g.Admit(t.Context(), w.request(t, index)), gate.OutcomeRefused, gate.CodeRevoked)
+	require(t, "an index around it", g.Admit(t.Context(), w.request(t, around)), gate.OutcomeRefused, gate.CodeRevoked)
+	require(t, "another index", g.Admit(t.Context(), w.request(t, good)), gate.OutcomeAdmitted, gate.CodeAdmitted)
+	require(t, "another image", g.Admit(t.Context(), w.request(t, w.image)), gate.OutcomeAdmitted, gate.CodeAdmitted)
+	req := w.request(t, index)
+	req.MediaType = string(types.OCIManifestSchema1)
+	require(t, "the index, said to be none", g.Admit(t.Context(), req), gate.OutcomeRefused, gate.CodeRevoked)
+	observed := w.newGate(t, strings.Replace(release, "spec:\n", "spec:\n  mode: observe\n", 1)+site(revoked))
+	require(t, "the policy observes", observed.Admit(t.Context(), w.request(t, index)), gate.OutcomeRefused, gate.CodeRevoked)
+	site := w.newGate(t, release+site("  mode: observe\n"+revoked))
+	require(t, "the site observes", site.Admit(t.Context(), w.request(t, index)), gate.OutcomeAdmitted, gate.CodeObserved)
 }
 
 // An exception ends when it says so, whatever the cache holds.
