@@ -213,7 +213,7 @@ func (f expectedFlags) expected(ctx context.Context) (verify.Expected, error) {
 		if err != nil {
 			return verify.Expected{}, keyError(f.key, err)
 		}
-		return verify.Keyed(verify.Key{Name: f.key, Public: public}), nil
+		return verify.Keyed(verify.Key{Name: keys.Redact(f.key), Public: public}), nil
 	}
 	m, err := matchSigner(identity.Spec{
 		Issuer: f.issuer, IssuerRegExp: f.issuerRegexp, Subject: f.identity, SubjectRegExp: f.identityRegexp,

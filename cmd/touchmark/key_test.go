@@ -221,6 +221,30 @@ func TestKeysOnATokenFromTheCommandLine(t *testing.T) {
 				t.Errorf("verify --key %s: status %d, %s%s", key, status, stdout, stderr)
 			}
 		}
+		// A PIN in the reference is for the token alone.
+		t.Setenv("COSIGN_PKCS11_PIN", "")
+		withPIN := uri + "?pin-value=" + hsm.PIN
+		file := filepath.Join(dir, "file")
+		if err := os.WriteFile(file, []byte("content"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range [][]string{
+			{"sign", "--server", server, "--trusted-root", root, "--key", withPIN, image},
+			{"sign-blob", "--server", server, "--trusted-root", root, "--key", withPIN, "--bundle", file + ".json", file},
+			{"verify", "--trusted-root", root, "--key", withPIN, image},
+			{"verify", "-o", "json", "--trusted-root", root, "--key", withPIN, image},
+			{"explain", "--trusted-root", root, "--key", withPIN, image},
+			{"verify-blob", "--trusted-root", root, "--key", withPIN, "--bundle", file + ".json", file},
+			{"verify-blob", "-o", "json", "--trusted-root", root, "--key", withPIN, "--bundle", file + ".json", file},
+			{"policy", "learn", "--trusted-root", root, "--key", withPIN, image},
+			{"policy", "learn", "-o", "json", "--trusted-root", root, "--key", withPIN, image},
+			{"public-key", "--key", withPIN},
+		} {
+			status, stdout, stderr := touchmark(t, command...)
+			if status != 0 || strings.Contains(stdout+stderr, hsm.PIN) {
+				t.Errorf("%s: status %d, and the PIN may be in what it says:\n%s%s", command[:2], status, stdout, stderr)
+			}
+		}
 	})
 	if status, _, stderr := touchmark(t, "generate-key-pair", "--kms", uri, "--output-key-prefix", filepath.Join(dir, "x")); status != exitUndecided || !strings.Contains(stderr, "pkcs11-tool") {
 		t.Errorf("making a key on a token: status %d, %s", status, stderr)

@@ -132,8 +132,9 @@ func (f *learnFlags) publicKeys(ctx context.Context) ([]learn.Key, map[string]st
 		if err != nil {
 			return nil, nil, err
 		}
-		known = append(known, learn.Key{Name: ref, Public: pub})
-		texts[ref] = string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+		name := keys.Redact(ref)
+		known = append(known, learn.Key{Name: name, Public: pub})
+		texts[name] = string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
 	}
 	return known, texts, nil
 }

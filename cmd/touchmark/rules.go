@@ -148,7 +148,7 @@ func (f ruleFlags) authority(ctx context.Context) (*policy.Authority, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--key: %w", err)
 		}
-		a.Name, a.Key, a.RequireLog = f.key, pub, !f.insecureIgnoreTlog
+		a.Name, a.Key, a.RequireLog = keys.Redact(f.key), pub, !f.insecureIgnoreTlog // a name stands in verdicts, a PIN must not
 		return a, nil
 	}
 	m, err := matchSigner(identity.Spec{
