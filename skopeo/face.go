@@ -70,6 +70,10 @@ var errAbsent = errors.New("not in this layout")
 
 // answer answers the request.
 func (l *layout) answer(req *http.Request) (answer, error) {
+	// Where a policy sends a reader elsewhere (to the lookaside of OpenPGP signatures), "it is not there" would be said of a place where nobody looked.
+	if host := req.URL.Host + "/layout"; host != sourceLayout && host != destinationLayout {
+		return answer{}, fmt.Errorf("%s is not asked about an image in a layout or archive", req.URL.Host)
+	}
 	dir, last := path.Split(req.URL.Path)
 	reading := req.Method == http.MethodGet || req.Method == http.MethodHead
 	switch kind := path.Base(dir); {

@@ -46,3 +46,22 @@ func TestCopyVerifiesOffline(t *testing.T) {
 		}
 	}
 }
+
+// TestA045_LookasideOfALayout: a lookaside that nobody asked is no place without signatures.
+func TestA045_LookasideOfALayout(t *testing.T) {
+	w := newWorld(t)
+	src := newRegistry(t, true)
+	w.dressed(t, src, "acme/app", 1)
+	at := "oci:" + filepath.Join(t.TempDir(), "layout")
+	mustCopy(t, src.host+"/acme/app:1", at, unverified)
+	source, image, closePlace, err := skopeo.Open(t.Context(), place(t, at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closePlace()
+	if found, err := attach.Find(t.Context(), source, image.Digest); err != nil || len(found.Evidence) == 0 {
+		t.Errorf("beside the image: %v, %v", found.Evidence, err)
+	}
+	_, err = attach.FindLookaside(t.Context(), source.Transport, "https://lookaside.example/sigs", "registry.example/acme/app", image.Digest)
+	wantError(t, err, "lookaside.example is not asked")
+}
