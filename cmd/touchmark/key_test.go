@@ -43,7 +43,7 @@ func TestGenerateKeyPair(t *testing.T) {
 	}
 	t.Run("wrong password", func(t *testing.T) {
 		t.Setenv("COSIGN_PASSWORD", "open barley")
-		if status, stdout, stderr := touchmark(t, "public-key", "--key", prefix+".key"); status != exitUsage || stdout != "" || !strings.Contains(stderr, "passphrase is missing or wrong") {
+		if status, stdout, stderr := touchmark(t, "public-key", "--key", prefix+".key"); status != exitUsage || stdout != "" || !strings.Contains(stderr, "password is missing or wrong") {
 			t.Errorf("status %d, %s%s", status, stdout, stderr)
 		}
 	})

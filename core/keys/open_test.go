@@ -42,8 +42,8 @@ func TestOpenFiles(t *testing.T) {
 	}{
 		"plain":                       {plain, keys.Options{}, ""},
 		"sealed":                      {sealed, password("open sesame"), ""},
-		"sealed, wrong password":      {sealed, password("open barley"), "passphrase is missing or wrong"},
-		"sealed, nobody to ask":       {sealed, keys.Options{}, "passphrase is missing or wrong"},
+		"sealed, wrong password":      {sealed, password("open barley"), "password is missing or wrong"},
+		"sealed, nobody to ask":       {sealed, keys.Options{}, "password is missing or wrong"},
 		"variable":                    {"env://TEST_KEY", password("open sesame"), ""},
 		"variable, wrong password":    {"env://TEST_KEY", password("x"), "environment variable TEST_KEY"},
 		"variable that is missing":    {"env://TEST_NO_KEY", keys.Options{}, "environment variable TEST_NO_KEY is not set"},

@@ -19,7 +19,7 @@ import (
 const maxFile = 64 << 10
 
 // ErrPassphrase is wrapped by the errors of [File.Load] for an encrypted key without a passphrase, or with a wrong one.
-var ErrPassphrase = errors.New("passphrase is missing or wrong")
+var ErrPassphrase = errors.New("password is missing or wrong")
 
 // File is a private key file and how to open it.
 type File struct {
