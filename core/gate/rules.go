@@ -183,7 +183,15 @@ func rootByName(name string, roots []*trust.Root) (*trust.Root, error) {
 			return root, nil
 		}
 	}
-	return nil, fmt.Errorf("trustRootRef %q names a trust root that is not loaded", name)
+	err := fmt.Errorf("trustRootRef %q names a trust root that is not loaded", name)
+	if len(roots) > 0 {
+		var loaded []string
+		for _, root := range roots {
+			loaded = append(loaded, root.Name)
+		}
+		err = fmt.Errorf("%w; loaded are %s", err, strings.Join(loaded, ", "))
+	}
+	return nil, err
 }
 
 func sameURL(a, b string) bool { return strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/") }
