@@ -142,6 +142,13 @@ func (c *client) each(n int, call func(c *client, i int) error) error {
 			if failed.Load() {
 				return nil
 			}
+			// Nobody else can: what is read here may be an attacker's, and a panic of this goroutine would end the process.
+			defer func() {
+				if p := recover(); p != nil {
+					errs[i] = &LookupError{URL: c.repo.Name(), Err: fmt.Errorf("internal error: %v", p)}
+					failed.Store(true)
+				}
+			}()
 			if errs[i] = call(clients[i], i); errs[i] != nil {
 				failed.Store(true)
 			}

@@ -134,3 +134,27 @@ func TestConnectionIsReused(t *testing.T) {
 		t.Errorf("%d connections, want two at most", n)
 	}
 }
+
+// TestA075_PanicIsAnError: what panics while evidence is read, in goroutines that the caller does not have, is an error and ends no process.
+func TestA075_PanicIsAnError(t *testing.T) {
+	for _, place := range []string{"/referrers/", ".sig", "/manifests/sha256:", "/blobs/"} {
+		reg := newRegistry(t, true)
+		subject := reg.image(t)
+		reg.writeBundle(t, subject, 1)
+		var armed atomic.Bool
+		reg.src.Transport = wholeTransport(func(r *http.Request) (*http.Response, error) {
+			if armed.Load() && strings.Contains(r.URL.Path, place) {
+				panic("nobody thought of this")
+			}
+			return http.DefaultTransport.RoundTrip(r)
+		})
+		if found, err := attach.Find(t.Context(), reg.src, subject.Digest); err != nil || len(found.Evidence) != 1 {
+			t.Errorf("%s: without a panic: %v, %v", place, found.Evidence, err)
+		}
+		armed.Store(true)
+		_, err := attach.Find(t.Context(), reg.src, subject.Digest)
+		if le := (*attach.LookupError)(nil); !errors.As(err, &le) || !strings.Contains(err.Error(), "internal error: nobody thought of this") {
+			t.Errorf("%s: error %v", place, err)
+		}
+	}
+}
