@@ -89,6 +89,9 @@ func (f checkFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	var names []string
 	for _, r := range roots {
+		if err := r.Check(); err != nil {
+			return usageError(fmt.Errorf("--trusted-root: %w", err))
+		}
 		names = append(names, r.Name)
 	}
 	if names != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/gate/reload"
 	"github.com/touchmark/touchmark/core/policy"
+	"github.com/touchmark/touchmark/core/trust"
 	registryproxy "github.com/touchmark/touchmark/registry-proxy"
 	"github.com/touchmark/touchmark/services/stack"
 )
@@ -74,6 +76,20 @@ account it runs under. One line of JSON per decision goes to standard error.`,
 	return cmd
 }
 
+// load reads policies and trust roots. Whoever keeps them for days is to learn at once of a chain that nothing can be verified with.
+func (f proxyFlags) load(ctx context.Context) (*policy.Set, []*trust.Root, error) {
+	set, roots, err := f.rules.load(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, root := range roots {
+		if err := root.Check(); err != nil {
+			return nil, nil, usageError(fmt.Errorf("--trusted-root: %w", err))
+		}
+	}
+	return set, roots, nil
+}
+
 func (f proxyFlags) run(cmd *cobra.Command) error {
 	if f.rules.policy == "" {
 		return usageError(errors.New("--policy is missing"))
@@ -86,7 +102,7 @@ func (f proxyFlags) run(cmd *cobra.Command) error {
 			return usageError(fmt.Errorf("--tls-cert %s, --tls-key %s: %w", f.tlsCert, f.tlsKey, err))
 		}
 	}
-	set, roots, err := f.rules.load(cmd.Context())
+	set, roots, err := f.load(cmd.Context())
 	if err != nil {
 		return err
 	}
@@ -108,7 +124,7 @@ func (f proxyFlags) run(cmd *cobra.Command) error {
 	server.Use(p.Handler())
 	go func() {
 		_ = reload.New(reload.Config{
-			Gate: g, Set: set, Files: f.rules.files(), Load: f.rules.load,
+			Gate: g, Set: set, Files: f.rules.files(), Load: f.load,
 			Changed: func(s reload.Status) { logReload(logger, s) },
 			Notice:  func(n policy.Notice) { logger.Warn(n.Text, "kind", n.Kind, "image", n.Image, "days", n.Days) },
 		}).Run(cmd.Context()) // ends with the proxy

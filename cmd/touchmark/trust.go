@@ -93,7 +93,11 @@ func (f fetchFlags) run(cmd *cobra.Command) error {
 		fmt.Fprintf(cmd.ErrOrStderr(), "touchmark: warning: %s\n", printable(warning))
 	}
 	// Both are looked at before either is written.
-	if _, err := trust.Parse("fetched", result.TrustedRoot); err != nil {
+	fetched, err := trust.Parse("fetched", result.TrustedRoot)
+	if err == nil {
+		err = fetched.Check()
+	}
+	if err != nil {
 		return undecided(fmt.Errorf("the repository publishes what cannot be used: %w", err))
 	}
 	if f.signingConfig != "" {

@@ -54,6 +54,9 @@ func (a *assembly) trustRoot(doc value) {
 	if err == nil {
 		root, err = trust.Parse(name, text)
 	}
+	if err == nil {
+		err = root.Check()
+	}
 	if err != nil {
 		keys.fail("%v", err)
 		return

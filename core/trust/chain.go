@@ -13,10 +13,11 @@ import (
 // the authority and every certificate of the chain were valid at all the times,
 // of which there must be one. It returns the chain, the leaf first.
 //
-// An authority that comes from a file or from [FromPKI] remembers that its own
-// certificates issued each other, so that only the leaf's signature is left
-// to check. Where anything in the chain constrains what is below it, or
-// the fields were changed since, everything is checked anew.
+// The own chain of an authority that comes from a file or from [FromPKI] is
+// checked when it is first needed, and remembered: if its certificates did
+// not issue each other, nothing under it is good; if they did, only the leaf's
+// signature is left to check. Where anything in the chain constrains what is
+// below it, or the fields were changed since, everything is checked anew.
 func (ca *CertificateAuthority) Chain(untrustedLeaf *x509.Certificate, times []time.Time) ([]*x509.Certificate, error) {
 	for _, t := range times {
 		if !ca.Window.Contains(t) {
@@ -26,12 +27,9 @@ func (ca *CertificateAuthority) Chain(untrustedLeaf *x509.Certificate, times []t
 			return nil, fmt.Errorf("the signer's certificate was valid %s, but the signature is of %s", validity(untrustedLeaf), t.Format(time.RFC3339))
 		}
 	}
-	chain := ca.knownChain(untrustedLeaf)
-	if chain == nil {
-		var err error
-		if chain, err = ca.buildChain(untrustedLeaf, times[0]); err != nil {
-			return nil, err
-		}
+	chain, err := ca.issued(untrustedLeaf, times[0])
+	if err != nil {
+		return nil, err
 	}
 	for _, c := range chain[1:] {
 		for _, t := range times {
@@ -41,6 +39,24 @@ func (ca *CertificateAuthority) Chain(untrustedLeaf *x509.Certificate, times []t
 		}
 	}
 	return chain, nil
+}
+
+// issued is the chain of a leaf that the authority issued.
+func (ca *CertificateAuthority) issued(leaf *x509.Certificate, at time.Time) ([]*x509.Certificate, error) {
+	if !ca.isOwn() {
+		return ca.buildChain(leaf, at)
+	}
+	// A chain is dear to check, and a trust root may have many.
+	if !slices.ContainsFunc(ca.own.certificates, func(c *x509.Certificate) bool { return bytes.Equal(c.RawSubject, leaf.RawIssuer) }) {
+		return nil, x509.UnknownAuthorityError{Cert: leaf}
+	}
+	if err := ca.Check(); err != nil {
+		return nil, fmt.Errorf("certificate authority %s: %w", ca.URI, err)
+	}
+	if chain := ca.knownChain(leaf); chain != nil {
+		return chain, nil
+	}
+	return ca.buildChain(leaf, at)
 }
 
 // chain is the authority's own.
@@ -74,36 +90,14 @@ func (ca *CertificateAuthority) buildChain(leaf *x509.Certificate, at time.Time)
 	return chains[0], nil
 }
 
-// knownChain is the chain of a leaf that the first of the remembered
-// certificates issued; nil if that cannot be said so simply.
+// knownChain is the chain of a leaf that the first certificate of a simple chain
+// issued; nil if that cannot be said so simply. The chain has been checked.
 func (ca *CertificateAuthority) knownChain(leaf *x509.Certificate) []*x509.Certificate {
-	known := ca.known
-	last := len(known) - 1
-	if last < 0 || known[last] != ca.Root || !slices.Equal(known[:last], ca.Intermediates) {
-		return nil
-	}
-	if isConstraining(leaf) || !allowsCodeSigning(leaf) || !bytes.Equal(leaf.RawIssuer, known[0].RawSubject) || leaf.CheckSignatureFrom(known[0]) != nil {
+	known := ca.own.certificates
+	if !ca.own.simple || isConstraining(leaf) || !allowsCodeSigning(leaf) || !bytes.Equal(leaf.RawIssuer, known[0].RawSubject) || leaf.CheckSignatureFrom(known[0]) != nil {
 		return nil
 	}
 	return append([]*x509.Certificate{leaf}, known...)
-}
-
-// remember keeps a chain that [checkChain] found to hold together, if building
-// a chain through it can then fail for no other reason than the leaf and the time.
-// These are the checks that x509.Certificate.Verify makes.
-func (ca *CertificateAuthority) remember() {
-	known := ca.chain()
-	for i, c := range known {
-		switch {
-		case isConstraining(c), !allowsCodeSigning(c), !c.BasicConstraintsValid, !c.IsCA:
-			return
-		case c.MaxPathLen >= 0 && i > c.MaxPathLen:
-			return
-		case i > 0 && !bytes.Equal(known[i-1].RawIssuer, c.RawSubject):
-			return
-		}
-	}
-	ca.known = known
 }
 
 // constraining are the extensions with which a certificate restricts what is below

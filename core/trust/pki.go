@@ -10,7 +10,7 @@ import (
 // the chain does not hold together or does not begin with an authority's
 // certificate. The authority has no window but its certificates' own.
 func FromPKI(chain []*x509.Certificate) (CertificateAuthority, error) {
-	if err := checkChain(chain); err != nil {
+	if err := checkLength(len(chain)); err != nil {
 		return CertificateAuthority{}, err
 	}
 	if !chain[0].IsCA {
@@ -18,6 +18,9 @@ func FromPKI(chain []*x509.Certificate) (CertificateAuthority, error) {
 	}
 	last := len(chain) - 1
 	ca := CertificateAuthority{Intermediates: chain[:last:last], Root: chain[last]}
-	ca.remember()
+	ca.own = &ownChain{certificates: ca.chain()}
+	if err := ca.Check(); err != nil {
+		return CertificateAuthority{}, err
+	}
 	return ca, nil
 }

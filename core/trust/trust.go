@@ -71,7 +71,7 @@ type CertificateAuthority struct {
 	Root          *x509.Certificate
 	Window        Window
 
-	known []*x509.Certificate // see Chain; nil if nothing is remembered
+	own *ownChain // see Chain; nil if nothing is to be remembered
 }
 
 // Log is a signature log or a certificate log.
@@ -162,8 +162,9 @@ func readFile(path string) ([]byte, error) {
 // version 0.1) under the given name.
 //
 // It is an error if any instance lacks its key, its log ID or the start of its
-// validity, if two logs share an ID, or if a certificate chain does not hold
-// together. A signature log or certificate log whose key is of a type that is
+// validity, if two logs share an ID, or if a chain's certificates are not in
+// place. Whether they issued each other is checked when an authority is first
+// used, or with [Root.Check]. A signature log or certificate log whose key is of a type that is
 // not supported here (such as ML-DSA) is left out: it can make nothing
 // acceptable, and must not make the whole root unusable.
 func Parse(name string, untrustedJSON []byte) (*Root, error) {

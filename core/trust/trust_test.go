@@ -187,7 +187,6 @@ func TestA036_A037_TUF20_Form(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := s.Clock.Now()
-	foreign := map[string]any{"rawBytes": coretest.NewCA(t, now).Root.Raw} // same name, other key
 	self := coretest.Issue(t, &x509.Certificate{
 		NotBefore: now, NotAfter: now.Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}, BasicConstraintsValid: true,
@@ -277,8 +276,6 @@ func TestA036_A037_TUF20_Form(t *testing.T) {
 		{"no chain", drop(ca0, "certChain"), "certChain"},
 		{"empty chain", chain(ca0, func([]any) []any { return []any{} }), "certChain"},
 		{"root alone", chain(ca0, func(c []any) []any { return c[1:] }), ""},
-		{"chain reversed", chain(ca0, func(c []any) []any { return []any{c[1], c[0]} }), "certChain[0]"},
-		{"another root of the same name", chain(ca0, func(c []any) []any { return []any{c[0], foreign} }), "certChain[0]"},
 		{"chain of 9", chain(ca0, func(c []any) []any { return slices.Repeat(c[1:], 9) }), "certChain"},
 		{"certificate is garbage", chain(ca0, func(c []any) []any { return []any{map[string]any{"rawBytes": []byte("garbage")}} }), "certChain[0]"},
 		{"certificate empty", chain(ca0, func(c []any) []any { return []any{map[string]any{}} }), "certChain[0]"},
@@ -286,9 +283,7 @@ func TestA036_A037_TUF20_Form(t *testing.T) {
 		{"timestamp authority without chain", chain(tsa0, func([]any) []any { return nil }), "certChain"},
 		{"timestamp authority without its certificate", chain(tsa0, func(c []any) []any { return c[1:] }), "timestamping certificate"},
 		{"timestamp authority without issuer", chain(tsa0, func(c []any) []any { return c[:1] }), "timestamping certificate"},
-		{"timestamp chain with a certificate beside the way", chain(tsa0, func(c []any) []any { return []any{c[0], c[1], foreign, c[2]} }), "certChain[1]"},
 		{"timestamp chain of 9", chain(tsa0, func(c []any) []any { return append(slices.Clone(c), slices.Repeat(c[2:], 6)...) }), "certChain"},
-		{"timestamp chain with a gap", chain(tsa0, func(c []any) []any { return []any{c[0], c[2]} }), "certChain[0]"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,14 +28,15 @@ var (
 )
 
 // check parses and verifies, as every caller does: with the chain that is remembered and without, which must
-// not make a difference.
+// not make a difference, unless there are certificates in the chain that did not issue each other.
 func check(response, message []byte, authority tsp.Authority) error {
 	token, err := tsp.Parse(response)
 	if err != nil {
 		return err
 	}
 	fresh, remembered := token.Verify(message, authority), token.Verify(message, authority.Remember())
-	if (fresh == nil) != (remembered == nil) {
+	ordered := authority.Leaf == nil || authority.Root == nil || authority.Check() == nil
+	if ordered && (fresh == nil) != (remembered == nil) || !ordered && remembered == nil {
 		panic(fmt.Sprintf("%v without the remembered chain, %v with it", fresh, remembered))
 	}
 	return fresh
@@ -369,6 +372,49 @@ func TestRememberedIsWhatIsThere(t *testing.T) {
 		}
 		if token.Verify(message, a) == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+// TestRememberedChain: what an authority's chain is found to be at its first use holds for all its copies, whoever uses them. A chain that only
+// contains the way to the root, but is not it, is good where nothing is remembered.
+func TestRememberedChain(t *testing.T) {
+	tsa, other := coretest.NewTSA(t, now, nil), coretest.NewTSA(t, now, nil)
+	token, err := tsp.Parse(tsa.Stamp(t, message, now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := tsa.Authority()
+	beside := good
+	beside.Intermediates = []*x509.Certificate{tsa.Intermediate, other.Intermediate}
+	foreign := good
+	foreign.Root = other.Root
+	for name, tc := range map[string]struct {
+		authority       tsp.Authority
+		fresh, remember bool
+		want            string
+	}{
+		"good":                     {good, true, true, ""},
+		"a certificate beside":     {beside, true, false, "certificate 1 of its chain was not issued by certificate 2"},
+		"another's root":           {foreign, false, false, "certificate 1 of its chain was not issued by certificate 2"},
+		"a root that stands twice": {tsp.Authority{Leaf: good.Leaf, Intermediates: []*x509.Certificate{tsa.Intermediate, tsa.Root}, Root: tsa.Root}, true, true, ""},
+	} {
+		want(t, token.Verify(message, tc.authority), tc.fresh)
+		remembered := tc.authority.Remember()
+		var wait sync.WaitGroup
+		for range 8 {
+			twin := remembered
+			wait.Go(func() {
+				if err := token.Verify(message, twin); (err == nil) != tc.remember || tc.want != "" && !strings.Contains(err.Error(), tc.want) {
+					t.Errorf("%s: %v", name, err)
+				}
+			})
+		}
+		wait.Wait()
+		for _, a := range []tsp.Authority{tc.authority, remembered} {
+			if err := a.Check(); (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("%s: checked: %v, want %q", name, err, tc.want)
+			}
 		}
 	}
 }

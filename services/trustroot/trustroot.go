@@ -78,7 +78,11 @@ func New(config Config) (*Documents, error) {
 	if err != nil {
 		return nil, fmt.Errorf("writing %s: %w", TrustedRootFile, err)
 	}
-	if _, err := trust.Parse("self", root); err != nil {
+	read, err := trust.Parse("self", root)
+	if err == nil {
+		err = read.Check()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("reading back %s: %w", TrustedRootFile, err)
 	}
 	d := &Documents{files: []document{{TrustedRootFile, root}}}
