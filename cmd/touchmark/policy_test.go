@@ -73,6 +73,20 @@ func TestPolicyCheck(t *testing.T) {
 	}
 }
 
+// TestPolicyCheckOfRoots: the chains of all trust roots are looked at, though no image is judged.
+func TestPolicyCheckOfRoots(t *testing.T) {
+	s := coretest.New(t)
+	file := writeText(t, "policy.yaml", checkedPolicy)
+	good := writeText(t, "trusted_root.json", string(s.TrustedRootJSON(t)))
+	if status, out, errs := command(t, "policy", "check", file, "--trusted-root", good); status != 0 {
+		t.Errorf("exit status %d, %s%s", status, out, errs)
+	}
+	status, out, errs := command(t, "policy", "check", file, "--trusted-root", "acme="+brokenRoot(t, s))
+	if status != 2 || !strings.Contains(errs, "trusted root acme: certificateAuthorities[0].certChain") {
+		t.Errorf("exit status %d, %s%s", status, out, errs)
+	}
+}
+
 // TestPolicyTest decides about images in a registry, records what it answered,
 // and comes to the same verdicts from the recording when the registry is gone.
 func TestPolicyTest(t *testing.T) {

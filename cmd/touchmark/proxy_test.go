@@ -44,6 +44,14 @@ func writeFiles(t *testing.T, s *coretest.Sigstore) (policyFile, rootFile string
 	return policyFile, rootFile
 }
 
+// brokenRoot writes a trusted root whose certificate authority's certificates did not issue each other.
+func brokenRoot(t *testing.T, s *coretest.Sigstore) string {
+	t.Helper()
+	root := s.Root()
+	root.CertificateAuthorities[0].Root = coretest.New(t).CA.Root
+	return writeText(t, "trusted_root.json", string(coretest.FormatRoot(t, root)))
+}
+
 func TestProxyServesUntilItIsStopped(t *testing.T) {
 	s := coretest.New(t)
 	policyFile, rootFile := writeFiles(t, s)
@@ -124,6 +132,7 @@ func TestProxyNamesWhatIsWrong(t *testing.T) {
 		{"policy broken", []string{"--policy", broken}, exitUsage, broken},
 		{"root not there", []string{"--trusted-root", "/nowhere/root.json"}, exitUsage, "/nowhere/root.json"},
 		{"root broken", []string{"--trusted-root", "other=" + broken}, exitUsage, broken},
+		{"root with a broken chain", []string{"--trusted-root", "other=" + brokenRoot(t, s)}, exitUsage, "trusted root other: certificateAuthorities[0].certChain"},
 		{"upstream missing", []string{"--upstream", ""}, exitUsage, "--upstream"},
 		{"upstream without scheme", []string{"--upstream", "registry.acme.example"}, exitUsage, "--upstream"},
 		{"upstream with credentials", []string{"--upstream", "https://u:secret@registry.acme.example"}, exitUsage, "upstream"},

@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -49,6 +50,16 @@ func testConfig() Config {
 		},
 		SigningConfig:   &trust.SigningConfig{CAs: []trust.Service{service}, Logs: []trust.Service{service}, OIDC: []trust.Service{service}},
 		SigningConfigV2: &trust.SigningConfig{CAs: []trust.Service{service}, Logs: []trust.Service{v2}, OIDC: []trust.Service{service}},
+	}
+}
+
+// TestBrokenChain: nobody gets a trusted root under whose authority nothing can be verified.
+func TestBrokenChain(t *testing.T) {
+	config, other := testConfig(), testConfig()
+	ca := &config.Root.CertificateAuthorities[0]
+	ca.Intermediates = []*x509.Certificate{other.Root.CertificateAuthorities[0].Root}
+	if _, err := New(config); err == nil || !strings.Contains(err.Error(), "certificateAuthorities[0].certChain") {
+		t.Errorf("got %v", err)
 	}
 }
 
