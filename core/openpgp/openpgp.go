@@ -10,7 +10,6 @@ package openpgp
 
 import (
 	"bytes"
-	"crypto"
 	_ "crypto/sha256" // for message digests
 	_ "crypto/sha512"
 	"errors"
@@ -120,7 +119,7 @@ func Verify(untrusted *bundle.Evidence, repository, digest string, keyring []byt
 	key := message.SignedBy.Entity.PrimaryKey
 	return &verify.Result{
 		Signer: verify.Signer{Key: fmt.Sprintf("%s (%X)", signer, key.Fingerprint)},
-		Key:    crypto.PublicKey(key.PublicKey),
+		Key:    standardKey(key.PublicKey),
 		Checks: []verify.Check{{Name: "OpenPGP signature", Passed: true, Value: fmt.Sprintf("by %X", key.Fingerprint)}, {Name: "artifact digest", Passed: true, Value: digest}},
 	}, nil
 }
