@@ -4,8 +4,13 @@
 // megabyte of text, and a hundred of memory. [Check] reads the text once,
 // builds nothing, and refuses what is too much, malformed, or written in two
 // ways: a byte order mark, invalid UTF-8, a member that stands twice, a null in a
-// list, trailing data, and bytes that are not in canonical base64. Its errors
-// say where.
+// list, trailing data, and bytes that are not in canonical base64. [CheckOpen]
+// does so for texts of which parts are in a format that is not known. Errors
+// say where; [Excerpt] is what they may repeat of a text.
+//
+// Decoders look for members that stand twice, too, but remember all names for
+// that, up to fifteen times. A text that was checked can be decoded with
+// jsontext.AllowDuplicateNames.
 package jsonguard
 
 import (
@@ -13,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -23,7 +29,20 @@ const (
 	// maxName bounds names, in bytes of text. Decoders keep several copies of each;
 	// those of Sigstore's formats have up to 30.
 	maxName = 256
+	// maxOpenName bounds names of other formats: a file's path, say.
+	maxOpenName = 8 << 10
+	// maxDepth bounds how deep objects and lists lie in each other. Bundles have 8,
+	// SBOMs a few dozen; a decoder takes 100 bytes and more for each.
+	maxDepth = 256
 )
+
+// limits are what a text is held against besides JSON's grammar.
+type limits struct {
+	tokens   int
+	name     int // bytes of text
+	nulls    bool
+	isBase64 func(name string) bool
+}
 
 // Check reads one JSON value and reports the first thing that is wrong with it.
 // maxTokens bounds its names, values and brackets. isBase64 says of which
@@ -31,9 +50,23 @@ const (
 // section 4) and must be canonical: padded, without line breaks, and
 // with its unused bits zero.
 func Check(untrustedJSON []byte, maxTokens int, isBase64 func(name string) bool) error {
-	dec := jsontext.NewDecoder(bytes.NewBuffer(untrustedJSON))
+	return check(untrustedJSON, limits{tokens: maxTokens, name: maxName, isBase64: isBase64})
+}
+
+// CheckOpen is [Check] for a text with parts in formats that are not known, such as
+// the predicate of an attestation. Its tokens are not counted, nulls may stand in lists,
+// strings are not looked at, and names have up to 8 KiB.
+func CheckOpen(untrustedJSON []byte) error {
+	// Every token has a byte, and the end is looked for once more.
+	return check(untrustedJSON, limits{tokens: len(untrustedJSON) + 2, name: maxOpenName, nulls: true, isBase64: func(string) bool { return false }})
+}
+
+func check(untrustedJSON []byte, l limits) error {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(untrustedJSON), jsontext.AllowDuplicateNames(true))
+	var seen names
+	var name []byte
 	binary := false // whether the last name is that of a base64 member
-	for n := range maxTokens {
+	for n := range l.tokens {
 		kind := dec.PeekKind()
 		if n > 0 && dec.StackDepth() == 0 {
 			if _, err := dec.ReadToken(); !errors.Is(err, io.EOF) {
@@ -45,9 +78,23 @@ func Check(untrustedJSON []byte, maxTokens int, isBase64 func(name string) bool)
 			if _, err := dec.ReadToken(); err != nil {
 				return malformed(err)
 			}
-			// A decoder would make an empty element of it.
-			if parent, _ := dec.StackIndex(dec.StackDepth()); kind == 'n' && parent == '[' {
-				return fmt.Errorf("malformed JSON: %s is a null in a list", place(dec))
+			switch {
+			case kind == '{' || kind == '[':
+				if dec.StackDepth() > maxDepth {
+					return fmt.Errorf("is nested deeper than %d levels, at %s", maxDepth, place(dec))
+				}
+				if kind == '{' {
+					seen.open()
+				}
+			case kind == '}':
+				if !seen.close() {
+					return fmt.Errorf("malformed JSON: duplicate name in the object that ends at %d", dec.InputOffset())
+				}
+			case kind == 'n' && !l.nulls:
+				// A decoder would make an empty element of it.
+				if parent, _ := dec.StackIndex(dec.StackDepth()); parent == '[' {
+					return fmt.Errorf("malformed JSON: %s is a null in a list", place(dec))
+				}
 			}
 			continue
 		}
@@ -56,19 +103,33 @@ func Check(untrustedJSON []byte, maxTokens int, isBase64 func(name string) bool)
 			return malformed(err)
 		}
 		if kind, n := dec.StackIndex(dec.StackDepth()); kind == '{' && n%2 == 1 {
-			if len(text) > maxName {
-				return fmt.Errorf("has a name of %d bytes at %d, the limit is %d", len(text), dec.InputOffset(), maxName)
+			if len(text) > l.name {
+				return fmt.Errorf("has a name of %d bytes at %d, the limit is %d", len(text), dec.InputOffset(), l.name)
 			}
-			name, err := jsontext.AppendUnquote(nil, text)
-			if err != nil {
+			if name, err = jsontext.AppendUnquote(name[:0], text); err != nil {
 				return malformed(err)
 			}
-			binary = isBase64(string(name))
+			if err := seen.add(name); err != nil {
+				return fmt.Errorf("malformed JSON: %w, at %s", err, place(dec))
+			}
+			binary = l.isBase64(string(name))
 		} else if binary && !canonical(text) {
 			return fmt.Errorf("malformed JSON: %s is not canonical base64", place(dec))
 		}
 	}
-	return fmt.Errorf("has more than %d JSON tokens, at %s", maxTokens, place(dec))
+	return fmt.Errorf("has more than %d JSON tokens, at %s", l.tokens, place(dec))
+}
+
+// maxExcerpt is longer than whatever an honest error is about: a URI, a digest.
+const maxExcerpt = 256
+
+// Excerpt is what an error or a verdict may repeat of a text from outside: the
+// text, or if it is longer than 256 bytes, its beginning and "...".
+func Excerpt(untrusted string) string {
+	if len(untrusted) <= maxExcerpt {
+		return untrusted
+	}
+	return strings.ToValidUTF8(untrusted[:maxExcerpt], "") + "..."
 }
 
 func malformed(err error) error {

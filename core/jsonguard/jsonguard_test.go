@@ -29,8 +29,11 @@ func TestLIB34_Text(t *testing.T) {
 		{"null in a list", `{"a":[1,null]}`, `"/a/1" is a null`},
 		{"null in a list in a list", `[[null]]`, `"/0/0" is a null`},
 		{"a lone surrogate", `{"a":"\ud800"}`, "malformed"},
-		{"duplicate name", `{"a":{"c":1,"c":2}}`, `"c" within "/a"`},
+		{"duplicate name", `{"a":{"c":1,"c":2}}`, `duplicate name "c", at "/a/c"`},
 		{"duplicate name, escaped", `{"a":1,"\u0061":2}`, `"a"`},
+		{"duplicate name in another object", `{"a":{"a":1},"b":{"a":2}}`, ""},
+		{"duplicate name behind an object", `{"a":{"b":1},"c":{"d":2},"a":1}`, `duplicate name "a", at "/a"`},
+		{"at the limit of depth", strings.Repeat("[", 40) + strings.Repeat("]", 40), ""},
 		{"trailing object", "{}{}", "trailing"},
 		{"trailing text", "{}x", "trailing"},
 		{"trailing NUL", "{}\x00", "trailing"},
@@ -42,6 +45,8 @@ func TestLIB34_Text(t *testing.T) {
 		{"a long name above it", `{"` + strings.Repeat("x", 200) + `":[` + strings.TrimSuffix(strings.Repeat("1,", 200), ",") + "]}", "..."},
 		{"a name at the limit", `{"` + strings.Repeat("x", 254) + `":1}`, ""},
 		{"a name above it", `{"` + strings.Repeat("x", 255) + `":1}`, "a name of 257 bytes"},
+		{"a place at its limit", `{"` + strings.Repeat("x", 125) + `":[null]}`, `x/0" is a null`},
+		{"a place above it", `{"` + strings.Repeat("x", 126) + `":[null]}`, `x/"... is a null`},
 		{"a duplicate at the limit", `{"` + strings.Repeat("x", 254) + `":1,"` + strings.Repeat("x", 254) + `":1}`, "duplicate"},
 	} {
 		err := jsonguard.Check([]byte(tt.text), 100, binary)
@@ -61,6 +66,7 @@ func TestLIB04_Base64(t *testing.T) {
 		ok         bool
 	}{
 		{"standard", `"+//+/Q=="`, true}, {"empty", `""`, true}, {"one pad", `"AAA="`, true}, {"escaped slash", `"+\/\/+\/Q=="`, true}, {"escaped pad", `"AAA\u003d"`, true},
+		{"only escapes", `"\/\/\/\/"`, true}, {"no pad, all bits", `"AAA/"`, true},
 		{"null", `null`, true}, {"in an array", `["AA==","+//+"]`, true},
 		{"URL alphabet", `"-__-_Q=="`, false}, {"both alphabets", `"+/_-/Q=="`, false}, {"no padding", `"+//+/Q"`, false}, {"too much padding", `"AAA=="`, false},
 		{"only padding", `"===="`, false}, {"three pads", `"A==="`, false}, {"padding in the middle", `"AA==AAAA"`, false}, {"unused bits, two", `"AB=="`, false}, {"unused bits, four", `"AAB="`, false},

@@ -3,6 +3,7 @@ package sct
 import (
 	"bytes"
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -42,6 +43,11 @@ func TestLIB27_Parse(t *testing.T) {
 		"signature before end":      {set(hash+2, 0, 2), false},
 		"empty signature":           {set(hash+2, 0, 0)[:hash+4], false},
 		"truncated before the hash": {good[:hash], false},
+		// What follows the missing part could be read as the whole rest.
+		"no log ID":          {slices.Concat([]byte{0}, make([]byte, 8), []byte{0, 0, 4, 3, 0, 1, 1}), false},
+		"no timestamp":       {slices.Concat([]byte{0}, make([]byte, 32), []byte{0, 0, 4, 3, 0, 1, 1}), false},
+		"no extensions":      {slices.Concat([]byte{0}, make([]byte, 40), []byte{0, 6, 4, 3, 0, 1, 1}), false},
+		"short for the rest": {slices.Concat([]byte{0}, make([]byte, 40), []byte{0, 0, 4, 3, 0, 2, 1}), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Parse(tc.in)
@@ -119,8 +125,30 @@ func TestMarshalRefuses(t *testing.T) {
 	if _, err := MarshalList(nil); err == nil {
 		t.Error("empty list marshalled")
 	}
-	if _, err := MarshalList(make([]SCT, MaxSCTs+1)); err == nil {
-		t.Error("too long list marshalled")
+	for n, want := range map[int]bool{MaxSCTs: true, MaxSCTs + 1: false} {
+		if _, err := MarshalList(slices.Repeat([]SCT{example()}, n)); (err == nil) != want {
+			t.Errorf("list of %d: %v, want it marshalled %v", n, err, want)
+		}
+	}
+	// What fits into its own prefix need not fit into the next one.
+	signature := example()
+	signature.Signature = make([]byte, 1<<16)
+	if _, err := signature.DigitallySigned(); err == nil {
+		t.Error("64 KiB of signature marshalled")
+	}
+	half := example()
+	half.Extensions, half.Signature = make([]byte, 1<<15), []byte{1}
+	whole := half
+	whole.Signature = make([]byte, 1<<15)
+	for name, tc := range map[string]struct {
+		scts []SCT
+		want bool
+	}{
+		"half of the list": {[]SCT{half}, true}, "two halves and their prefixes": {[]SCT{half, half}, false}, "one beyond its prefix": {[]SCT{whole}, false},
+	} {
+		if _, err := MarshalList(tc.scts); (err == nil) != tc.want {
+			t.Errorf("%s: %v, want it marshalled %v", name, err, tc.want)
+		}
 	}
 }
 
@@ -134,7 +162,7 @@ func TestLeafIndex(t *testing.T) {
 	if ext := LeafIndexExtension(maxLeafIndex + 1); ext != nil {
 		t.Errorf("index 2^40 encoded as %x", ext)
 	}
-	if diff := cmp.Diff([]byte{0, 0, 5, 0, 0, 0, 1, 2}, LeafIndexExtension(0x102)); diff != "" {
+	if diff := cmp.Diff([]byte{0, 0, 5, 0x12, 0x34, 0x56, 0x78, 0x9a}, LeafIndexExtension(0x123456789a)); diff != "" {
 		t.Error(diff)
 	}
 	unknown := []byte{7, 0, 1, 0xff}
@@ -143,14 +171,15 @@ func TestLeafIndex(t *testing.T) {
 		found bool
 		ok    bool
 	}{
-		"none":                  {nil, false, true},
-		"unknown only":          {unknown, false, true},
-		"unknown first":         {append(bytes.Clone(unknown), LeafIndexExtension(3)...), true, true},
-		"twice":                 {append(LeafIndexExtension(3), LeafIndexExtension(3)...), false, false},
-		"four bytes":            {[]byte{0, 0, 4, 0, 0, 0, 3}, false, false},
-		"six bytes":             {[]byte{0, 0, 6, 0, 0, 0, 0, 0, 3}, false, false},
-		"truncated":             {[]byte{0, 0, 5, 0, 0, 0, 3}, false, false},
-		"truncated in its head": {[]byte{0, 0}, false, false},
+		"none":                   {nil, false, true},
+		"unknown only":           {unknown, false, true},
+		"unknown first":          {append(bytes.Clone(unknown), LeafIndexExtension(3)...), true, true},
+		"twice":                  {append(LeafIndexExtension(3), LeafIndexExtension(3)...), false, false},
+		"four bytes":             {[]byte{0, 0, 4, 0, 0, 0, 3}, false, false},
+		"six bytes":              {[]byte{0, 0, 6, 0, 0, 0, 0, 0, 3}, false, false},
+		"truncated":              {[]byte{0, 0, 5, 0, 0, 0, 3}, false, false},
+		"truncated in its head":  {[]byte{0, 0}, false, false},
+		"behind a truncated one": {append([]byte{7, 0, 9}, LeafIndexExtension(3)...), false, false},
 	} {
 		if _, found, err := ParseLeafIndex(tc.in); found != tc.found && err == nil || (err == nil) != tc.ok {
 			t.Errorf("%s: found %v, %v", name, found, err)

@@ -102,11 +102,21 @@ func TestPrecertTBSRefuses(t *testing.T) {
 			})
 			return b.BytesOrPanic()
 		}(), false},
-		"malformed field": {[]byte{0x30, 2, 0x02, 5}, false},
+		"malformed field":       {[]byte{0x30, 2, 0x02, 5}, false},
+		"no extensions":         {[]byte{0x30, 3, 2, 1, 1}, true},
+		"nothing in extensions": {[]byte{0x30, 5, 2, 1, 1, 0xa3, 0}, false},
+		"a SET of extensions":   {[]byte{0x30, 7, 2, 1, 1, 0xa3, 2, 0x31, 0}, false},
+		"a SEQUENCE":            {[]byte{0x30, 7, 2, 1, 1, 0xa3, 2, 0x30, 0}, true},
+		"two SEQUENCEs":         {[]byte{0x30, 9, 2, 1, 1, 0xa3, 4, 0x30, 0, 0x30, 0}, false},
+		"extensions beyond end": {[]byte{0x30, 7, 2, 1, 1, 0xa3, 3, 0x30, 0}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := PrecertTBS(tc.in); (err == nil) != tc.want {
+			got, err := PrecertTBS(tc.in)
+			if (err == nil) != tc.want {
 				t.Errorf("PrecertTBS: %v, want accepted %v", err, tc.want)
+			}
+			if tc.want && !bytes.Contains(tc.in, derOIDList) && !bytes.Equal(got, tc.in) {
+				t.Errorf("PrecertTBS: %x of %x, in which nothing is to be removed", got, tc.in)
 			}
 		})
 	}

@@ -2,6 +2,7 @@ package sct
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -10,8 +11,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
+	"io"
 	"math"
 	"math/big"
+	"slices"
 	"testing"
 	"time"
 
@@ -228,10 +232,106 @@ func TestSign(t *testing.T) {
 	}
 }
 
+// recorder is a key that says what it was asked for, or that it cannot sign.
+type recorder struct {
+	*ecdsa.PrivateKey
+	hash crypto.Hash
+	err  error
+}
+
+func (r *recorder) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	r.hash = opts.HashFunc()
+	if r.err != nil {
+		return []byte{1}, r.err
+	}
+	return r.PrivateKey.Sign(random, digest, opts)
+}
+
+func TestSignAsksForSHA256(t *testing.T) {
+	key := &recorder{PrivateKey: newKey(t, elliptic.P256())}
+	if _, err := Sign(key, 1, nil, [32]byte{}, []byte{0x30, 0}); err != nil || key.hash != crypto.SHA256 {
+		t.Errorf("asked for %v, %v", key.hash, err)
+	}
+	key.err = errors.New("out of order")
+	if _, err := Sign(key, 1, nil, [32]byte{}, []byte{0x30, 0}); !errors.Is(err, key.err) {
+		t.Errorf("a key that cannot sign gives %v", err)
+	}
+}
+
+// TestLIB27_SignedText signs what RFC 6962 section 3.2 says, written down byte by
+// byte, and the same with one thing changed.
+func TestLIB27_SignedText(t *testing.T) {
+	key := newKey(t, elliptic.P256())
+	id, err := LogID(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	issuer, tbs := sha256.Sum256([]byte("issuer")), []byte{0x30, 3, 2, 1, 1}
+	text := func(version, kind, entry byte) []byte {
+		return slices.Concat([]byte{version, kind, 0, 0, 1, 2, 3, 4, 5, 6, 0, entry}, issuer[:], []byte{0, 0, 5}, tbs, []byte{0, 1, 7})
+	}
+	for name, tc := range map[string]struct {
+		text []byte
+		want bool
+	}{
+		"as it is": {text(0, 0, 1), true}, "version 2": {text(1, 0, 1), false}, "a tree head": {text(0, 1, 1), false}, "an X.509 entry": {text(0, 0, 0), false},
+	} {
+		digest := sha256.Sum256(tc.text)
+		sig, err := ecdsa.SignASN1(rand.Reader, key, digest[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := SCT{LogID: id, Timestamp: 0x010203040506, Extensions: []byte{7}, Signature: sig}
+		if err := s.Verify(&key.PublicKey, issuer, tbs); (err == nil) != tc.want {
+			t.Errorf("%s: %v, want accepted %v", name, err, tc.want)
+		}
+	}
+}
+
+// TestLIB27_NothingToSign: what has no log ID or no text is refused even where
+// the signature is good for the zeros in their place.
+func TestLIB27_NothingToSign(t *testing.T) {
+	key, tbs := newKey(t, elliptic.P384()), []byte{0x30, 3, 2, 1, 1}
+	s := SCT{Timestamp: 1}
+	digest, err := s.digest([32]byte{}, tbs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sign := func(key *ecdsa.PrivateKey, digest [32]byte) []byte {
+		sig, err := ecdsa.SignASN1(rand.Reader, key, digest[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sig
+	}
+	s.Signature = sign(key, digest)
+	if s.Verify(&key.PublicKey, [32]byte{}, tbs) == nil {
+		t.Error("a log key on P-384 is accepted")
+	}
+	good := newKey(t, elliptic.P256())
+	if s.LogID, err = LogID(&good.PublicKey); err != nil {
+		t.Fatal(err)
+	}
+	s.Signature = sign(good, digest)
+	if err := s.Verify(&good.PublicKey, [32]byte{}, tbs); err != nil {
+		t.Errorf("the good twin is refused: %v", err)
+	}
+	s.Extensions, s.Signature = make([]byte, 1<<16), sign(good, [32]byte{})
+	if s.Verify(&good.PublicKey, [32]byte{}, tbs) == nil {
+		t.Error("extensions that cannot be signed are accepted")
+	}
+	if _, err := LogID(&ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}); err == nil {
+		t.Error("a point off the curve has a log ID")
+	}
+}
+
 func TestTime(t *testing.T) {
 	got, err := SCT{Timestamp: 1_700_000_000_123}.Time()
 	if want := time.Date(2023, 11, 14, 22, 13, 20, 123_000_000, time.UTC); err != nil || !got.Equal(want) {
 		t.Errorf("Time() = %v, %v; want %v", got, err, want)
+	}
+	if _, err := (SCT{Timestamp: math.MaxInt64}).Time(); err != nil {
+		t.Errorf("Time() of the last timestamp: %v", err)
 	}
 	if got, err := (SCT{Timestamp: math.MaxInt64 + 1}).Time(); err == nil {
 		t.Errorf("Time() of a timestamp beyond int64 = %v, want an error", got)

@@ -140,7 +140,7 @@ func (k noteKey) Verify(text, sig []byte) bool {
 		digest := sha256.Sum256(text)
 		return ecdsa.VerifyASN1(pub, digest[:], sig)
 	case ed25519.PublicKey:
-		return len(sig) == ed25519.SignatureSize && ed25519.Verify(pub, text, sig)
+		return ed25519.Verify(pub, text, sig)
 	}
 	return false
 }

@@ -11,7 +11,10 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
+	"math/big"
 	"strings"
 	"testing"
 )
@@ -190,6 +193,11 @@ func TestLIB15_A009_CheckpointForm(t *testing.T) {
 			{"hexadecimal root", origin + "\n5\n" + hex.EncodeToString(make([]byte, 32)) + "\n", false},
 			{"URL base64", origin + "\n5\n" + base64.URLEncoding.EncodeToString(bytes.Repeat([]byte{0xff}, 32)) + "\n", false},
 			{"root without padding", origin + "\n5\n" + strings.TrimRight(root, "=") + "\n", false},
+			{"root and more", origin + "\n5\n" + root + "AAAA\n", false},
+			{"last timestamp", good + "Timestamp: 9223372036854775807\n", true},
+			{"timestamp beyond the last", good + "Timestamp: 9223372036854775808\n", false},
+			{"hexadecimal timestamp", good + "Timestamp: 1a\n", false},
+			{"number in the timestamp's place", good + "1689177396617352539\n", false},
 			{"root with stray bits", origin + "\n5\n" + root[:42] + "B=\n", false},
 		} {
 			// A signed note is signed by hand: note.Sign refuses some of these.
@@ -200,6 +208,84 @@ func TestLIB15_A009_CheckpointForm(t *testing.T) {
 			if err != nil && cp != (Checkpoint{}) {
 				t.Errorf("%s, %s: an error comes with a checkpoint", name, tt.name)
 			}
+		}
+	}
+}
+
+// TestLIB15_LastLine: a text without its last line break is none.
+func TestLIB15_LastLine(t *testing.T) {
+	text := Checkpoint{Origin: origin, Size: 5}.Text()
+	for more, want := range map[string]bool{"": true, "x": false} {
+		if _, err := parseCheckpoint(text + more); (err == nil) != want {
+			t.Errorf("%q behind the root: %v, want accepted %v", more, err, want)
+		}
+	}
+}
+
+// TestLIB14_Limit: a note may have up to maxNote bytes.
+func TestLIB14_Limit(t *testing.T) {
+	s := newSigner(t, origin, newEd25519(t))
+	signed := sign(t, s, Checkpoint{Origin: origin, Size: 5}.Text())
+	line := func(n int) string { return signatureLine(strings.Repeat("w", n), 7, make([]byte, 64)) }
+	fill := maxNote - len(signed) - len(line(0))
+	for n, want := range map[int]bool{fill: true, fill + 1: false} {
+		text := signed + line(n)
+		if _, err := s.Verifier().Open(text); (err == nil) != want {
+			t.Errorf("%d bytes: %v, want accepted %v", len(text), err, want)
+		}
+	}
+}
+
+// recorder is a key that says what it was asked for, or that it cannot sign.
+type recorder struct {
+	*ecdsa.PrivateKey
+	hash crypto.Hash
+	err  error
+}
+
+func (r *recorder) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	r.hash = opts.HashFunc()
+	if r.err != nil {
+		return []byte{1}, r.err
+	}
+	return r.PrivateKey.Sign(random, digest, opts)
+}
+
+func TestSignerAsksForSHA256(t *testing.T) {
+	key := &recorder{PrivateKey: newECDSA(t, elliptic.P256())}
+	s := newSigner(t, origin, key)
+	if _, err := s.SignCheckpoint(Checkpoint{Origin: origin}); err != nil || key.hash != crypto.SHA256 {
+		t.Errorf("asked for %v, %v", key.hash, err)
+	}
+	key.err = errors.New("out of order")
+	if _, err := s.SignCheckpoint(Checkpoint{Origin: origin}); !errors.Is(err, key.err) {
+		t.Errorf("a key that cannot sign gives %v", err)
+	}
+	if _, err := NewVerifier(origin, &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}); err == nil {
+		t.Error("a point off the curve verifies")
+	}
+}
+
+// TestLIB16_LIB17_HintCollision: a name and a hint belong together. The log's hint
+// is made the witness's here, for which one would otherwise try 2^32 keys.
+func TestLIB16_LIB17_HintCollision(t *testing.T) {
+	key := newEd25519(t)
+	w := &Witness{Name: "witness.example", Key: key.Public().(ed25519.PublicKey)}
+	hint := cosigner{w}.KeyHash()
+	logKey := newEd25519(t)
+	log := &Signer{noteKey: noteKey{name: origin, hint: hint, pub: logKey.Public()}, key: logKey}
+	text := Checkpoint{Origin: origin, Size: 5}.Text()
+	byLog := strings.TrimPrefix(sign(t, log, text), text+"\n")
+	byWitness := signatureLine(w.Name, hint, append(make([]byte, 8), ed25519.Sign(key, CosignedText([]byte(text), 0))...))
+	for _, tt := range []struct {
+		name, note string
+		want       int // cosigners; -1 is an error
+	}{
+		{"the log and the witness", text + "\n" + byLog + byWitness, 1}, {"the log alone", text + "\n" + byLog, 0}, {"the witness alone", text + "\n" + byWitness, -1},
+	} {
+		_, got, err := log.Verifier().OpenCosigned(tt.note, []*Witness{w})
+		if (err != nil) != (tt.want < 0) || err == nil && len(got) != tt.want {
+			t.Errorf("%s: %d cosigners, %v; want %d", tt.name, len(got), err, tt.want)
 		}
 	}
 }

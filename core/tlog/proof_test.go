@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -208,6 +209,43 @@ func TestLOG17_EqualSizeOtherRoot(t *testing.T) {
 	}
 	if VerifyConsistency(a, b, nil) == nil {
 		t.Error("two roots of one size are consistent")
+	}
+}
+
+// TestA015_LeafHash holds RFC 6962's leaf of nothing, from certificate-transparency-go.
+func TestA015_LeafHash(t *testing.T) {
+	if got, want := fmt.Sprintf("%x", LeafHash(nil)), "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"; got != want {
+		t.Errorf("the leaf hash is %s, want %s", got, want)
+	}
+}
+
+// TestA015_ProofReasons: an error says what is wrong with a proof, not only
+// that it leads nowhere.
+func TestA015_ProofReasons(t *testing.T) {
+	hashes := func(n, size int) [][]byte { return slices.Repeat([][]byte{make([]byte, size)}, n) }
+	cp := Checkpoint{Origin: origin, Size: 5}
+	nowhere, noBeginning := "does not lead", "does not begin"
+	for _, tt := range []struct {
+		name                   string
+		index                  uint64
+		hashes                 [][]byte
+		inclusion, consistency string
+	}{
+		{"as many hashes as there may be", 4, hashes(maxProofHashes, 32), nowhere, noBeginning},
+		{"one more", 4, hashes(maxProofHashes+1, 32), "has 65 hashes", "has 65 hashes"},
+		{"a short hash", 4, hashes(3, 31), "hash 0 has 31 bytes", "hash 0 has 31 bytes"},
+		{"a long hash", 4, hashes(3, 33), "hash 0 has 33 bytes", "hash 0 has 33 bytes"},
+		{"an index outside", 5, hashes(3, 32), "index 5 is outside", noBeginning},
+	} {
+		if err := VerifyInclusion([32]byte{}, tt.index, tt.hashes, cp); err == nil || !strings.Contains(err.Error(), tt.inclusion) {
+			t.Errorf("inclusion, %s: error is %v, want one that names %q", tt.name, err, tt.inclusion)
+		}
+		if err := VerifyConsistency(Checkpoint{Size: 4}, cp, tt.hashes); err == nil || !strings.Contains(err.Error(), tt.consistency) {
+			t.Errorf("consistency, %s: error is %v, want one that names %q", tt.name, err, tt.consistency)
+		}
+	}
+	if err := VerifyConsistency(cp, Checkpoint{Size: 4}, nil); err == nil || !strings.Contains(err.Error(), "the older tree has 5 leaves") {
+		t.Errorf("a tree that shrinks: %v", err)
 	}
 }
 

@@ -67,10 +67,11 @@ func (w *Witness) keyID() [4]byte {
 	return [4]byte(h.Sum(nil))
 }
 
-// checkName refuses key names that the signed-note format does not have.
+// checkName refuses key names that the signed-note format does not have. (A + is
+// behind a name in any case.)
 func checkName(name string) error {
 	if name == "" || !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool {
-		return r == '+' || unicode.IsSpace(r) || unicode.IsControl(r)
+		return unicode.IsSpace(r) || unicode.IsControl(r)
 	}) {
 		return fmt.Errorf("%q is not a key's name", name)
 	}

@@ -3,7 +3,9 @@ package tlog_test
 import (
 	"crypto/ed25519"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -45,9 +47,30 @@ func TestWitnessKeys(t *testing.T) {
 		"base64 with padding":      name + "+" + hint + "+" + key + "=",
 		"base64 with a line break": name + "+" + hint + "+" + key[:8] + "\n" + key[8:],
 		"trailing data":            vkey + "+x",
+		"hint and more":            name + "+" + hint + "zz+" + key,
+		"hint and half a byte":     name + "+" + hint + "a+" + key,
 	} {
 		if w, err := tlog.ParseWitness(bad); err == nil {
 			t.Errorf("%s: accepted %q as %v", what, bad, w)
+		}
+	}
+	// Here the hint is right, and the name is not one, or the reverse.
+	for _, name := range []string{"", "witness example", "witness\u2003example", "witness\x00", "witness\x1b", "witness\xff", "wit+ness"} {
+		bad := tlog.Witness{Name: name, Key: w.Key}
+		if w, err := tlog.ParseWitness(bad.String()); err == nil {
+			t.Errorf("the name %q is accepted as %v", name, w)
+		}
+	}
+	for i := range 100 {
+		good := tlog.Witness{Name: fmt.Sprint("witness.example/", i), Key: w.Key}
+		parts := strings.SplitN(good.String(), "+", 3)
+		if _, err := tlog.ParseWitness(good.String()); err != nil {
+			t.Error(err)
+		}
+		if upper := strings.ToUpper(parts[1]); upper != parts[1] {
+			if _, err := tlog.ParseWitness(parts[0] + "+" + upper + "+" + parts[2]); err == nil {
+				t.Errorf("the hint %s is accepted", upper)
+			}
 		}
 	}
 }
@@ -99,6 +122,7 @@ func TestLIB17_Cosignatures(t *testing.T) {
 		{"a bit of the signature", change(func(sig []byte) []byte { sig[40] ^= 1; return sig }), -1},
 		{"a byte less", change(func(sig []byte) []byte { return sig[:len(sig)-1] }), -1},
 		{"a byte more", change(func(sig []byte) []byte { return append(sig, 0) }), -1},
+		{"three bytes", change(func(sig []byte) []byte { return sig[:4+3] }), -1},
 		{"no time", change(func(sig []byte) []byte { return append(sig[:4:4], sig[12:]...) }), -1},
 		{"signed rightly by hand", signed("cosignature/v1\ntime 1700000000\n" + body), 1},
 		{"signed without a header", signed("time 1700000000\n" + body), -1},
@@ -117,6 +141,40 @@ func TestLIB17_Cosignatures(t *testing.T) {
 	}
 	if _, _, err := verifier.OpenCosigned(text+"\n\n"+line, []*tlog.Witness{w.Witness()}); !errors.Is(err, tlog.ErrNotSigned) {
 		t.Errorf("witnessed only: %v", err)
+	}
+	if _, err := verifier.Open(plain[:len(plain)-9] + "AAAAAAA=\n"); !errors.Is(err, tlog.ErrNotSigned) {
+		t.Errorf("the log's signature with other bytes: %v", err)
+	}
+	// Which signature is bad: a witness's is not the log's, even under its name.
+	sameName := coretest.NewWitness(t, log.Name)
+	bad := strings.TrimPrefix(sameName.Cosign(t, otherPlain, at), otherPlain)
+	for name, tt := range map[string]struct {
+		note    string
+		witness *tlog.Witness
+	}{
+		"a witness": {change(func(sig []byte) []byte { sig[40] ^= 1; return sig }), w.Witness()}, "a witness of the log's name": {plain + bad, sameName.Witness()},
+	} {
+		_, _, err := verifier.OpenCosigned(tt.note, []*tlog.Witness{tt.witness})
+		if err == nil || errors.Is(err, tlog.ErrNotSigned) || !strings.Contains(err.Error(), "cosignature of the witness "+tt.witness.Name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, _, err := verifier.OpenCosigned(text+"\n\n"+strings.TrimPrefix(sameName.Cosign(t, plain, at), plain), []*tlog.Witness{sameName.Witness()}); !errors.Is(err, tlog.ErrNotSigned) {
+		t.Errorf("signed by a witness of the log's name only: %v", err)
+	}
+	// Several witnesses are asked for, and one cosigned.
+	if _, got, err := verifier.OpenCosigned(cosigned, []*tlog.Witness{twin.Witness(), w.Witness()}); err != nil || len(got) != 1 || !got[0].Key.Equal(w.Witness().Key) {
+		t.Errorf("one of two of the same name: %v, %v", got, err)
+	}
+	// A key of the wrong length verifies nothing, and does not panic.
+	short := &tlog.Witness{Name: "short.example", Key: w.Witness().Key[:31]}
+	hint, err := hex.DecodeString(strings.Split(short.String(), "+")[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	byShort := "— short.example " + base64.StdEncoding.EncodeToString(append(hint, make([]byte, 72)...)) + "\n"
+	if _, _, err := verifier.OpenCosigned(plain+byShort, []*tlog.Witness{short}); err == nil {
+		t.Error("a key of 31 bytes cosigned")
 	}
 	// Nobody asks for the witness: its line is one of an unknown key.
 	if _, err := verifier.Open(change(func(sig []byte) []byte { sig[40] ^= 1; return sig })); err != nil {

@@ -14,7 +14,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"strings"
 	"testing"
@@ -102,7 +104,7 @@ func TestBodiesAreCanonical(t *testing.T) {
 		t.Fatal(err)
 	}
 	requireCanonical(t, body)
-	for _, keyID := range []string{"", "SHA256:abc/+=", "~!#$%'()*,:;=?@[]^_`{|}"} {
+	for _, keyID := range []string{"", "SHA256:abc/+=", " ~!#$%'()*,:;=?@[]^_`{|}"} {
 		body, err := IntotoV002(sum, sum, "application/vnd.in-toto+json", keyID, odd, odd)
 		if err != nil {
 			t.Fatal(err)
@@ -125,6 +127,10 @@ func TestBodyVectors(t *testing.T) {
 			`{"apiVersion":"0.0.1","kind":"hashedrekord","spec":{"data":{"hash":{"algorithm":"sha256","value":"` + hash + `"}},"signature":{"content":"` + b64sig + `","publicKey":{"content":"` + b64key + `"}}}}`},
 		{func() ([]byte, error) { return DSSEV001(sum, sum, sig, key) },
 			`{"apiVersion":"0.0.1","kind":"dsse","spec":{"envelopeHash":{"algorithm":"sha256","value":"` + hash + `"},"payloadHash":{"algorithm":"sha256","value":"` + hash + `"},"signatures":[{"signature":"` + b64sig + `","verifier":"` + b64key + `"}]}}`},
+		{func() ([]byte, error) { return IntotoV001(sum, nil, key) },
+			`{"apiVersion":"0.0.1","kind":"intoto","spec":{"content":{"hash":{"algorithm":"sha256","value":"` + hash + `"}},"publicKey":"` + b64key + `"}}`},
+		{func() ([]byte, error) { return IntotoV001(sum, &sum, key) },
+			`{"apiVersion":"0.0.1","kind":"intoto","spec":{"content":{"hash":{"algorithm":"sha256","value":"` + hash + `"},"payloadHash":{"algorithm":"sha256","value":"` + hash + `"}},"publicKey":"` + b64key + `"}}`},
 		{func() ([]byte, error) {
 			return IntotoV002(sum, sum, "application/vnd.in-toto+json", "", sig, key)
 		},
@@ -197,11 +203,48 @@ func TestA160_LIB32_Algorithms(t *testing.T) {
 	for _, tt := range []struct{ payloadType, keyID string }{
 		{"", ""}, {"application/json", ""}, {"application/vnd.in-toto+json ", ""}, {"APPLICATION/VND.IN-TOTO+JSON", ""},
 		{"application/vnd.in-toto+json", `"`}, {"application/vnd.in-toto+json", `\`}, {"application/vnd.in-toto+json", "<"},
+		{"application/vnd.in-toto+json", ">"}, {"application/vnd.in-toto+json", "&"}, {"application/vnd.in-toto+json", "\x1f"}, {"application/vnd.in-toto+json", "\x7f"},
 		{"application/vnd.in-toto+json", "é"}, {"application/vnd.in-toto+json", "\n"}, {"application/vnd.in-toto+json", "\u2028"},
 	} {
 		if _, err := IntotoV002(sum, sum, tt.payloadType, tt.keyID, []byte{1}, []byte{1}); err == nil {
 			t.Errorf("payload type %q with key ID %q makes an entry", tt.payloadType, tt.keyID)
 		}
+	}
+}
+
+// TestLIB32_Registry holds the algorithm registry's hash and name for each key.
+func TestLIB32_Registry(t *testing.T) {
+	edKey, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		key  crypto.PublicKey
+		hash crypto.Hash
+		name string
+	}{
+		{newKey(t, elliptic.P256()).Public(), crypto.SHA256, "PKIX_ECDSA_P256_SHA_256"},
+		{newKey(t, elliptic.P384()).Public(), crypto.SHA384, "PKIX_ECDSA_P384_SHA_384"},
+		{newKey(t, elliptic.P521()).Public(), crypto.SHA512, "PKIX_ECDSA_P521_SHA_512"},
+		{rsaKey(2048), crypto.SHA256, "PKIX_RSA_PKCS1V15_2048_SHA256"},
+		{rsaKey(3072), crypto.SHA256, "PKIX_RSA_PKCS1V15_3072_SHA256"},
+		{rsaKey(4096), crypto.SHA256, "PKIX_RSA_PKCS1V15_4096_SHA256"},
+		{edKey, crypto.SHA512, "PKIX_ED25519_PH"},
+	} {
+		hash, err := HashFor(tt.key)
+		if err != nil || hash != tt.hash {
+			t.Errorf("%s: the hash is %v, %v", tt.name, hash, err)
+		}
+		if name, err := KeyDetails(tt.key); err != nil || name != tt.name {
+			t.Errorf("%s: the name is %q, %v", tt.name, name, err)
+		}
+	}
+	if name, err := KeyDetails(rsaKey(1024)); err == nil {
+		t.Errorf("RSA-1024 has the name %q", name)
+	}
+	offCurve := &ecdsa.PublicKey{Curve: elliptic.P256(), X: big.NewInt(1), Y: big.NewInt(1)}
+	if _, err := HashedRekordV002(make([]byte, 32), []byte{1}, Verifier{Key: offCurve}); err == nil {
+		t.Error("a point off the curve makes an entry")
 	}
 }
 
@@ -279,10 +322,44 @@ func TestA024_Promise(t *testing.T) {
 			t.Errorf("%s signs promises", name)
 		}
 	}
+	nothing := sha256.Sum256(nil)
+	overNothing, err := ecdsa.SignASN1(rand.Reader, key, nothing[:])
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, p := range []Promise{{IntegratedTime: -1}, {LogIndex: -1}} {
 		if _, err := p.Sign(key); err == nil {
 			t.Errorf("%+v is signed", p)
 		}
+		if p.Verify(&key.PublicKey, overNothing) == nil {
+			t.Errorf("%+v is verified by a signature over nothing", p)
+		}
+	}
+}
+
+// recorder is a key that says what it was asked for, or that it cannot sign.
+type recorder struct {
+	*ecdsa.PrivateKey
+	hash crypto.Hash
+	err  error
+}
+
+func (r *recorder) Sign(random io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	r.hash = opts.HashFunc()
+	if r.err != nil {
+		return []byte{1}, r.err
+	}
+	return r.PrivateKey.Sign(random, digest, opts)
+}
+
+func TestPromiseAsksForSHA256(t *testing.T) {
+	key := &recorder{PrivateKey: newKey(t, elliptic.P256())}
+	if _, err := (Promise{}).Sign(key); err != nil || key.hash != crypto.SHA256 {
+		t.Errorf("asked for %v, %v", key.hash, err)
+	}
+	key.err = errors.New("out of order")
+	if _, err := (Promise{}).Sign(key); !errors.Is(err, key.err) {
+		t.Errorf("a key that cannot sign gives %v", err)
 	}
 }
 
