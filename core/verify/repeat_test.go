@@ -62,7 +62,7 @@ func questions(tb testing.TB, w *world) map[string]verify.Input {
 	return in
 }
 
-// TestA057_Repeated asks 1,000 times with one input, and a hundred times with each of the others.
+// TestA057_Repeated asks 1,000 times with one input, and a hundred times with each of the others; with -short a twentieth of that.
 func TestA057_Repeated(t *testing.T) {
 	all := questions(t, newWorld(t))
 	for name, in := range all {
@@ -70,6 +70,9 @@ func TestA057_Repeated(t *testing.T) {
 		times := 100
 		if name == "several bad timestamps" {
 			times = 1000
+		}
+		if testing.Short() {
+			times /= 20
 		}
 		want := ask(in)
 		for range times {

@@ -65,7 +65,7 @@ func wycheproofDir(t *testing.T) string {
 }
 
 // TestA157_LIB32_Wycheproof judges each vector as a signature over a text, by a known key and by a certificate's, and as a whole bundle with a signature over the
-// digest of that text.
+// digest of that text. With -short it judges every sixteenth.
 //
 // Some verdicts differ from the vectors' by intent: see [byAnotherScheme]. "Acceptable" PKCS #1 v1.5 signatures, which lack a NULL in the encoded digest, are refused.
 func TestA157_LIB32_Wycheproof(t *testing.T) {
@@ -88,6 +88,9 @@ func TestA157_LIB32_Wycheproof(t *testing.T) {
 			key := Key{Name: "key", Public: pub, Hash: file.hash}
 			for _, v := range group.Tests {
 				vectors++
+				if testing.Short() && vectors%16 != 0 {
+					continue
+				}
 				msg, sig := unhex(t, v.Msg), unhex(t, v.Sig)
 				want := v.Result == "valid" || byAnotherScheme(v.Comment, file.hash)
 				if want {
@@ -112,7 +115,7 @@ func TestA157_LIB32_Wycheproof(t *testing.T) {
 		}
 	}
 	t.Logf("%d vectors, of which %d verify; %d as bundles", vectors, valid, whole)
-	if vectors < 3469 || valid < 500 || whole < 3000 {
+	if vectors < 3469 || (valid < 500 || whole < 3000) && !testing.Short() {
 		t.Error("there are fewer vectors than there were")
 	}
 }
