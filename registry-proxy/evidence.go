@@ -25,7 +25,7 @@ import (
 //     judged when it is asked for.
 
 const (
-	maxEvidenceLayer  = 1 << 20  // the largest bundle that anything here reads
+	maxEvidenceLayer  = 8 << 20  // the largest bundle that anything here reads
 	maxEvidenceConfig = 64 << 10 // cosign's grow by a digest per signature
 	maxEvidenceLayers = 128      // signatures beside one image, as in core/attach
 	maxEvidenceTotal  = 16 << 20 // all layers of one manifest: a file system in slices is not evidence

@@ -79,7 +79,7 @@ func openDestination(ctx context.Context, p Place, src *side) (*side, error) {
 // face makes the layout the side's registry.
 func (s *side) face(repository string) error {
 	repo, err := name.NewRepository(repository)
-	s.Source = attach.Source{Repository: repo, Transport: s.layout}
+	s.Source = attach.Source{Repository: repo, Transport: s.layout, Elsewhere: s.layout} // nothing is asked of anybody else
 	return err
 }
 

@@ -156,7 +156,7 @@ func (f tryFlags) verdict(ctx context.Context, g *gate.Gate, transport http.Roun
 		return gate.Verdict{}, usageError(fmt.Errorf("image %s: repository: %w", e.Image, err))
 	}
 	if transport != nil && place.Kind == skopeo.Registry {
-		place.Source.Transport = transport
+		place.Source.Transport, place.Source.Elsewhere = transport, transport
 		if f.offline != "" {
 			place.Source.Keychain = nil // nobody is asked who could want credentials
 		}

@@ -65,7 +65,7 @@ const (
 	MaxReferrerPages = 100
 	MaxReferrers     = 1000
 	// MaxAnnotations bounds the annotations of one .sig layer in bytes, names included; they are a bundle in other clothes.
-	MaxAnnotations = bundle.MaxSize
+	MaxAnnotations = 1 << 20
 	// MaxManifestRequests is the largest number of requests for manifests and lists of them that one [Find] or [FindWithAttestations] makes: every page of
 	// referrers, the manifest of each that may be evidence, and two tags.
 	MaxManifestRequests = MaxReferrerPages + MaxSignatures + 2
@@ -82,6 +82,9 @@ type Source struct {
 	// Transport carries the requests; nil is go-containerregistry's default. A *transport.Wrapper is taken as authenticated.
 	// Throttled requests are repeated either way.
 	Transport http.RoundTripper
+	// Elsewhere carries the requests for evidence that a policy wants from another place: another repository, a lookaside. nil is
+	// go-containerregistry's default. It never carries this repository's credentials.
+	Elsewhere http.RoundTripper
 	// Keychain finds the credentials for the repository; nil is anonymous.
 	Keychain authn.Keychain
 	// UserAgent is put in front of the User-Agent header; may be empty.

@@ -37,7 +37,12 @@ func FindLookaside(ctx context.Context, base http.RoundTripper, lookaside, repos
 	if base == nil {
 		base = remote.DefaultTransport
 	}
-	c := &client{http: &http.Client{Transport: &retrier{base}}}
+	c := &client{http: &http.Client{Transport: &retrier{base}, CheckRedirect: func(next *http.Request, via []*http.Request) error {
+		if len(via) > maxRedirects || next.URL.Scheme != root.Scheme {
+			return fmt.Errorf("redirected too often, or from %s to %s", root.Scheme, next.URL.Scheme)
+		}
+		return nil
+	}}}
 	var found Found
 	for n := 1; n <= maxLookaside; n++ {
 		u := root.JoinPath(fmt.Sprintf("%s@%s=%s/signature-%d", path, digest.Algorithm, digest.Hex, n)).String()

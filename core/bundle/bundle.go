@@ -25,8 +25,8 @@ import (
 const (
 	// MaxSize bounds a bundle, and the payload and the annotations of a legacy
 	// signature, in bytes. Signatures have a few KiB, attestations with an SBOM
-	// a few hundred.
-	MaxSize = 1 << 20
+	// up to some MiB.
+	MaxSize = 8 << 20
 	// maxTokens bounds a bundle's JSON. MaxEntries entries with the longest proofs
 	// have 5,000 tokens; a statement is one.
 	maxTokens = 16 << 10
@@ -145,7 +145,9 @@ type Proof struct {
 // PAE is DSSE's pre-authentication encoding, the text that an envelope's
 // signature is over.
 func PAE(payloadType string, payload []byte) []byte {
-	return fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(payloadType), payloadType, len(payload), payload)
+	out := make([]byte, 0, len("DSSEv1   ")+2*20+len(payloadType)+len(payload)) // numbers have up to 20 digits
+	out = fmt.Appendf(out, "DSSEv1 %d %s %d ", len(payloadType), payloadType, len(payload))
+	return append(out, payload...)
 }
 
 // check holds the evidence against the rules that both forms have in common.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/policy"
@@ -161,18 +160,14 @@ func (s *search) lookAt(ctx context.Context, pl place, digest v1.Hash) error {
 func (s *search) find(ctx context.Context, pl place, digest v1.Hash) (attach.Found, error) {
 	source := s.source
 	if pl.lookaside != "" {
-		return attach.FindLookaside(ctx, s.req.Source.Transport, pl.lookaside, s.req.Repository, digest)
+		return attach.FindLookaside(ctx, source.Elsewhere, pl.lookaside, s.req.Repository, digest)
 	}
 	if pl.source.Repository != "" {
 		repo, err := name.NewRepository(pl.source.Repository)
 		if err != nil {
 			return attach.Found{}, fmt.Errorf("source %q: %w", pl.source.Repository, err)
 		}
-		source = s.req.Source
-		source.Repository = repo
-		if _, ok := source.Transport.(*transport.Wrapper); ok {
-			source.Transport = nil // authenticated for the image's own repository alone
-		}
+		source = attach.Source{Repository: repo, Transport: source.Elsewhere, Elsewhere: source.Elsewhere, Keychain: source.Keychain, UserAgent: source.UserAgent}
 	}
 	source.TagPrefix = pl.source.TagPrefix
 	if s.wantAttestations(pl) {

@@ -12,8 +12,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// MaxSize bounds a predicate, in bytes. In base64, with certificate and proofs, it still fits into the megabyte that verifiers read of a bundle.
-const MaxSize = 700 << 10
+// MaxSize bounds a predicate, in bytes. In base64, with certificate and proofs, it still fits into the 8 MiB that verifiers read of a bundle.
+const MaxSize = 5 << 20
 
 // The versions of in-toto's statement.
 const (

@@ -12,16 +12,21 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/touchmark/touchmark/services/internal/tilelog"
 )
 
 const (
 	// maxRequests bounds the requests answered at once, so that a flood waits in the
-	// network and not in memory: each holds up to maxRequest bytes.
+	// network and not in memory.
 	maxRequests = 128
 	// maxRequest bounds a request's body in bytes. A dsse entry carries the whole
-	// envelope, and no verifier here reads a bundle over 1 MiB.
-	maxRequest = 2 << 20
+	// envelope twice encoded in base64, and no verifier here reads a bundle over
+	// 8 MiB.
+	maxRequest = 12 << 20
+	// maxBodies bounds the bodies of all requests answered at once, in bytes.
+	maxBodies = 256 << 20
 	// requestTimeout ends a request before sigstore-go's client gives up at 30 s.
 	requestTimeout = 25 * time.Second
 )
@@ -73,11 +78,35 @@ func (l *Log) bounded(serve func(http.ResponseWriter, *http.Request) error) http
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
 		r = r.WithContext(ctx)
-		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+		body := &accountedBody{ReadCloser: http.MaxBytesReader(w, r.Body, maxRequest), all: l.bodies}
+		defer body.release()
+		r.Body = body
 		if err := serve(w, r); err != nil {
 			l.answerError(w, r, err)
 		}
 	}
+}
+
+// accountedBody counts what is read of a body against the bytes of all of them.
+type accountedBody struct {
+	io.ReadCloser
+	all  *semaphore.Weighted
+	mine int64
+}
+
+// Read implements io.Reader; its error is errBusy where there is no room.
+func (b *accountedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if n > 0 && !b.all.TryAcquire(int64(n)) {
+		return 0, errBusy
+	}
+	b.mine += int64(n)
+	return n, err
+}
+
+func (b *accountedBody) release() {
+	b.all.Release(b.mine)
+	b.mine = 0
 }
 
 // statusError is an error that is the client's to know.
@@ -173,7 +202,7 @@ func readBody(r *http.Request) ([]byte, error) {
 	}
 	b, err := io.ReadAll(r.Body)
 	var tooLarge *http.MaxBytesError
-	if err != nil && !errors.As(err, &tooLarge) {
+	if err != nil && !errors.As(err, &tooLarge) && !errors.Is(err, errBusy) {
 		return nil, badRequest(errors.New("the request's body ended early"))
 	}
 	return b, err

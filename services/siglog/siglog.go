@@ -67,6 +67,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/touchmark/touchmark/services/internal/durable"
 )
 
@@ -99,7 +101,8 @@ type Log struct {
 	cfg    Config
 	treeID uint64 // of the v1 tree
 	v1, v2 *tree
-	slots  chan struct{} // one per request being answered
+	slots  chan struct{}       // one per request being answered
+	bodies *semaphore.Weighted // bytes of the bodies of these
 }
 
 // New opens the log in cfg.Dir, or makes a new one if there is none. It refuses
@@ -122,7 +125,7 @@ func New(ctx context.Context, cfg Config) (_ *Log, err error) {
 	if err := durable.SyncDir(filepath.Dir(cfg.Dir)); err != nil {
 		return nil, fmt.Errorf("opening signature log: %w", err)
 	}
-	l := &Log{cfg: cfg, slots: make(chan struct{}, maxRequests)}
+	l := &Log{cfg: cfg, slots: make(chan struct{}, maxRequests), bodies: semaphore.NewWeighted(maxBodies)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("opening signature log: %w", err), l.closeStorage())

@@ -130,7 +130,7 @@ func TestLOG02_RequestsThatAreNotTaken(t *testing.T) {
 		"empty":              {request("", "application/json", ""), 400, "JSON"},
 		"not JSON":           {request("\x00\xff", "application/json", ""), 400, "JSON"},
 		"deeply nested":      {request(strings.Repeat("[", 1<<20), "application/json", ""), 400, "JSON"},
-		"oversize":           {request(good+strings.Repeat(" ", 5<<20), "application/json", ""), 413, "larger"},
+		"oversize":           {request(good+strings.Repeat(" ", 13<<20), "application/json", ""), 413, "larger"},
 		"gzip":               {request(good, "application/json", "gzip"), 415, "compressed"},
 		"wrong content type": {request(good, "application/yaml", ""), 415, "Content-Type"},
 		"no content type":    {request(good, "", ""), 415, "Content-Type"},

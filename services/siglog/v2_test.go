@@ -123,7 +123,7 @@ func TestLOG02_V2RequestsThatAreNotTaken(t *testing.T) {
 		"empty":              {"", "application/json", "", 400, 3, "JSON"},
 		"not JSON":           {"\x00\xff", "application/json", "", 400, 3, "JSON"},
 		"deeply nested":      {strings.Repeat("[", 1<<20), "application/json", "", 400, 3, "JSON"},
-		"oversize":           {good + strings.Repeat(" ", 5<<20), "application/json", "", 413, 8, "larger"},
+		"oversize":           {good + strings.Repeat(" ", 13<<20), "application/json", "", 413, 8, "larger"},
 		"gzip":               {good, "application/json", "gzip", 415, 3, "compressed"},
 		"wrong content type": {good, "application/yaml", "", 415, 3, "Content-Type"},
 		"no content type":    {good, "", "", 415, 3, "Content-Type"},
