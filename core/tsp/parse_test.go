@@ -229,6 +229,14 @@ func TestNewRequest(t *testing.T) {
 	if diff := cmp.Diff([]byte(golden), der); diff != "" {
 		t.Error(diff)
 	}
+	// INTEGER 0, BOOLEAN TRUE
+	der, err = tsp.NewRequest([]byte("hello"), tsp.RequestOptions{Nonce: new(big.Int), CertReq: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]byte("\x30\x3c"+golden[2:]+"\x02\x01\x00\x01\x01\xff"), der); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // Whatever is read is read alike twice, and nothing that was not signed verifies.
