@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/touchmark/touchmark/core/jsonguard"
 )
@@ -130,7 +131,7 @@ func unmarshal(untrusted []byte, v any, options ...json.Options) error {
 	if err := jsonguard.Check(untrusted, maxLegacyTokens, isBase64); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(untrusted, v, options...); err != nil {
+	if err := json.Unmarshal(untrusted, v, append(options, jsontext.AllowDuplicateNames(true))...); err != nil {
 		return fmt.Errorf("malformed JSON: %w", err)
 	}
 	return nil
@@ -171,8 +172,8 @@ func parseRekorBundle(text string) (Entry, error) {
 		Kind       string `json:"kind"`
 		APIVersion string `json:"apiVersion"`
 	}
-	if err := json.Unmarshal(body, &kind); err != nil {
-		return Entry{}, fmt.Errorf("Payload.body: malformed JSON: %w", err)
+	if err := unmarshal(body, &kind); err != nil {
+		return Entry{}, fmt.Errorf("Payload.body: %w", err)
 	}
 	entry.Kind, entry.Version = kind.Kind, kind.APIVersion
 	return entry, nil

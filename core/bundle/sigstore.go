@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/touchmark/touchmark/core/jsonguard"
 )
@@ -37,7 +38,7 @@ func parse(untrustedJSON []byte) (*Evidence, error) {
 	switch e.MediaType {
 	case mediaTypeV01, mediaTypeV02, MediaTypeV03, mediaTypeV03Old:
 	default:
-		return nil, fmt.Errorf("mediaType %q is not a Sigstore bundle v0.1, v0.2 or v0.3", e.MediaType)
+		return nil, fmt.Errorf("mediaType %q is not a Sigstore bundle v0.1, v0.2 or v0.3", jsonguard.Excerpt(e.MediaType))
 	}
 	if err := e.readContent(&w); err != nil {
 		return nil, err
@@ -56,7 +57,7 @@ func unmarshalWire(untrustedJSON []byte, w any) error {
 	if err := jsonguard.Check(untrustedJSON, maxTokens, isBase64); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(untrustedJSON, w, json.RejectUnknownMembers(true)); err != nil {
+	if err := json.Unmarshal(untrustedJSON, w, json.RejectUnknownMembers(true), jsontext.AllowDuplicateNames(true)); err != nil {
 		return fmt.Errorf("malformed JSON: %w", err)
 	}
 	return nil
@@ -82,7 +83,7 @@ func (e *Evidence) readContent(w *wireBundle) error {
 		}
 		algorithm, ok := digestAlgorithms[digest.Algorithm]
 		if !ok {
-			return fmt.Errorf("messageSignature.messageDigest: algorithm %q is missing or not supported", digest.Algorithm)
+			return fmt.Errorf("messageSignature.messageDigest: algorithm %q is missing or not supported", jsonguard.Excerpt(digest.Algorithm))
 		}
 		e.Message = &Message{DigestAlgorithm: algorithm, Digest: digest.Digest, Signature: m.Signature}
 	default:

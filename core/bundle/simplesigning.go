@@ -6,6 +6,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/touchmark/touchmark/core/jsonguard"
 )
 
 // simpleSigningType is the payload type that cosign and containers/image
@@ -36,11 +38,14 @@ type SimpleSigning struct {
 // missing digest or another type is an error. The optional part is not read.
 func ParseSimpleSigning(untrustedText []byte) (SimpleSigning, error) {
 	var p simpleSigning
-	if err := json.Unmarshal(untrustedText, &p, json.RejectUnknownMembers(true)); err != nil {
+	if err := jsonguard.CheckOpen(untrustedText); err != nil {
+		return SimpleSigning{}, fmt.Errorf("simple signing payload: %w", err)
+	}
+	if err := json.Unmarshal(untrustedText, &p, json.RejectUnknownMembers(true), jsontext.AllowDuplicateNames(true)); err != nil {
 		return SimpleSigning{}, fmt.Errorf("simple signing payload: malformed JSON: %w", err)
 	}
 	if p.Critical.Type != simpleSigningType {
-		return SimpleSigning{}, fmt.Errorf("simple signing payload: critical.type is %q, want %q", p.Critical.Type, simpleSigningType)
+		return SimpleSigning{}, fmt.Errorf("simple signing payload: critical.type is %q, want %q", jsonguard.Excerpt(p.Critical.Type), simpleSigningType)
 	}
 	if p.Critical.Image.DockerManifestDigest == "" {
 		return SimpleSigning{}, errors.New("simple signing payload: critical.image.docker-manifest-digest is missing")

@@ -34,14 +34,18 @@ const (
 	// maxDepth bounds how deep objects and lists lie in each other. Bundles have 8,
 	// SBOMs a few dozen; a decoder takes 100 bytes and more for each.
 	maxDepth = 256
+	// maxElements bounds lists: an empty log entry is two bytes of text and 200 of
+	// memory. Sigstore's formats allow 64 of anything.
+	maxElements = 128
 )
 
 // limits are what a text is held against besides JSON's grammar.
 type limits struct {
 	tokens   int
+	elements int // of a list
 	name     int // bytes of text
 	nulls    bool
-	isBase64 func(name string) bool
+	isBase64 func(name string) bool // nil if nothing is
 }
 
 // Check reads one JSON value and reports the first thing that is wrong with it.
@@ -50,15 +54,15 @@ type limits struct {
 // section 4) and must be canonical: padded, without line breaks, and
 // with its unused bits zero.
 func Check(untrustedJSON []byte, maxTokens int, isBase64 func(name string) bool) error {
-	return check(untrustedJSON, limits{tokens: maxTokens, name: maxName, isBase64: isBase64})
+	return check(untrustedJSON, limits{tokens: maxTokens, elements: maxElements, name: maxName, isBase64: isBase64})
 }
 
 // CheckOpen is [Check] for a text with parts in formats that are not known, such as
-// the predicate of an attestation. Its tokens are not counted, nulls may stand in lists,
+// the predicate of an attestation. Its tokens and elements are not counted, nulls may stand in lists,
 // strings are not looked at, and names have up to 8 KiB.
 func CheckOpen(untrustedJSON []byte) error {
 	// Every token has a byte, and the end is looked for once more.
-	return check(untrustedJSON, limits{tokens: len(untrustedJSON) + 2, name: maxOpenName, nulls: true, isBase64: func(string) bool { return false }})
+	return check(untrustedJSON, limits{tokens: len(untrustedJSON) + 2, elements: len(untrustedJSON), name: maxOpenName, nulls: true})
 }
 
 func check(untrustedJSON []byte, l limits) error {
@@ -74,35 +78,22 @@ func check(untrustedJSON []byte, l limits) error {
 			}
 			return nil
 		}
-		if kind != '"' {
-			if _, err := dec.ReadToken(); err != nil {
-				return malformed(err)
-			}
-			switch {
-			case kind == '{' || kind == '[':
-				if dec.StackDepth() > maxDepth {
-					return fmt.Errorf("is nested deeper than %d levels, at %s", maxDepth, place(dec))
-				}
-				if kind == '{' {
-					seen.open()
-				}
-			case kind == '}':
-				if !seen.close() {
-					return fmt.Errorf("malformed JSON: duplicate name in the object that ends at %d", dec.InputOffset())
-				}
-			case kind == 'n' && !l.nulls:
-				// A decoder would make an empty element of it.
-				if parent, _ := dec.StackIndex(dec.StackDepth()); parent == '[' {
-					return fmt.Errorf("malformed JSON: %s is a null in a list", place(dec))
-				}
-			}
-			continue
+		var text jsontext.Value
+		var err error
+		if kind == '"' {
+			text, err = dec.ReadValue()
+		} else {
+			_, err = dec.ReadToken()
 		}
-		text, err := dec.ReadValue()
 		if err != nil {
 			return malformed(err)
 		}
-		if kind, n := dec.StackIndex(dec.StackDepth()); kind == '{' && n%2 == 1 {
+		within, count := dec.StackIndex(dec.StackDepth()) // of '{', within the object that it opens
+		if within == '[' && count > int64(l.elements) {
+			return fmt.Errorf("has a list of more than %d elements, at %s", l.elements, place(dec))
+		}
+		switch {
+		case kind == '"' && within == '{' && count%2 == 1:
 			if len(text) > l.name {
 				return fmt.Errorf("has a name of %d bytes at %d, the limit is %d", len(text), dec.InputOffset(), l.name)
 			}
@@ -112,9 +103,22 @@ func check(untrustedJSON []byte, l limits) error {
 			if err := seen.add(name); err != nil {
 				return fmt.Errorf("malformed JSON: %w, at %s", err, place(dec))
 			}
-			binary = l.isBase64(string(name))
-		} else if binary && !canonical(text) {
-			return fmt.Errorf("malformed JSON: %s is not canonical base64", place(dec))
+			binary = l.isBase64 != nil && l.isBase64(string(name))
+		case kind == '"':
+			if binary && !canonical(text) {
+				return fmt.Errorf("malformed JSON: %s is not canonical base64", place(dec))
+			}
+		case dec.StackDepth() > maxDepth:
+			return fmt.Errorf("malformed JSON: nested deeper than %d levels, at %s", maxDepth, place(dec))
+		case kind == '{':
+			seen.open()
+		case kind == '}':
+			if !seen.close() {
+				return fmt.Errorf("malformed JSON: duplicate name in the object that ends at %d", dec.InputOffset())
+			}
+		case kind == 'n' && within == '[' && !l.nulls:
+			// A decoder would make an empty element of it.
+			return fmt.Errorf("malformed JSON: %s is a null in a list", place(dec))
 		}
 	}
 	return fmt.Errorf("has more than %d JSON tokens, at %s", l.tokens, place(dec))

@@ -3,11 +3,14 @@ package jsonguard_test
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"github.com/touchmark/touchmark/core/jsonguard"
 )
@@ -136,4 +139,87 @@ func TestLIB34_Cost(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
+}
+
+// numbered is an object with so many names.
+func numbered(names int, last string) string {
+	var b strings.Builder
+	b.WriteString("{")
+	for i := range names {
+		fmt.Fprintf(&b, `"%06d":1,`, i)
+	}
+	return b.String() + last + "}"
+}
+
+// TestLIB34_Limits holds Check and CheckOpen against what they bound.
+func TestLIB34_Limits(t *testing.T) {
+	nested := func(depth int, before, after string) string {
+		return strings.Repeat(before, depth) + "1" + strings.Repeat(after, depth)
+	}
+	for _, tt := range []struct{ name, text, strict, open string }{
+		{"128 elements", "[" + strings.Repeat("1,", 127) + "1]", "", ""},
+		{"129 elements", "[" + strings.Repeat("1,", 128) + "1]", `more than 128 elements, at "/128"`, ""},
+		{"129 objects", "[" + strings.Repeat("{},", 128) + "{}]", `more than 128 elements, at "/128"`, ""},
+		{"129 strings", "[" + strings.Repeat(`"",`, 128) + `""]`, `more than 128 elements, at "/128"`, ""},
+		{"two lists of 128", "[[" + strings.Repeat("1,", 127) + "1],[" + strings.Repeat("1,", 127) + "1]]", "", ""},
+		{"a null in a list", `{"a":[null]}`, `"/a/0" is a null in a list`, ""},
+		{"256 levels of lists", nested(256, "[", "]"), "", ""},
+		{"257 levels of lists", nested(257, "[", "]"), "nested deeper than 256 levels", "nested deeper than 256 levels"},
+		{"256 levels of objects", nested(256, `{"a":`, "}"), "", ""},
+		{"257 levels of objects", nested(257, `{"a":`, "}"), "nested deeper than 256 levels", "nested deeper than 256 levels"},
+		{"a name of 300 bytes", `{"` + strings.Repeat("x", 298) + `":1}`, "a name of 300 bytes", ""},
+		{"a name of 8 KiB", `{"` + strings.Repeat("x", 8<<10-2) + `":1}`, "a name of 8192 bytes", ""},
+		{"a longer name", `{"` + strings.Repeat("x", 8<<10-1) + `":1}`, "a name of 8193 bytes", "a name of 8193 bytes at 8194, the limit is 8192"},
+		{"not base64", `{"b":"*"}`, `"/b" is not canonical base64`, ""},
+		{"trailing data", `{}{}`, "trailing", "trailing"},
+		{"a duplicate", `{"a":{"c":1,"c":2}}`, `duplicate name "c", at "/a/c"`, `duplicate name "c", at "/a/c"`},
+		{"65 names, the last twice", numbered(64, `"000063":1`), `duplicate name "000063"`, `duplicate name "000063"`},
+		{"66 names, the last twice", numbered(65, `"000063":1`), "duplicate name in the object that ends at", "duplicate name in the object that ends at"},
+		{"66 names", numbered(65, `"x":1`), "", ""},
+		{"1,000 names, the last twice", numbered(999, `"000500":1`), "duplicate name in the object that ends at", "duplicate name in the object that ends at"},
+		{"1,000 names", numbered(999, `"x":1`), "", ""},
+		{"1,000 names and the same within", numbered(999, `"x":`+numbered(999, `"x":1`)), "", ""},
+		{"1,000 names around others, the last twice", numbered(999, `"x":`+numbered(999, `"x":1`)+`,"000000":1`), "duplicate name in the object", "duplicate name in the object"},
+		{"32,768 names", numbered(32767, `"x":1`), "", ""},
+		{"one more", numbered(32768, `"x":1`), "too many names", "too many names"},
+		{"as many in several objects", `[` + numbered(20000, `"x":1`) + `,` + numbered(20000, `"x":1`) + `]`, "", ""},
+	} {
+		for how, err := range map[string]error{"Check": jsonguard.Check([]byte(tt.text), 1<<20, binary), "CheckOpen": jsonguard.CheckOpen([]byte(tt.text))} {
+			want := tt.strict
+			if how == "CheckOpen" {
+				want = tt.open
+			}
+			if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+				t.Errorf("%s, %s: error is %v, want one that names %q", how, tt.name, err, want)
+			}
+		}
+	}
+}
+
+func TestExcerpt(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                        "",
+		"text":                    "text",
+		strings.Repeat("a", 256):  strings.Repeat("a", 256),
+		strings.Repeat("a", 257):  strings.Repeat("a", 256) + "...",
+		strings.Repeat("ä€", 100): strings.Repeat("ä€", 51) + "...",
+	} {
+		if got := jsonguard.Excerpt(text); got != want {
+			t.Errorf("%q: got %q, want %q", text, got, want)
+		}
+	}
+}
+
+// FuzzNames: a name stands twice if, and only if, a decoder that remembers all names says so.
+func FuzzNames(f *testing.F) {
+	for _, seed := range []string{`{"a":1}`, `{"a":1,"a":2}`, `{"a":{"a":[{"b":1,"\u0062":2}]}}`, `{"a":[null,"",1e5],"":{}}`, numbered(70, `"000001":1`), numbered(70, `"x":1`)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		var v any
+		want := json.Unmarshal([]byte(text), &v)
+		if got := jsonguard.CheckOpen([]byte(text)); (got == nil) != (want == nil) && len(text) < 512 {
+			t.Errorf("%q: got %v, want %v", text, got, want)
+		}
+	})
 }

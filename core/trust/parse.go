@@ -13,6 +13,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/touchmark/touchmark/core/jsonguard"
 	"github.com/touchmark/touchmark/core/tlog"
 	"github.com/touchmark/touchmark/core/tsp"
 )
@@ -34,7 +35,7 @@ func parseRoot(data []byte) (*Root, error) {
 		return nil, err
 	}
 	if w.MediaType != mediaTypeRoot {
-		return nil, fmt.Errorf("mediaType is %q, want %q", w.MediaType, mediaTypeRoot)
+		return nil, fmt.Errorf("mediaType is %q, want %q", jsonguard.Excerpt(w.MediaType), mediaTypeRoot)
 	}
 	for _, list := range []struct {
 		name string
@@ -95,7 +96,7 @@ func parseLogs(list string, wire []wireLog) ([]Log, error) {
 // parseLog reads one log. Its key is nil if the key's type is not supported.
 func parseLog(w wireLog) (Log, error) {
 	if w.HashAlgorithm != hashSHA256 {
-		return Log{}, fmt.Errorf("hashAlgorithm is %q, want %s", w.HashAlgorithm, hashSHA256)
+		return Log{}, fmt.Errorf("hashAlgorithm is %q, want %s", jsonguard.Excerpt(w.HashAlgorithm), hashSHA256)
 	}
 	id := w.LogID.KeyID
 	if len(id) != 32 {
@@ -141,7 +142,7 @@ func parseKey(w wireKey) (crypto.PublicKey, error) {
 		if slices.Contains(otherKeys, w.KeyDetails) {
 			return nil, nil
 		}
-		return nil, fmt.Errorf("keyDetails %q is not a type of key", w.KeyDetails)
+		return nil, fmt.Errorf("keyDetails %q is not a type of key", jsonguard.Excerpt(w.KeyDetails))
 	}
 	key, err := x509.ParsePKIXPublicKey(w.RawBytes)
 	if err != nil {

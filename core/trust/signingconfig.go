@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/touchmark/touchmark/core/jsonguard"
 )
 
 // mediaTypeSigningConfig is the media type that clients look for.
@@ -36,7 +38,7 @@ func ParseSigningConfig(untrustedJSON []byte) (*SigningConfig, error) {
 		return nil, fmt.Errorf("signing config: %w", err)
 	}
 	if w.MediaType != mediaTypeSigningConfig {
-		return nil, fmt.Errorf("signing config: mediaType is %q, want %q", w.MediaType, mediaTypeSigningConfig)
+		return nil, fmt.Errorf("signing config: mediaType is %q, want %q", jsonguard.Excerpt(w.MediaType), mediaTypeSigningConfig)
 	}
 	c := &SigningConfig{}
 	for _, list := range []struct {

@@ -145,7 +145,7 @@ func unmarshal(untrustedJSON []byte, w any) error {
 	if err := jsonguard.Check(untrustedJSON, maxTokens, isBase64); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(untrustedJSON, w, json.RejectUnknownMembers(true)); err != nil {
+	if err := json.Unmarshal(untrustedJSON, w, json.RejectUnknownMembers(true), jsontext.AllowDuplicateNames(true)); err != nil {
 		return fmt.Errorf("malformed JSON: %w", err)
 	}
 	return nil

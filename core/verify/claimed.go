@@ -10,7 +10,7 @@ func ClaimedPredicateType(untrusted *bundle.Evidence) string {
 	if untrusted.Envelope == nil {
 		return ""
 	}
-	st, err := parseStatement(untrusted.Envelope.Payload)
+	st, err := parseStatement(untrusted.Envelope.Payload, Digest{})
 	if err != nil || st.PredicateType == PredicateImageSignature {
 		return ""
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/bundle"
+	"github.com/touchmark/touchmark/core/jsonguard"
 	"github.com/touchmark/touchmark/core/tlog"
 	"github.com/touchmark/touchmark/core/tlog/entry"
 	"github.com/touchmark/touchmark/core/trust"
@@ -166,7 +167,7 @@ func (r *run) checkInclusion(untrusted bundle.Entry, body []byte, log *trust.Log
 		}
 		name = u.Hostname()
 	} else {
-		return 0, fmt.Errorf("checkpoint: its origin %q is not one of the entry's kind of log", origin)
+		return 0, fmt.Errorf("checkpoint: its origin %q is not one of the entry's kind of log", jsonguard.Excerpt(origin))
 	}
 	verifier, err := tlog.NewVerifier(name, log.Key)
 	if err != nil {

@@ -11,8 +11,10 @@ import (
 	"fmt"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/touchmark/touchmark/core/bundle"
+	"github.com/touchmark/touchmark/core/jsonguard"
 	"github.com/touchmark/touchmark/core/tlog/entry"
 )
 
@@ -67,7 +69,7 @@ func (r *run) rebuildBody(untrusted bundle.Entry) (body []byte, v2 bool, err err
 		body, err = r.rebuildEnvelope(untrusted)
 		return body, false, err
 	}
-	return nil, false, &unsupportedEntry{untrusted.Kind, untrusted.Version}
+	return nil, false, &unsupportedEntry{jsonguard.Excerpt(untrusted.Kind), jsonguard.Excerpt(untrusted.Version)}
 }
 
 func (r *run) rebuildV2() ([]byte, error) {
@@ -88,6 +90,10 @@ func (r *run) rebuildV2() ([]byte, error) {
 	}
 	return entry.HashedRekordV002(digest, ev.Signature(), v)
 }
+
+// maxBodyTokens bounds the JSON of a log entry's body. Those of envelopes have 45
+// tokens.
+const maxBodyTokens = 256
 
 // envelopeBody is the part of a logged envelope's body that a verifier of a
 // bundle cannot know: the hash of the JSON text that the log was sent.
@@ -131,7 +137,10 @@ func envelopeHash(env *bundle.Envelope, claimed hashValue) (sum [32]byte, err er
 
 func (r *run) rebuildEnvelope(untrusted bundle.Entry) ([]byte, error) {
 	var claimed envelopeBody
-	if err := json.Unmarshal(untrusted.Body, &claimed); err != nil {
+	if err := jsonguard.Check(untrusted.Body, maxBodyTokens, func(name string) bool { return name == "publicKey" }); err != nil {
+		return nil, fmt.Errorf("the log entry's body: %w", err)
+	}
+	if err := json.Unmarshal(untrusted.Body, &claimed, jsontext.AllowDuplicateNames(true)); err != nil {
 		return nil, fmt.Errorf("the log entry's body is malformed JSON: %w", err)
 	}
 	verifier, err := r.verifierPEM()

@@ -19,6 +19,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -149,11 +150,11 @@ type intotoSignature struct {
 // [DSSEV001]; payloadType must be the in-toto media type.
 func IntotoV002(envelopeSHA256, payloadSHA256 [32]byte, payloadType, keyID string, signature, verifierPEM []byte) ([]byte, error) {
 	if payloadType != "application/vnd.in-toto+json" {
-		return nil, fmt.Errorf("intoto entry: payload type %q is not in-toto's", payloadType)
+		return nil, errors.New("intoto entry: its payload type is not in-toto's")
 	}
 	for _, r := range keyID {
 		if r < 0x20 || r > 0x7e || r == '"' || r == '\\' || r == '<' || r == '>' || r == '&' {
-			return nil, fmt.Errorf("intoto entry: key ID %q is not plain text", keyID)
+			return nil, errors.New("intoto entry: its key ID is not plain text")
 		}
 	}
 	var spec intotoV002
