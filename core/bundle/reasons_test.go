@@ -75,7 +75,8 @@ func TestLIB34_LegacyTokens(t *testing.T) {
 		}
 	}
 	fill := func(n int) []byte {
-		return []byte(`{"x":[` + strings.TrimSuffix(strings.Repeat("1,", n-count-3), ",") + `],` + good[1:])
+		ones := strings.Repeat("1,", 99) + "1"
+		return []byte(`{"x":[` + ones + `],"y":[` + ones + `],"z":[` + ones[:2*(n-count-209)-1] + `],` + good[1:])
 	}
 	_, err := bundle.ParseLegacyAttestation(fill(255), nil)
 	named(t, "255 tokens", err, "")
