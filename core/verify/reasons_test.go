@@ -56,7 +56,7 @@ func TestChecksInOrder(t *testing.T) {
 	}
 	issued := about("certificate issuance", "by "+parseCertificate(t, w.CA.Intermediate.Raw).Subject.String(), "")
 	promised := about("certificate log", "certificate timestamp of "+at+" by "+w.root.CTLogs[0].BaseURL, "")
-	signer := func(in verify.Input) verify.Check {
+	signer := func() verify.Check {
 		return about("identity", alice.String(), exactly(t, alice).String())
 	}
 	entryOf := func(e *bundle.Evidence) verify.Check {
