@@ -1,6 +1,7 @@
 package verify_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -233,6 +234,22 @@ func TestA012_A013_EntryReasons(t *testing.T) {
 		changed := []byte(strings.Replace(string(body), tt.old, tt.new, 1))
 		requireReason(t, what, logged(e, w.V1, "dsse", "0.0.1", changed), tt.want, tt.text)
 	}
+	// An intoto entry keeps the client's own PEM text.
+	for what, tt := range map[string]struct {
+		pem  []byte
+		text string
+		want verify.Code
+	}{
+		"the certificate": {pem, "", ""}, "no PEM": {[]byte("x"), "about another certificate or key", verify.CodeLogEntry},
+		"its bytes under another label": {bytes.ReplaceAll(pem, []byte("CERTIFICATE"), []byte("PUBLIC KEY")), "about another certificate or key", verify.CodeLogEntry},
+		"text behind it":                {append(slices.Clone(pem), 'x'), "about another certificate or key", verify.CodeLogEntry},
+	} {
+		body, err := entry.IntotoV002([32]byte{1}, payload, e.Envelope.PayloadType, "", e.Envelope.Signature, tt.pem)
+		if err != nil {
+			t.Fatal(err)
+		}
+		requireReason(t, what+" in an intoto entry", logged(e, w.V1, "intoto", "0.0.2", body), tt.want, tt.text)
+	}
 	attestation := w.sign(t, coretest.SignOptions{Content: coretest.LegacyAttestation})
 	for _, kind := range [][2]string{{"intoto", "0.0.1"}, {"intoto", "0.0.2"}, {"dsse", "0.0.1"}} {
 		requireReason(t, kind[0]+" without a body", logged(attestation, w.V1, kind[0], kind[1], nil), verify.CodeLogEntry, "the log entry's body")
@@ -268,4 +285,17 @@ func TestA012_A013_EntryReasons(t *testing.T) {
 		}
 		requireReason(t, "Ed25519 logged with "+hash.String(), logged(simple, w.V1, "hashedrekord", "0.0.1", body), want, "")
 	}
+}
+
+// TestA035_Twins: what is asked for and what is ignored contradict each other only for
+// the kind of signer that both are about.
+func TestA035_Twins(t *testing.T) {
+	w := newWorld(t)
+	key := coretest.NewKey(t)
+	in := w.input(t, w.sign(t, coretest.SignOptions{}))
+	in.Require.Logs, in.InsecureIgnoreLog = 1, true
+	requireReason(t, "a certificate's log, and keys' logs ignored", in, "", "")
+	in = w.input(t, w.sign(t, coretest.SignOptions{Key: key}))
+	in.Require.Logs, in.Signer = 1, verify.Keyed(verify.Key{Name: "k", Public: key.Public()})
+	requireReason(t, "a key's log", in, "", "")
 }
