@@ -165,7 +165,7 @@ func parseRekorBundle(text string) (Entry, error) {
 	if entry.LogIndex < 0 || entry.IntegratedTime < 0 {
 		return Entry{}, errors.New("logIndex or integratedTime is negative")
 	}
-	if n, err := hex.Decode(entry.LogID[:], []byte(rb.Payload.LogID)[:min(len(rb.Payload.LogID), 64)]); err != nil || n != 32 || len(rb.Payload.LogID) != 64 {
+	if _, err := hex.Decode(entry.LogID[:], []byte(rb.Payload.LogID)[:min(len(rb.Payload.LogID), 64)]); err != nil || len(rb.Payload.LogID) != 64 {
 		return Entry{}, errors.New("Payload.logID is not 64 hexadecimal digits")
 	}
 	var kind struct {

@@ -85,7 +85,6 @@ func (r *run) verifySCT(s sct.SCT, log *trust.Log, issuerKeyHash [32]byte, tbs [
 	if err != nil {
 		return time.Time{}, err
 	}
-	at = at.UTC()
 	if !log.Window.Contains(at) {
 		return time.Time{}, fmt.Errorf("the log %s is trusted %s, but the timestamp is of %s", log.BaseURL, log.Window, at.Format(time.RFC3339))
 	}
