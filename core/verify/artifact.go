@@ -12,6 +12,10 @@ import (
 // payloadTypeInToto is the only payload type whose meaning is known here.
 const payloadTypeInToto = "application/vnd.in-toto+json"
 
+// maxShownDigest is how many bytes of a digest an error shows: more than any has,
+// but not all that evidence may give for one.
+const maxShownDigest = 128
+
 // checkArtifact compares what the evidence is about with the artifact.
 func (r *run) checkArtifact() error {
 	e := r.Evidence
@@ -24,6 +28,7 @@ func (r *run) checkArtifact() error {
 	case e.Message != nil:
 		got := Digest{Algorithm: e.Message.DigestAlgorithm, Value: e.Message.Digest}
 		if got.Algorithm != r.Artifact.Algorithm || !bytes.Equal(got.Value, r.Artifact.Value) {
+			got.Value = got.Value[:min(len(got.Value), maxShownDigest)]
 			return r.wrongArtifact(got.String())
 		}
 	case e.Payload != nil:
