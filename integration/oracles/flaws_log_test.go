@@ -22,9 +22,8 @@ func logged(body func(d *draft) []byte) func(*draft) {
 	}
 }
 
-// proofs insist on an entry whose proof alone shows that it is in the log; promises on one with a SET.
-func promised(s *shape)   { s.v2, s.promise = false, true }
-func unpromised(s *shape) { s.promise = false }
+// promised insists on an entry with a SET.
+func promised(s *shape) { s.v2, s.promise = false, true }
 
 // another is a copy of the evidence with a part exchanged.
 func (d *draft) another(change func(e *bundle.Evidence)) *bundle.Evidence {

@@ -106,9 +106,6 @@ func (d *draft) cosign(number int, witnesses ...int) {
 	}
 }
 
-// cosignedV1 says why sigstore-go refuses evidence that is acceptable.
-const cosignedV1 = "the signed-note specification: signatures of unknown keys are ignored; Rekor v1's own reader, which sigstore-go uses, wants every line to be the log's"
-
 const noWitnesses = "sigstore-go knows no witnesses"
 
 // cosigned is a flaw of who cosigned.
