@@ -193,6 +193,9 @@ func (s *search) try(ctx context.Context, pl place, located attach.Located, dige
 			if !slices.Contains(placesOf(a), pl) {
 				continue
 			}
+			if s.spent > maxVerifying {
+				return errSlowEvidence
+			}
 			attempts, err := s.tryAuthority(ctx, located, digest, p, a)
 			res.Attempts = append(res.Attempts, attempts...)
 			if problem == nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,8 +50,8 @@ func TestOPS04_LastGoodPolicyStays(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		told := 0
-		w := New(Config{Gate: g, Set: set, Files: []string{dir}, Load: load, Changed: func(Status) { told++ }})
+		var told atomic.Int32
+		w := New(Config{Gate: g, Set: set, Files: []string{dir}, Load: load, Changed: func(Status) { told.Add(1) }})
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- w.Run(ctx) }()
@@ -83,8 +84,8 @@ func TestOPS04_LastGoodPolicyStays(t *testing.T) {
 				t.Errorf("step %d: status is %+v", i, status)
 			}
 		}
-		if told != 6 {
-			t.Errorf("told of %d changes, want 6", told)
+		if told.Load() != 6 {
+			t.Errorf("told of %d changes, want 6", told.Load())
 		}
 		// A file that is gone, and a directory that is.
 		for _, gone := range []string{file, dir} {
@@ -104,9 +105,9 @@ func TestOPS04_LastGoodPolicyStays(t *testing.T) {
 func TestHalfWrittenFile(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		loads := 0
+		var loads atomic.Int32
 		w := New(Config{Files: []string{dir}, Load: func(context.Context) (*policy.Set, []*trust.Root, error) {
-			loads++
+			loads.Add(1)
 			return nil, nil, fmt.Errorf("no")
 		}})
 		ctx, stop := context.WithCancel(t.Context())
@@ -118,13 +119,13 @@ func TestHalfWrittenFile(t *testing.T) {
 			time.Sleep(interval)
 		}
 		synctest.Wait()
-		if loads != 0 {
-			t.Errorf("loaded %d times while it changed", loads)
+		if loads.Load() != 0 {
+			t.Errorf("loaded %d times while it changed", loads.Load())
 		}
 		time.Sleep(3 * interval)
 		synctest.Wait()
-		if loads != 1 {
-			t.Errorf("loaded %d times after it came to rest", loads)
+		if loads.Load() != 1 {
+			t.Errorf("loaded %d times after it came to rest", loads.Load())
 		}
 		stop()
 		<-done
