@@ -278,6 +278,10 @@ func TestLIB16_LIB17_HintCollision(t *testing.T) {
 	text := Checkpoint{Origin: origin, Size: 5}.Text()
 	byLog := strings.TrimPrefix(sign(t, log, text), text+"\n")
 	byWitness := signatureLine(w.Name, hint, append(make([]byte, 8), ed25519.Sign(key, CosignedText([]byte(text), 0))...))
+	bad := signatureLine(w.Name, hint, make([]byte, cosignatureLength))
+	if _, _, err := log.Verifier().OpenCosigned(text+"\n"+byLog+bad, []*Witness{w}); err == nil || errors.Is(err, ErrNotSigned) {
+		t.Errorf("a bad cosignature under the log's hint: %v", err)
+	}
 	for _, tt := range []struct {
 		name, note string
 		want       int // cosigners; -1 is an error

@@ -192,6 +192,11 @@ func TestLIB29_Edges(t *testing.T) {
 		{"neither, nor", add("extensions", node("e", 0x30, leaf("o", 6, "\x2a"), leaf("c", 1, "\x01"), leaf("v", 4, ""))), "malformed extension"},
 		{"RSA with the signer's digest", set("signature algorithm OID", oidRSASHA256), ""},
 		{"RSA with another", set("signature algorithm OID", oidRSASHA512), "with digest algorithm SHA-256"},
+		{"an accuracy cut off", func(r *der) {
+			d, _ := r.find("TSTInfo")
+			content := node("", 0, d.parts[:5]...).encode()[2:]
+			d.bytes, d.parts = append(content, 0x30, 0x20), nil
+		}, "malformed accuracy"},
 		{"one byte more", func(r *der) { add("response", leaf("more", 5, ""))(node("", 0, r)) }, "trailing bytes behind the token"},
 	} {
 		r := response()

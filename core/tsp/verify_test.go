@@ -127,6 +127,7 @@ func TestLIB29_Tokens(t *testing.T) {
 		{"unknown attribute", attributes(replace(v2.Type, v2, attribute(asn1.ObjectIdentifier{1, 2, 3}, 1))), true},
 		{"signingTime now", attributes(replace(v2.Type, v2, attribute(coretest.OIDSigningTime, now))), true},
 		{"signingTime beyond the certificate", attributes(replace(v2.Type, v2, attribute(coretest.OIDSigningTime, now.Add(20*365*24*time.Hour)))), false},
+		{"signingTime before the certificate", attributes(replace(v2.Type, v2, attribute(coretest.OIDSigningTime, now.Add(-20*365*24*time.Hour)))), false},
 		{"signingTime malformed", attributes(replace(v2.Type, v2, attribute(coretest.OIDSigningTime, 1))), false},
 		{"attributes sorted by hand", func(s *coretest.TimestampSpec) { s.KeepOrder = true }, true},
 		{"attributes backwards", func(s *coretest.TimestampSpec) {
@@ -253,6 +254,7 @@ func TestLIB29_Keys(t *testing.T) {
 		{"P-384", ec(elliptic.P384()), true},
 		{"P-521", ec(elliptic.P521()), true},
 		{"P-224", ec(elliptic.P224()), false},
+		{"RSA 2047", rsaKey(2047), false},
 		{"RSA 2048", rsaKey(2048), true},
 		{"RSA 1024", rsaKey(1024), false},
 		{"Ed25519", edwards, true},
@@ -324,6 +326,14 @@ func TestA031_TimeOfTheChain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { want(t, check(tsa.Stamp(t, message, tc.at), message, tsa.Authority()), tc.want) })
 	}
+	// A leaf that is valid for longer than its authorities.
+	wide := coretest.NewTSA(t, now, nil, func(leaf *x509.Certificate) {
+		leaf.NotBefore, leaf.NotAfter = leaf.NotBefore.Add(-time.Hour), leaf.NotAfter.Add(time.Hour)
+	})
+	start, end := wide.Intermediate.NotBefore, wide.Intermediate.NotAfter
+	for at, accepted := range map[time.Time]bool{start: true, end: true, start.Add(-time.Second): false, end.Add(time.Second): false} {
+		want(t, check(wide.Stamp(t, message, at), message, wide.Authority()), accepted)
+	}
 	long := coretest.NewTSA(t, time.Unix(1_000_000_000, 0), nil) // expired in 2011
 	want(t, check(long.Stamp(t, message, time.Unix(1_000_000_060, 0)), message, long.Authority()), true)
 }
@@ -356,6 +366,14 @@ func TestRememberedIsWhatIsThere(t *testing.T) {
 	}
 	good := tsa.Authority().Remember()
 	want(t, token.Verify(message, good), true)
+	byOther, err := tsp.Parse(other.Stamp(t, message, now))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mixed := good
+	mixed.Leaf = other.Leaf
+	want(t, byOther.Verify(message, mixed), false)
+	want(t, byOther.Verify(message, other.Authority().Remember()), true)
 	for name, change := range map[string]func(*tsp.Authority){
 		"another root":           func(a *tsp.Authority) { a.Root = other.Authority().Root },
 		"another leaf":           func(a *tsp.Authority) { a.Leaf = other.Leaf },
