@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The long campaigns, which make test only does in small: kill -9 over and over,
-# and every fuzz target for a while. The last run is kept in
-# integration/results/torture.txt. FUZZTIME, ROUNDS, CAMPAIGN_INPUTS and FLIP_EVERY
-# make it longer or shorter; CAMPAIGN_SEED repeats the campaign of another run.
+# every fuzz target for a while, and mutants of the verifier. The last run is kept in
+# integration/results: torture.txt, and each mutant in mutation.txt. FUZZTIME, ROUNDS,
+# CAMPAIGN_INPUTS, FLIP_EVERY and MUTANTS (of each package; 0 is all of them) make it
+# longer or shorter; CAMPAIGN_SEED repeats the campaign of another run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,10 +12,11 @@ rounds=${ROUNDS:-300}
 seed=${CAMPAIGN_SEED:-$((RANDOM << 15 | RANDOM))}
 inputs=${CAMPAIGN_INPUTS:-120000}
 every=${FLIP_EVERY:-1}
+mutants=${MUTANTS:-200}
 out=integration/results/torture.txt
 mkdir -p "$(dirname "$out")"
 {
-	echo "# FUZZTIME=$fuzztime ROUNDS=$rounds CAMPAIGN_SEED=$seed CAMPAIGN_INPUTS=$inputs FLIP_EVERY=$every make torture"
+	echo "# FUZZTIME=$fuzztime ROUNDS=$rounds CAMPAIGN_SEED=$seed CAMPAIGN_INPUTS=$inputs FLIP_EVERY=$every MUTANTS=$mutants make torture"
 	echo "# commit $(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo ' with uncommitted changes'), $(date -u +%F), $(go version | cut -d' ' -f3-4), $(nproc) cores; moments of kills are drawn at random, without a seed"
 	echo
 	echo "## the signature log is killed $rounds times"
@@ -26,6 +28,9 @@ mkdir -p "$(dirname "$out")"
 	echo "## $inputs inputs for both verifiers, and every bit of good evidence"
 	(cd integration/oracles && CAMPAIGN_SEED=$seed CAMPAIGN_INPUTS=$inputs FLIP_EVERY=$every \
 		go test -timeout 120m -count 1 -v -run '^TestLIB35_(Campaign|EveryBit)' . 2>/dev/null | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //')
+	echo
+	echo "## $mutants mutants of each of the verifier's packages"
+	./integration/mutation.sh "$mutants" "$seed" | grep '^# core' || true # which survived stands in mutation.txt
 	echo
 	echo "## each fuzz target for $fuzztime"
 	git grep -hE '^func Fuzz' -- '*_test.go' >/dev/null # fails if there is none
