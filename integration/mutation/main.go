@@ -106,6 +106,9 @@ func campaign(dir string, also []string, filter *regexp.Regexp, sample int, seed
 		if by := kill(suites, m.id); by != "" {
 			result, why = "killed", by
 			killed++
+			if reasons[names[m.id-1]] != "" {
+				fmt.Printf("# survivors.txt says that nothing kills the next one\n")
+			}
 		} else if reason := reasons[names[m.id-1]]; reason != "" {
 			why = reason
 		} else {
