@@ -199,20 +199,15 @@ func (v value) fetch(ref string) []byte {
 	return data
 }
 
-// readHash reads hashAlgorithm; 0 means the hash that goes with the key.
+// readHash reads hashAlgorithm; 0 means that none is named.
 func readHash(f fields, pub crypto.PublicKey) crypto.Hash {
 	v, ok := f.get("hashAlgorithm")
 	if !ok || pub == nil {
 		return 0
 	}
 	hash := map[string]crypto.Hash{"sha256": crypto.SHA256, "sha384": crypto.SHA384, "sha512": crypto.SHA512}[v.choice("sha256", "sha384", "sha512")]
-	usual, err := entry.HashFor(pub)
-	_, isEd25519 := pub.(ed25519.PublicKey)
-	switch {
-	case isEd25519:
+	if _, isEd25519 := pub.(ed25519.PublicKey); isEd25519 {
 		v.fail("an Ed25519 key signs without a hash of its own; leave it out")
-		return 0
-	case err != nil || hash == usual:
 		return 0
 	}
 	return hash

@@ -98,7 +98,9 @@ func newPattern(glob string) pattern {
 var dockerHub = []string{"docker.io", "index.docker.io", "registry-1.docker.io"}
 
 // logicalGlob gives a glob the form of the names that it is held against (see
-// core/attach.NormalizeRepository).
+// core/attach.NormalizeRepository). A wildcard in the place of the registry
+// stands for every registry, but in "*" and "*/*", which are Docker Hub's, as
+// policy-controller has it.
 func logicalGlob(glob string) string {
 	host, rest, found := strings.Cut(glob, "/")
 	if found {
@@ -115,7 +117,7 @@ func logicalGlob(glob string) string {
 		return "docker.io/library/" + rest
 	case hub:
 		return "docker.io/" + rest
-	case !strings.ContainsAny(host, ".:") && host != "localhost" && !strings.Contains(host, "**"):
+	case glob == "*/*", !strings.ContainsAny(host, ".:*") && host != "localhost":
 		return "docker.io/" + glob
 	}
 	return glob

@@ -15,8 +15,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 )
 
-// maxNote bounds a signed note, in bytes: three lines and up to 100 signatures.
-const maxNote = 64 << 10
+// maxNote bounds a signed note, in bytes: three lines and 16 signatures of the
+// largest post-quantum kind, which the specification asks readers to take.
+const maxNote = 128 << 10
 
 // algEd25519 is the signed-note algorithm byte of Ed25519.
 const algEd25519 = 0x01

@@ -354,7 +354,7 @@ func TestLIB14_LIB15_LIB16_NoteSignatures(t *testing.T) {
 		{"malformed line beside the true one", signed + "— nothing\n", false},
 		{"NUL in a cosigner's name", signed + signatureLine("wit\x00ness", 7, garbage), false},
 		{"control character in a cosigner's name", signed + signatureLine("wit\x1bness", 7, garbage), false},
-		{"above the size limit", signed + strings.Repeat(signatureLine(strings.Repeat("w", 1000), 7, garbage), 70), false},
+		{"above the size limit", signed + strings.Repeat(signatureLine(strings.Repeat("w", 1000), 7, garbage), 140), false},
 	} {
 		if _, err := s.Verifier().Open(tt.note); (err == nil) != tt.ok {
 			t.Errorf("%s: error is %v, want accepted %v", tt.name, err, tt.ok)

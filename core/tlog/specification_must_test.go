@@ -78,7 +78,7 @@ func TestMUST_SignedNote(t *testing.T) {
 					map[string]string{"an empty name": good + signatureLine("", 7, make([]byte, 64)), "a space": good + signatureLine("a b", 7, make([]byte, 64)), "a no-break space": good + signatureLine("a\u00a0b", 7, make([]byte, 64)),
 						"an em space": good + signatureLine("a\u2003b", 7, make([]byte, 64)), "an ideographic space": good + signatureLine("a\u3000b", 7, make([]byte, 64)), "a plus": good + signatureLine("a+b", 7, make([]byte, 64))}},
 				{"Verifiers SHOULD apply a maximum limit to the number of signatures in a note (or, equivalently, to the overall size of a note), but MUST accept at least up to 16 signatures.",
-					map[string]string{"16, the log's first": good + unknown(15, 64), "16, the log's last": text + "\n" + unknown(15, 64) + line, "16 of ML-DSA-44's size": good + unknown(15, 8+2420)},
+					map[string]string{"16, the log's first": good + unknown(15, 64), "16, the log's last": text + "\n" + unknown(15, 64) + line, "16 of ML-DSA-44's size": good + unknown(15, 8+2420), "16 of ML-DSA-87's size": good + unknown(15, 8+4627)},
 					map[string]string{"a thousand": good + unknown(1000, 64), "a megabyte": good + unknown(10, 100_000)}},
 				{"Verifiers MUST ignore signatures from unknown keys, even if they share a name or ID (but not both) with a known key.",
 					map[string]string{"the log's name first": text + "\n" + byStranger + line, "the log's name last": good + byStranger, "the log's ID first": text + "\n" + sameID + line, "the log's ID last": good + sameID,

@@ -19,7 +19,6 @@ var shownElsewhere = map[string]string{
 	"signatures by keys over a weak hash (`sha224`)":     "TestRefusedPolicies",
 	"empty lists of authorities":                         "TestRefusedPolicies",
 	"`match`, secrets, config maps, a resource's fields": "TestRefusedPolicies",
-	"globs whose first part holds `*` and no dot, such as `*/acme/**`": "TestGlobs",
 	"Rego":                           "TestPredicates",
 	"keyless without `trustRootRef`": "policy-controller would ask the public-good instance's TUF repository, which no test does",
 	"`TrustRoot` with `remote` or `repository`": "policy-controller would ask a TUF repository: its reconciler does that, in a cluster",

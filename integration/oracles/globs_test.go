@@ -75,8 +75,6 @@ func globDifference(g string, ours bool) string {
 		return wholeGlobs
 	case ours && hub:
 		return "names of Docker Hub"
-	case !ours && hub && strings.Contains(host, "*"):
-		return "globs whose first part holds `*` and no dot, such as `*/acme/**`"
 	}
 	return ""
 }
