@@ -7,10 +7,13 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -189,6 +192,9 @@ func TestA004_A016_LIB14_LogReasons(t *testing.T) {
 			tt.root(in.Root)
 		}
 		requireReason(t, tt.name, in, tt.want, tt.text)
+		if _, err := verify.Verify(in); tt.text == "not signed by the log's key" && !errors.Is(err, tlog.ErrNotSigned) {
+			t.Errorf("%s: the cause of %v is lost", tt.name, err)
+		}
 	}
 }
 
@@ -298,4 +304,70 @@ func TestA035_Twins(t *testing.T) {
 	in = w.input(t, w.sign(t, coretest.SignOptions{Key: key}))
 	in.Require.Logs, in.Signer = 1, verify.Keyed(verify.Key{Name: "k", Public: key.Public()})
 	requireReason(t, "a key's log", in, "", "")
+}
+
+// TestLIB32_A160_MessageDigest: the digest that a message signature is over goes with the key.
+func TestLIB32_A160_MessageDigest(t *testing.T) {
+	w := newWorld(t)
+	sum := sha512.Sum512([]byte("the image"))
+	for name, tt := range map[string]struct {
+		curve elliptic.Curve
+		want  verify.Code
+	}{"P-256": {elliptic.P256(), verify.CodeSignature}, "P-384": {elliptic.P384(), verify.CodeSignature}, "P-521": {elliptic.P521(), ""}} {
+		key := ecKey(t, tt.curve)
+		sig, err := key.Sign(rand.Reader, sum[:], crypto.SHA512)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := &bundle.Evidence{
+			Form: bundle.FormBundle, MediaType: bundle.MediaTypeV03, Certificates: [][]byte{w.Certificate(t, alice, key.Public())},
+			Message: &bundle.Message{DigestAlgorithm: "sha512", Digest: sum[:], Signature: sig},
+		}
+		body, err := entry.HashedRekordV001(crypto.SHA512, sum[:], sig, entry.CertificatePEM(e.Certificates[0]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Entries = []bundle.Entry{w.V1.Add(t, body, w.Clock.Now())}
+		in := w.input(t, e)
+		in.Artifact = verify.Digest{Algorithm: "sha512", Value: sum[:]}
+		requireReason(t, "SHA-512 with "+name, in, tt.want, "does not go with this key")
+	}
+}
+
+// TestA029_LogThatWillEnd: a key's signature without a time may lean on a log whose end has not come.
+func TestA029_LogThatWillEnd(t *testing.T) {
+	w := newWorld(t)
+	key := coretest.NewKey(t)
+	in := w.input(t, w.sign(t, coretest.SignOptions{Key: key, Log: w.V2, WithoutTimestamp: true}))
+	in.Signer = verify.Keyed(verify.Key{Name: "k", Public: key.Public()})
+	for end, want := range map[time.Duration]verify.Code{time.Hour: "", -time.Hour: verify.CodeUntrustedLog} {
+		in.Root = w.Root()
+		for i := range in.Root.Logs {
+			in.Root.Logs[i].Window.End = coretest.Start.Add(end)
+		}
+		requireReason(t, "a log that ends in "+end.String(), in, want, "is trusted")
+	}
+}
+
+// TestA051_LIB09_Shapes: a statement whose parts are of other types.
+func TestA051_LIB09_Shapes(t *testing.T) {
+	w := newWorld(t)
+	good := string(coretest.Statement(digest, "", ""))
+	subject := regexp.MustCompile(`"subject":\[.*?\}\}?\]`).FindString(good)
+	if subject == "" {
+		t.Fatalf("no subject in %s", good)
+	}
+	hash := fmt.Sprintf("%x", digest)
+	for text, want := range map[string]string{
+		`null`: "it has no subject", `[]`: "it has no subject", `{"a":1}`: "found {, want [", `["x"]`: "found string, want {", `[{"digest":["x"]}]`: "found [, want {",
+		`[{"digest":{"sha256":1}}]`: "a subject's digest is not a string", `[{"digest":{}}]`: "subject 0 has 0 digests", `[{"name":"x"}]`: "subject 0 has 0 digests",
+		`[{"name":["x"],"digest":{"sha256":"` + hash + `"}}]`: "",
+	} {
+		e := resign(t, w, inToto, strings.Replace(good, subject, `"subject":`+text, 1))
+		code := verify.CodeMalformed
+		if want == "" {
+			code = ""
+		}
+		requireReason(t, text, w.input(t, e), code, want)
+	}
 }
