@@ -361,7 +361,10 @@ func TestA051_LIB09_Shapes(t *testing.T) {
 	for text, want := range map[string]string{
 		`null`: "it has no subject", `[]`: "it has no subject", `{"a":1}`: "found {, want [", `["x"]`: "found string, want {", `[{"digest":["x"]}]`: "found [, want {",
 		`[{"digest":{"sha256":1}}]`: "a subject's digest is not a string", `[{"digest":{}}]`: "subject 0 has 0 digests", `[{"name":"x"}]`: "subject 0 has 0 digests",
-		`[{"name":["x"],"digest":{"sha256":"` + hash + `"}}]`: "",
+		`[{"name":["x"],"digest":{"sha256":"` + hash + `"}}]`:                  "",
+		`[{"digest":{"sha256":"` + hash + `"}},{"digest":{"sha256":"00"}}]`:    "",
+		`[{"digest":{"sha256":"00"}},{"digest":{"sha256":"` + hash + `"}}]`:    "",
+		"[" + strings.Repeat(`{"digest":{"a":"x"}},`, 1024) + `{"digest":{}}]`: "more than 1024 subjects",
 	} {
 		e := resign(t, w, inToto, strings.Replace(good, subject, `"subject":`+text, 1))
 		code := verify.CodeMalformed
