@@ -327,12 +327,14 @@ func TestA031_TimeOfTheChain(t *testing.T) {
 		t.Run(name, func(t *testing.T) { want(t, check(tsa.Stamp(t, message, tc.at), message, tsa.Authority()), tc.want) })
 	}
 	// A leaf that is valid for longer than its authorities.
-	wide := coretest.NewTSA(t, now, nil, func(leaf *x509.Certificate) {
-		leaf.NotBefore, leaf.NotAfter = leaf.NotBefore.Add(-time.Hour), leaf.NotAfter.Add(time.Hour)
-	})
-	start, end := wide.Intermediate.NotBefore, wide.Intermediate.NotAfter
-	for at, accepted := range map[time.Time]bool{start: true, end: true, start.Add(-time.Second): false, end.Add(time.Second): false} {
-		want(t, check(wide.Stamp(t, message, at), message, wide.Authority()), accepted)
+	for _, sooner := range []time.Duration{0, time.Hour} {
+		wide := coretest.NewTSA(t, now, nil, func(leaf *x509.Certificate) {
+			leaf.NotBefore, leaf.NotAfter = leaf.NotBefore.Add(-sooner), leaf.NotAfter.Add(time.Hour)
+		})
+		start, end := wide.Intermediate.NotBefore, wide.Intermediate.NotAfter
+		for at, accepted := range map[time.Time]bool{start: true, end: true, start.Add(-time.Second): false, end.Add(time.Second): false} {
+			want(t, check(wide.Stamp(t, message, at), message, wide.Authority()), accepted)
+		}
 	}
 	long := coretest.NewTSA(t, time.Unix(1_000_000_000, 0), nil) // expired in 2011
 	want(t, check(long.Stamp(t, message, time.Unix(1_000_000_060, 0)), message, long.Authority()), true)
