@@ -23,8 +23,9 @@ failed=$(grep -cE '^[[:space:]]*--- FAIL' "$log")
 skipped=$(grep -cE '^[[:space:]]*--- SKIP' "$log")
 if [ "$failed" -gt 0 ] || [ "$status" -ne 0 ]; then
 	echo "== what failed"
-	# go test -v prints what a test logged between its RUN and its FAIL line.
-	awk '/^=== RUN/ {kept = ""} {kept = kept $0 "\n"} /^[[:space:]]*--- FAIL/ {printf "%s", kept; kept = ""} /^panic:|\[build failed\]|\[setup failed\]|^FAIL/ {print}' "$log" |
+	# go test -v prints what a test and its subtests logged between its RUN and its
+	# FAIL line; the lines of the subtests come after those of all of them.
+	awk '/^=== RUN[^\/]*$/ {kept = ""} {kept = kept $0 "\n"} /^[[:space:]]*--- FAIL/ {printf "%s", kept; kept = ""} /^panic:|\[build failed\]|\[setup failed\]|^FAIL/ {print}' "$log" |
 		cut -c1-2000 | tail -n 300
 	status=1
 fi
