@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/policy"
 )
 
@@ -42,7 +43,7 @@ func (f policyFile) change(ctx context.Context, changes ...policy.Change) error 
 		return undecided(err)
 	}
 	defer unlock()
-	old, err := readRegular(f.path, policy.MaxSize)
+	old, err := configfile.Read(f.path, policy.MaxSize)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return undecided(err)
 	}

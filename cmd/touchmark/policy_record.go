@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/configfile"
 )
 
 // recording is one answer of a registry, as it is kept in a file.
@@ -120,7 +121,7 @@ func (p *player) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Path == "/v2/" {
 		return answer(req, recording{Status: http.StatusOK}), nil
 	}
-	text, err := readRegular(recordingFile(p.dir, req.Method, req.URL), 2*maxRecording)
+	text, err := configfile.Read(recordingFile(p.dir, req.Method, req.URL), 2*maxRecording)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s %s is not in the recording %s", req.Method, req.URL, p.dir)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/skopeo"
 )
@@ -170,7 +171,7 @@ func (f tryFlags) verdict(ctx context.Context, g *gate.Gate, transport http.Roun
 }
 
 func readExpectations(file string) ([]expected, error) {
-	data, err := readRegular(file, maxExpectationsFile)
+	data, err := configfile.Read(file, maxExpectationsFile)
 	if err != nil {
 		return nil, fmt.Errorf("reading expectations: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/child"
+	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/policy/worker"
@@ -47,10 +48,10 @@ const (
 func (resolver) Fetch(ctx context.Context, ref string) ([]byte, error) {
 	u, err := url.Parse(ref)
 	if err != nil || u.Scheme == "" {
-		return readRegular(ref, maxRemote)
+		return configfile.Read(ref, maxRemote)
 	}
 	if u.Scheme == "file" {
-		return readRegular(strings.TrimPrefix(ref, "file://"), maxRemote)
+		return configfile.Read(strings.TrimPrefix(ref, "file://"), maxRemote)
 	}
 	if u.Scheme != "https" {
 		return nil, fmt.Errorf("fetching %s: want https", u.Redacted())

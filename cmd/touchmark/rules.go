@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/identity"
 	"github.com/touchmark/touchmark/core/keys"
@@ -187,7 +188,7 @@ func matchSigner(s identity.Spec) (*identity.Matcher, error) {
 const maxChain = 256 << 10
 
 func readCertificates(path string) ([]*x509.Certificate, error) {
-	data, err := readRegular(path, maxChain)
+	data, err := configfile.Read(path, maxChain)
 	if err != nil {
 		return nil, err
 	}

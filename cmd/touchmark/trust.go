@@ -6,13 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/trust/publicgood"
@@ -140,7 +140,7 @@ func (f fetchFlags) client() (tuf.Client, error) {
 	case f.out == "":
 		return client, errors.New("--out is missing")
 	case f.root != "":
-		if client.Root, err = readRegular(f.root, maxRootFile); err != nil {
+		if client.Root, err = configfile.Read(f.root, maxRootFile); err != nil {
 			return client, fmt.Errorf("--root: %w", err)
 		}
 	case f.mirror == publicgood.Name:
@@ -160,27 +160,6 @@ func (f fetchFlags) client() (tuf.Client, error) {
 		client.CacheDir = filepath.Join(dir, "touchmark", "tuf", hex.EncodeToString(sum[:8]))
 	}
 	return client, nil
-}
-
-// readRegular reads a regular file of at most limit bytes.
-func readRegular(path string, limit int64) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }()
-	content, err := io.ReadAll(io.LimitReader(file, limit+1))
-	if err == nil && int64(len(content)) > limit {
-		err = fmt.Errorf("%s: larger than %d bytes", path, limit)
-	}
-	return content, err
 }
 
 // replaceFile puts content in the place of a file. Whoever reads it meanwhile sees the old content or the new.

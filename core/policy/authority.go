@@ -2,7 +2,6 @@ package policy
 
 import (
 	"bytes"
-	"cmp"
 	"crypto"
 	"crypto/ed25519"
 	"crypto/x509"
@@ -41,8 +40,11 @@ func readAuthority(v value) *Authority {
 	a.Attestations = readAttestations(f)
 	if kind == "key" {
 		a.Key, a.KeyHash = readKey(way)
-		// A key has no trust root of its own: it is the log's, or the timestamps'.
-		a.TrustRoot = cmp.Or(a.LogTrustRoot, a.TimestampTrustRoot)
+		// A key has no trust root of its own: it is the log's or, without a log, the
+		// timestamps'. A log of no named root must not be taken from theirs.
+		if a.TrustRoot = a.LogTrustRoot; !a.RequireLog {
+			a.TrustRoot = a.TimestampTrustRoot
+		}
 	} else {
 		a.readKeyless(way)
 	}

@@ -6,13 +6,14 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/touchmark/touchmark/core/configfile"
 )
 
 // Load reads the policies of a regular file, or of all the files of a directory
@@ -40,7 +41,7 @@ func Load(ctx context.Context, path string, o Options) (*Set, error) {
 func LoadFiles(ctx context.Context, files []string, o Options) (*Set, error) {
 	a, size := newAssembly(ctx, o), 0
 	for _, file := range files {
-		data, err := readFile(file)
+		data, err := configfile.Read(file, MaxSize)
 		if err != nil {
 			return nil, fmt.Errorf("reading policy: %w", err)
 		}
@@ -74,31 +75,6 @@ func Files(dir string) ([]string, error) {
 		return nil, fmt.Errorf("reading policy: %s: the directory holds no *.yaml", dir)
 	}
 	return files, nil
-}
-
-// readFile reads a regular file of at most MaxSize bytes: opening a FIFO or a
-// device in its place must not hang or exhaust the reader.
-func readFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > MaxSize {
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, MaxSize)
-	}
-	return data, nil
 }
 
 // Parse reads a stream of ClusterImagePolicy, TrustRoot and [Enforcement]

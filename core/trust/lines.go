@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+
+	"github.com/touchmark/touchmark/core/configfile"
 )
 
 // maxRoots bounds the trust roots in one file: "gh attestation trusted-root"
@@ -24,7 +26,7 @@ func LoadAll(name, path string) ([]*Root, error) {
 		}
 		return []*Root{root}, nil
 	}
-	data, err := readFile(path)
+	data, err := configfile.Read(path, MaxSize)
 	if err != nil {
 		return nil, fmt.Errorf("reading trusted roots: %w", err)
 	}

@@ -18,10 +18,9 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"time"
 
+	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/tsp"
 )
 
@@ -108,7 +107,7 @@ func find(logs []Log, id [32]byte) *Log {
 
 // Load reads a trusted root from a regular file. The error names the file.
 func Load(name, path string) (*Root, error) {
-	data, err := readFile(path)
+	data, err := configfile.Read(path, MaxSize)
 	if err != nil {
 		return nil, fmt.Errorf("reading trusted root: %w", err)
 	}
@@ -122,7 +121,7 @@ func Load(name, path string) (*Root, error) {
 // LoadSigningConfig reads a signing config from a regular file. The error
 // names the file.
 func LoadSigningConfig(path string) (*SigningConfig, error) {
-	data, err := readFile(path)
+	data, err := configfile.Read(path, MaxSize)
 	if err != nil {
 		return nil, fmt.Errorf("reading signing config: %w", err)
 	}
@@ -131,31 +130,6 @@ func LoadSigningConfig(path string) (*SigningConfig, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return config, nil
-}
-
-// readFile reads a regular file of at most MaxSize bytes: opening a FIFO or a
-// device in its place must not hang or exhaust the reader.
-func readFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: not a regular file", path)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(data) > MaxSize {
-		return nil, fmt.Errorf("%s: larger than %d bytes", path, MaxSize)
-	}
-	return data, nil
 }
 
 // Parse reads a trusted_root.json (protobuf-specs TrustedRoot, media type
