@@ -59,9 +59,7 @@ func printVerdict(w io.Writer, v gate.Verdict) {
 	for _, o := range v.Others {
 		fmt.Fprintf(w, "  beside them: %s (%s) in %s, which is not verified here\n", o.Name, o.ArtifactType, o.Manifest)
 	}
-	if v.Advice != "" {
-		fmt.Fprintf(w, "\nThis would admit it, if you want that:\n%s\n", v.Advice)
-	}
+	printAdvice(w, v)
 	fmt.Fprintln(w, "\nTrust roots:")
 	if len(v.Roots) == 0 {
 		fmt.Fprintln(w, "  none")
@@ -76,6 +74,13 @@ func printVerdict(w io.Writer, v gate.Verdict) {
 			status += " " + l.Err
 		}
 		fmt.Fprintf(w, "  %s %s: %s\n", l.Method, l.URL, status)
+	}
+}
+
+// printAdvice shows the change to the policy that would admit an image, if there is an obvious one.
+func printAdvice(w io.Writer, v gate.Verdict) {
+	if v.Advice != "" {
+		fmt.Fprintf(w, "\nThis would admit it, if you want that:\n%s\n", v.Advice)
 	}
 }
 

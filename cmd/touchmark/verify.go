@@ -23,6 +23,7 @@ func newVerify() *cobra.Command {
 		if v.Admitted() {
 			fmt.Fprintf(w, "admitted: %s@%s\n%s\n", v.Repository, v.Digest, v.Reason)
 		}
+		printAdvice(w, v)
 	}}
 	cmd := &cobra.Command{
 		Use:   "verify IMAGE",

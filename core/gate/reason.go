@@ -40,6 +40,9 @@ func (j *judgement) admissionReason() string {
 				continue
 			}
 			reason := "signed by " + a.Signer.String()
+			if a.Attestation != "" {
+				reason = "attested by " + a.Signer.String()
+			}
 			if len(a.Entries) > 0 {
 				reason += fmt.Sprintf(", log index %d", a.Entries[0].Index)
 			}
