@@ -87,6 +87,8 @@ type Source struct {
 	Elsewhere http.RoundTripper
 	// Keychain finds the credentials for the repository; nil is anonymous.
 	Keychain authn.Keychain
+	// As names whose credentials Keychain finds, where one program asks for several people. Answers that were got for one are not given to another.
+	As string
 	// UserAgent is put in front of the User-Agent header; may be empty.
 	UserAgent string
 	// TagPrefix is put in front of the tags sha256-<hex>.sig and .att, as in the tagPrefix of a ClusterImagePolicy's source; usually empty. What

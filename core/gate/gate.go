@@ -176,7 +176,7 @@ func checkRequest(req Request) error {
 // cacheKey names everything that a verdict depends on but the registry's
 // content.
 func (r *rules) cacheKey(req Request) string {
-	parts := []string{strconv.FormatUint(r.generation, 10), strconv.FormatBool(req.ParentsKnown), req.Repository, req.Source.Repository.Name(), req.Digest.String()}
+	parts := []string{strconv.FormatUint(r.generation, 10), strconv.FormatBool(req.ParentsKnown), req.Repository, req.Source.Repository.Name(), req.Source.As, req.Digest.String()}
 	var parents []string
 	for _, p := range req.Parents {
 		parents = append(parents, p.String())

@@ -117,3 +117,19 @@ func TestPX35_HostileText(t *testing.T) {
 		}
 	}
 }
+
+// What was found with one person's credentials is not told to another.
+func TestPOD13_VerdictsAreNotShared(t *testing.T) {
+	w := newWorld(t, release)
+	w.attach(t, w.image, w.sign(t, w.image, coretest.SignOptions{Identity: alice}))
+	for _, step := range []struct {
+		as     string
+		cached bool
+	}{{"", false}, {"alice", false}, {"alice", true}, {"bob", false}, {"", true}} {
+		req := w.request(t, w.image)
+		req.Source.As = step.as
+		if v := w.gate.Admit(t.Context(), req); !v.Admitted() || v.Cached != step.cached {
+			t.Errorf("as %q: %s, cached is %v, want %v", step.as, v.Reason, v.Cached, step.cached)
+		}
+	}
+}
