@@ -172,7 +172,33 @@ func (j *judgement) gather(ctx context.Context, open []*policy.Policy) ([]*polic
 		res := j.result(p)
 		res.Satisfied, res.Authority = false, ""
 	}
+	if problem == nil && len(lacking) > 0 && len(j.verdict.Signatures) == 0 && len(j.verdict.Others) == 0 {
+		problem = j.checkSeen(ctx, lacking)
+	}
 	return lacking, problem
+}
+
+// errUnseen says that "nothing is attached" means nothing.
+var errUnseen = errors.New("the registry does not have the image itself, so it can't tell what is attached to it: it hides the repository, or is not the one that has it")
+
+// checkSeen makes sure, where nothing was found beside an image, that the image
+// is seen in its repository: a registry that hides what one may not see, a
+// mirror without the repository, and a proxy without a backend say "not found"
+// of everything. It is one HEAD request, which registries don't count.
+func (j *judgement) checkSeen(ctx context.Context, lacking []*policy.Policy) error {
+	asked := slices.ContainsFunc(lacking, func(p *policy.Policy) bool {
+		return slices.ContainsFunc(p.Authorities, func(a *policy.Authority) bool {
+			return slices.ContainsFunc(placesOf(a), func(pl place) bool { return pl.lookaside == "" && pl.source.Repository == "" })
+		})
+	})
+	if !asked {
+		return nil
+	}
+	there, err := attach.Has(ctx, j.source, j.req.Digest)
+	if err == nil && !there {
+		err = &attach.LookupError{URL: j.source.Repository.Name() + "@" + j.req.Digest.String(), Status: 404, Err: errUnseen}
+	}
+	return err
 }
 
 func newVerdict(req Request) Verdict {

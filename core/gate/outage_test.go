@@ -389,3 +389,25 @@ func BenchmarkAdmitCold(b *testing.B) {
 		}
 	}
 }
+
+// A registry that says "not found" of the image itself says nothing of its
+// signatures.
+func TestA156_PX32_HiddenImage(t *testing.T) {
+	w := newWorld(t, release)
+	w.signAs(t, w.image, alice)
+	unsigned := w.push(t, "unsigned", coretest.Image(t, 61))
+	require(t, "signed", w.admit(t, w.image), gate.OutcomeAdmitted, gate.CodeAdmitted)
+	require(t, "unsigned", w.admit(t, unsigned), gate.OutcomeRefused, gate.CodeUnsigned)
+	w.clock.Advance(11 * time.Minute) // past what is cached
+	w.wire.set(at("/acme/app/", status(404)))
+	require(t, "hidden", w.admit(t, w.image), gate.OutcomeUndecided, gate.CodeLookupFailed)
+	w.wire.set(func(req *http.Request) (*http.Response, error) {
+		if req.Method == http.MethodHead {
+			return status(503)(req)
+		}
+		return at("/acme/app/", status(404))(req)
+	})
+	require(t, "hidden, then down", w.admit(t, w.image), gate.OutcomeUndecided, gate.CodeLookupFailed)
+	w.wire.set(nil)
+	require(t, "seen again", w.admit(t, w.image), gate.OutcomeAdmitted, gate.CodeAdmitted)
+}
