@@ -39,6 +39,7 @@ func TestLIB04_LIB34_Text(t *testing.T) {
 		{"a key with a line break", swap(string(raw), string(raw[:64])+`\n`+string(raw[64:])), "base64"},
 		{"ten megabytes of brackets", bytes.Repeat([]byte("["), 10<<20), "the limit is"},
 		{"a megabyte of brackets", bytes.Repeat([]byte("["), trust.MaxSize), "malformed"},
+		{"the root.json beside it", []byte(`{"signatures":[],"signed":{"_type":"root","version":1}}`), "root.json; the file trusted_root.json"},
 		{"very many logs", []byte(`{"tlogs":[{}` + strings.Repeat(",{}", (trust.MaxSize-100)/3) + "]}"), "/tlogs/"},
 	} {
 		start := time.Now()

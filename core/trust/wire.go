@@ -146,7 +146,22 @@ func unmarshal(untrustedJSON []byte, w any) error {
 		return err
 	}
 	if err := json.Unmarshal(untrustedJSON, w, json.RejectUnknownMembers(true), jsontext.AllowDuplicateNames(true)); err != nil {
+		if isTUF(untrustedJSON) {
+			return errors.New("this is metadata of a TUF repository, such as root.json; the file trusted_root.json is another one")
+		}
 		return fmt.Errorf("malformed JSON: %w", err)
 	}
 	return nil
+}
+
+// isTUF recognises the file that is most often given in the place of a trusted
+// root: they are published side by side.
+func isTUF(untrustedJSON []byte) bool {
+	var metadata struct {
+		Signed struct {
+			Type string `json:"_type"`
+		} `json:"signed"`
+	}
+	err := json.Unmarshal(untrustedJSON, &metadata, jsontext.AllowDuplicateNames(true))
+	return err == nil && metadata.Signed.Type != ""
 }
