@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the clients that the tests drive, at pinned versions: programs, with the
 # version in the name, into touchmark/tools in the user's cache directory, where
-# every checkout finds them, and packages into integration/clients/npm/node_modules.
+# every checkout finds them, with a system of Debian 13 for its podman, and packages
+# into integration/clients/npm/node_modules.
 # What is there already is left alone, so that a second run takes a moment; the
 # first one builds cosign twice, which takes some minutes. A tool that cannot be
 # installed is reported, and its tests say what they miss.
@@ -36,6 +37,45 @@ install rekor-cli github.com/sigstore/rekor/cmd/rekor-cli@v1.5.4
 install oras oras.land/oras/cmd/oras@v1.3.6
 install crane github.com/google/go-containerregistry/cmd/crane@v0.22.1
 install registry github.com/distribution/distribution/v3/cmd/registry@v3.1.2
+
+# debian installs container clients that are newer than the machine's own, in the root
+# directory of an installed system, which tests lay hosts over. A change of the suite or
+# of the packages needs another number in the name, here and in
+# integration/internal/lab. The archive is the one that this machine's apt uses.
+debian() {
+	local target=$tools/debian-13-1 suite=trixie
+	local packages=ca-certificates,podman,skopeo,buildah,runc,conmon,netavark,aardvark-dns,passt,catatonit,nftables,uidmap,fuse-overlayfs,busybox-static
+	[ ! -d "$target" ] || return 0
+	if [ "$(id -u)" -ne 0 ] || ! command -v debootstrap >/dev/null || ! command -v apt-get >/dev/null; then
+		echo "== Debian's $suite with podman is not installed: that needs root's rights, debootstrap and a machine with apt" >&2
+		return 1
+	fi
+	rm -rf "$target.new"
+	if [ -f "$target.tar.gz" ]; then
+		mkdir "$target.new"
+		tar -C "$target.new" -xzf "$target.tar.gz" && mv "$target.new" "$target"
+		return
+	fi
+	local mirror proxy
+	mirror=$(apt-get indextargets --format '$(LABEL) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' | awk '$1 == "Debian" && $2 == "main" {print $3; exit}')
+	if [ -z "$mirror" ]; then
+		echo "== Debian's $suite with podman is not installed: this machine's apt knows no archive of Debian (apt-get update?)" >&2
+		return 1
+	fi
+	eval "$(apt-config shell proxy Acquire::http::Proxy)"
+	echo "== installing Debian's $suite with podman (once; kept in $tools)"
+	if http_proxy=${http_proxy:-${proxy:-}} debootstrap --variant=minbase "--include=$packages" "$suite" "$target.new" "$mirror" >"$target.log" 2>&1; then
+		rm -rf "$target.new"/var/cache/apt/archives/*.deb "$target.new"/var/lib/apt/lists/*
+		tar -C "$target.new" -cf - . | gzip -1 >"$target.tar.gz.new" && mv "$target.tar.gz.new" "$target.tar.gz"
+		mv "$target.new" "$target"
+	else
+		echo "== Debian's $suite with podman could not be installed, see $target.log:" >&2
+		tail -n 5 "$target.log" >&2
+		rm -rf "$target.new"
+		return 1
+	fi
+}
+debian || status=1
 
 # Vectors of signatures, good and bad: no program, and no Go package either.
 if ! (cd / && GOFLAGS= go mod download github.com/C2SP/wycheproof@v0.0.0-20250901140545-b51abcfb8daf); then

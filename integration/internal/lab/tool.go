@@ -30,11 +30,17 @@ func require(tb testing.TB, path string) string {
 	if _, err := os.Stat(path); err == nil {
 		return path
 	}
-	if os.Getenv("CI") == "true" {
-		tb.Fatalf("%s is missing, and CI=true asks for every test: run integration/tools.sh", path)
-	}
-	tb.Skipf("%s is missing: run integration/tools.sh", path)
+	miss(tb, path+" is missing: run integration/tools.sh")
 	return ""
+}
+
+// miss ends a test that can't be run, because of what. It is skipped, and fails if CI=true asks for every test.
+func miss(tb testing.TB, what string) {
+	tb.Helper()
+	if os.Getenv("CI") == "true" {
+		tb.Fatalf("%s; CI=true asks for every test", what)
+	}
+	tb.Skip(what)
 }
 
 // repository is the directory of the module that the test runs in.
