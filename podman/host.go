@@ -61,6 +61,14 @@ func (h Host) RegistriesConfs() []string { return h.containers("registries.conf"
 // overrides first.
 func (h Host) RegistriesConfD() []string { return h.dropIns("registries", ".conf") }
 
+// RegistriesDir is the directory to write a file for registries.d into: of those
+// in [Host.RegistriesD] the one that every release reads.
+func (h Host) RegistriesDir() string { return h.containers("registries.d")[0] }
+
+// RegistriesConfDir is the directory to write a drop-in for registries.conf
+// into: of those in [Host.RegistriesConfD] the one that every release reads.
+func (h Host) RegistriesConfDir() string { return h.containers("registries.conf.d")[0] }
+
 // ContainersConf are the files of containers.conf, whoever overrides first:
 // unlike registries.conf, all that exist are read. Their drop-ins lie in the
 // directories of the same names with .d.
