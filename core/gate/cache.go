@@ -75,11 +75,12 @@ func (c *cache) get(key string) (Verdict, bool) {
 }
 
 // put keeps a verdict for its time, and no longer than until, if that is set.
-func (c *cache) put(key string, v Verdict, until time.Time) {
+// It returns when that time ends; zero if the verdict is not kept.
+func (c *cache) put(key string, v Verdict, until time.Time) time.Time {
 	keep := admittedFor
 	switch {
 	case v.Outcome == OutcomeUndecided:
-		return
+		return time.Time{}
 	case v.Outcome == OutcomeRefused, v.Code == CodeObserved: // which enforcing would refuse, or could not decide
 		keep = refusedFor
 	}
@@ -98,6 +99,7 @@ func (c *cache) put(key string, v Verdict, until time.Time) {
 	for c.weight > maxWeight {
 		c.remove(c.recent.Back())
 	}
+	return entry.until
 }
 
 func (c *cache) remove(el *list.Element) {

@@ -22,7 +22,7 @@
 //
 // Verdicts are cached by the image, its parents and the repository, until the
 // policies or the trust roots are replaced. One lookup is in flight per image,
-// however many ask.
+// however many ask. A [Store] keeps admissions beyond a restart.
 package gate
 
 import (
@@ -64,6 +64,8 @@ type Config struct {
 	// cached, and whether a log is still trusted for a key's signature without
 	// any time; never whether a signature that says when it was made is good.
 	Now func() time.Time
+	// Store keeps admissions for the time after a restart; nil keeps none.
+	Store Store
 }
 
 // Gate decides in this process. It may be used by many goroutines.
@@ -72,6 +74,7 @@ type Gate struct {
 	rules   atomic.Pointer[rules]
 	reloads atomic.Uint64
 	cache   *cache
+	store   Store // may be nil
 	flights singleflight.Group
 	// verifying holds a place for each decision that verifies signatures, so
 	// that costly evidence beside many images can't take every processor.
@@ -81,7 +84,7 @@ type Gate struct {
 // New makes a gate. It is an error if a policy refers to a trust root that is
 // not given, or leaves open which of several it means.
 func New(c Config) (*Gate, error) {
-	g := &Gate{now: c.Now}
+	g := &Gate{now: c.Now, store: c.Store}
 	if g.now == nil {
 		g.now = time.Now
 	}
@@ -105,6 +108,10 @@ func (g *Gate) Reload(set *policy.Set, roots []*trust.Root) error {
 	// file, may differ and have the same one.
 	r.generation = g.reloads.Add(1)
 	r.verifying = g.verifying
+	r.storedUnder = r.name()
+	if g.store != nil {
+		g.store.Begin(r.storedUnder, g.now())
+	}
 	g.rules.Store(r)
 	return nil
 }
@@ -128,11 +135,15 @@ func (g *Gate) Admit(ctx context.Context, req Request) Verdict {
 			v.Cached = true
 			return v, nil
 		}
+		if v, ok := g.restore(rules, req, key); ok {
+			return v, nil
+		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
 		defer cancel()
 		v, until := rules.judgeSafely(ctx, req, g.now())
 		v = v.at(g.now())
-		g.cache.put(key, v, until)
+		until = g.cache.put(key, v, until)
+		g.keep(rules, req, v, until)
 		return v, nil
 	})
 	select {
@@ -141,6 +152,30 @@ func (g *Gate) Admit(ctx context.Context, req Request) Verdict {
 	case <-ctx.Done():
 		return undecided(req, CodeCancelled, context.Cause(ctx)).at(g.now())
 	}
+}
+
+// restore looks for an admission of this image in the time before a restart. It
+// is given again within the time that it had then, and no longer.
+func (g *Gate) restore(rules *rules, req Request, key string) (Verdict, bool) {
+	if g.store == nil || rules.storedUnder == "" {
+		return Verdict{}, false
+	}
+	kept, ok := g.store.Restore(rules.storedUnder, storeKey(req), g.now())
+	if !ok || !kept.good(req, rules, g.now()) {
+		return Verdict{}, false
+	}
+	kept.Verdict.Cached = true
+	g.cache.put(key, kept.Verdict, kept.Until)
+	return kept.Verdict, true
+}
+
+// keep hands an admission to the store.
+func (g *Gate) keep(rules *rules, req Request, v Verdict, until time.Time) {
+	if g.store == nil || rules.storedUnder == "" || v.Outcome != OutcomeAdmitted || v.Code != CodeAdmitted {
+		return
+	}
+	// The wall clock's times: the monotonic one means nothing after a restart.
+	g.store.Keep(rules.storedUnder, storeKey(req), Kept{Verdict: v, From: v.DecidedAt.Round(0), Until: until.Round(0)})
 }
 
 // judgeSafely turns a panic into an undecided verdict: evidence comes from
@@ -152,6 +187,11 @@ func (r *rules) judgeSafely(ctx context.Context, req Request, now time.Time) (v 
 		}
 	}()
 	return r.judge(ctx, req, now)
+}
+
+// Undecided is the verdict of whoever asks a gate elsewhere and gets no answer.
+func Undecided(req Request, code Code, err error) Verdict {
+	return undecided(req, code, err).at(time.Now())
 }
 
 func checkRequest(req Request) error {
@@ -176,11 +216,18 @@ func checkRequest(req Request) error {
 // cacheKey names everything that a verdict depends on but the registry's
 // content.
 func (r *rules) cacheKey(req Request) string {
-	parts := []string{strconv.FormatUint(r.generation, 10), strconv.FormatBool(req.ParentsKnown), req.Repository, req.Source.Repository.Name(), req.Source.As, req.Digest.String()}
+	return strings.Join(append([]string{strconv.FormatUint(r.generation, 10)}, requestKey(req)...), "\n")
+}
+
+// storeKey is the request's part of [rules.cacheKey]; the rules stand beside it.
+func storeKey(req Request) string { return digestOf(requestKey(req)...) }
+
+func requestKey(req Request) []string {
+	parts := []string{strconv.FormatBool(req.ParentsKnown), req.Repository, req.Source.Repository.Name(), req.Source.As, req.Digest.String()}
 	var parents []string
 	for _, p := range req.Parents {
 		parents = append(parents, p.String())
 	}
 	slices.Sort(parents)
-	return strings.Join(append(parts, parents...), "\n")
+	return append(parts, parents...)
 }

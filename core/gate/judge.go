@@ -236,6 +236,8 @@ func problemCode(ctx context.Context, err error) Code {
 		return CodeTimeout
 	case errors.Is(err, errParentUnknown):
 		return CodeParentUnknown
+	case errors.Is(err, errRootEnded):
+		return CodeStaleRoot
 	case errors.Is(err, errPredicate):
 		return CodePredicateFail
 	case errors.Is(err, errSlowEvidence):

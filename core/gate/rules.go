@@ -23,6 +23,8 @@ type rules struct {
 	// that none is given again after one.
 	generation uint64
 	verifying  chan struct{} // see [Gate]
+	// storedUnder is the rules' name in a [Store]; "" if they have none.
+	storedUnder string
 	// expected is what core/verify is to expect for each authority that verifies
 	// signatures, and the trust roots to hold evidence against.
 	expected map[*policy.Authority]expectation
@@ -166,6 +168,27 @@ func (e *expectation) selectRoots(a *policy.Authority, roots []*trust.Root) erro
 		e.logRoot = &narrowed
 	}
 	return nil
+}
+
+// errRootEnded is why a trust root is not used any more.
+var errRootEnded = errors.New("the trust root is out of date")
+
+// ended says which of the trust roots must not be used any more.
+func (e *expectation) ended(now time.Time) error {
+	for _, root := range []*trust.Root{e.root, e.logRoot, e.stampRoot} {
+		if root != nil && !root.Until.IsZero() && !now.Before(root.Until) {
+			return fmt.Errorf("%w: what vouches for %q ended for good at %s", errRootEnded, root.Name, root.Until.UTC().Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// earlier is the earlier of two times, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 func rootByName(name string, roots []*trust.Root) (*trust.Root, error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/policy"
+	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/verify"
 )
 
@@ -213,6 +214,15 @@ func (s *search) try(ctx context.Context, pl place, located attach.Located, dige
 // of the image or, where the authority wants attestations, as each of those
 // that was not found yet.
 func (s *search) tryAuthority(ctx context.Context, located attach.Located, digest v1.Hash, p *policy.Policy, a *policy.Authority) ([]Attempt, error) {
+	e := s.expected[a]
+	if err := e.ended(s.now); err != nil {
+		return nil, err
+	}
+	for _, root := range []*trust.Root{e.root, e.logRoot, e.stampRoot} {
+		if root != nil {
+			s.until = earlier(s.until, root.Until)
+		}
+	}
 	wanted := a.Attestations
 	if len(wanted) == 0 {
 		attempt, result := s.attempt(located, digest, p, a, nil)

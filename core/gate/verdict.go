@@ -51,6 +51,8 @@ const (
 	CodeTooMuch       Code = "too-much-evidence"  // more lies beside the image than is looked at
 	CodeSlowEvidence  Code = "verifying-too-long" // its signatures take longer to verify than one image may
 	CodePredicateFail Code = "predicate-failed"   // a predicate could not be evaluated
+	CodeStaleRoot     Code = "trust-root-stale"   // its TUF metadata ended too long ago
+	CodeNoAgent       Code = "agent-unavailable"  // the agent, which decides, could not be asked
 	CodeCancelled     Code = "cancelled"          // the caller went away
 	CodeBadRequest    Code = "bad-request"        // the request itself cannot be judged
 	CodeInternal      Code = "internal-error"     // a defect in this program; please report it

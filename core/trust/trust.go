@@ -56,6 +56,10 @@ type Root struct {
 	Name string
 	// Digest is the SHA-256 of the file's bytes.
 	Digest [32]byte
+	// Until is when what vouches for the root ends for good, such as the metadata
+	// of the TUF repository that it came from. Nothing is verified under it from
+	// then on. Zero for a root that nothing but its file vouches for.
+	Until time.Time
 
 	CertificateAuthorities []CertificateAuthority
 	Logs                   []Log // signature logs (Rekor v1 and v2)

@@ -1,0 +1,110 @@
+package remote
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+
+	jsonv2 "github.com/go-json-experiment/json"
+	"golang.org/x/sys/unix"
+
+	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/jsonguard"
+)
+
+// peerKey is the context key of a connection's peer.
+type peerKey struct{}
+
+// ConnContext is for http.Server: it notes who is at the other end of a unix
+// socket. A connection of another kind has no peer, and is answered nothing.
+func ConnContext(ctx context.Context, conn net.Conn) context.Context {
+	uc, ok := conn.(*net.UnixConn)
+	if !ok {
+		return ctx
+	}
+	peer, err := peerOf(uc)
+	if err != nil {
+		return ctx
+	}
+	return context.WithValue(ctx, peerKey{}, peer)
+}
+
+// PeerFrom returns who is at the other end of a request's connection.
+func PeerFrom(ctx context.Context) (Peer, bool) {
+	p, ok := ctx.Value(peerKey{}).(Peer)
+	return p, ok
+}
+
+// peerOf asks the kernel who connected.
+func peerOf(conn *net.UnixConn) (Peer, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return Peer{}, err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return Peer{}, err
+	}
+	if credErr != nil {
+		return Peer{}, credErr
+	}
+	return Peer{UID: int(cred.Uid), PID: int(cred.Pid)}, nil
+}
+
+// Handler answers questions on [Path]. Its server must have [ConnContext].
+func Handler(answer func(context.Context, Question, Peer) gate.Verdict) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		peer, ok := PeerFrom(r.Context())
+		if !ok {
+			http.Error(w, "it is not known who asks", http.StatusForbidden)
+			return
+		}
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", http.MethodPost)
+			http.Error(w, "ask by POST", http.StatusMethodNotAllowed)
+			return
+		}
+		q, err := decode(http.MaxBytesReader(w, r.Body, maxQuestion))
+		if err != nil {
+			http.Error(w, "reading the question: "+err.Error(), http.StatusBadRequest)
+			return
+		}
+		body, err := json.Marshal(answer(r.Context(), q, peer))
+		if err != nil {
+			http.Error(w, "writing the verdict: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(body) // the client went away; it knows
+	})
+}
+
+// maxQuestionTokens bounds the JSON values of a question.
+const maxQuestionTokens = 64
+
+// decode reads a question: every field is known, and stands once.
+func decode(body io.Reader) (Question, error) {
+	var q Question
+	data, err := io.ReadAll(body)
+	if err != nil {
+		return q, err
+	}
+	if err := jsonguard.Check(data, maxQuestionTokens, nil); err != nil {
+		return q, err
+	}
+	// Not the standard library's: that one takes "REPOSITORY" for the field, too.
+	if err := jsonv2.Unmarshal(data, &q, jsonv2.RejectUnknownMembers(true)); err != nil {
+		return q, fmt.Errorf("%s", jsonguard.Excerpt(err.Error()))
+	}
+	if q.Repository == "" || q.Digest == "" {
+		return q, errors.New("repository and digest are required")
+	}
+	return q, nil
+}
