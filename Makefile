@@ -15,7 +15,7 @@ demo: build ## the whole story on this machine, on loopback only
 build: ## bin/touchmark and the programs that it runs
 	$(GO) build -trimpath -o bin/ ./cmd/touchmark ./cmd/touchmark-predicates ./cmd/touchmark-keys
 
-test: ## everything, with the race detector; says what it could not run
+test: ## everything, where goroutines meet with the race detector; says what it could not run
 	./integration/test.sh
 
 lint: ## vet, staticcheck (pinned) and gofmt, over all modules
