@@ -1,0 +1,78 @@
+package lookaside
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strconv"
+)
+
+// maxTable bounds what is read of the kernel's table of TCP sockets, in bytes: two hundred thousand of them. Whoever is beyond is unknown.
+const maxTable = 32 << 20
+
+// established is the state of a connection that neither side has closed. Sockets in other states may have lost their owner, and then read as root's.
+const established = "01"
+
+// PeerUID returns the user to whom the socket at the other end of a TCP connection belongs, by the kernel's tables; ok is false if it is not in them: the connection is
+// closed, or comes from another network namespace or machine. remote is the other end's address.
+func PeerUID(local, remote netip.AddrPort) (uid int, ok bool) {
+	for _, table := range []struct {
+		file   string
+		mapped bool
+	}{{"/proc/self/net/tcp", false}, {"/proc/self/net/tcp6", true}} {
+		if !table.mapped && !(local.Addr().Unmap().Is4() && remote.Addr().Unmap().Is4()) {
+			continue
+		}
+		f, err := os.Open(table.file)
+		if err != nil {
+			continue // no such protocol here
+		}
+		uid, ok = findSocket(io.LimitReader(f, maxTable), endpoint(remote, table.mapped), endpoint(local, table.mapped))
+		f.Close()
+		if ok {
+			return uid, true
+		}
+	}
+	return 0, false
+}
+
+// findSocket looks for an established socket with these ends in a table as proc_pid_net(5) describes it:
+//
+//	sl  local_address rem_address   st tx_queue:rx_queue tr:tm->when retrnsmt   uid  timeout inode
+func findSocket(table io.Reader, own, other string) (uid int, ok bool) {
+	lines := bufio.NewScanner(table)
+	for lines.Scan() {
+		if !bytes.Contains(lines.Bytes(), []byte(own)) {
+			continue // cheap: this runs over all sockets of the host
+		}
+		f := bytes.Fields(lines.Bytes())
+		if len(f) < 10 || string(f[1]) != own || string(f[2]) != other || string(f[3]) != established || string(f[9]) == "0" {
+			continue
+		}
+		uid, err := strconv.ParseUint(string(f[7]), 10, 32)
+		return int(uid), err == nil
+	}
+	return 0, false
+}
+
+// endpoint spells an address as the kernel's tables do: words of 32 bits in the machine's byte order, in hexadecimal.
+func endpoint(a netip.AddrPort, mapped bool) string {
+	var raw []byte
+	if addr := a.Addr().Unmap(); addr.Is4() && !mapped {
+		ip := addr.As4()
+		raw = ip[:]
+	} else {
+		ip := addr.As16()
+		raw = ip[:]
+	}
+	words := make([]byte, 0, len(raw))
+	for i := 0; i < len(raw); i += 4 {
+		words = binary.BigEndian.AppendUint32(words, binary.NativeEndian.Uint32(raw[i:]))
+	}
+	return fmt.Sprintf("%s:%04X", bytes.ToUpper([]byte(hex.EncodeToString(words))), a.Port())
+}
