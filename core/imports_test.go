@@ -24,7 +24,7 @@ var adapters = []string{"containerd", "podman", "skopeo", "registry-proxy"}
 // heavy or replaceable things sit in leaf packages.
 var only = map[string][]string{
 	"github.com/transparency-dev/tessera": {"services/internal/tilelog"},
-	"modernc.org/sqlite":                  {"services/internal/index"},
+	"modernc.org/sqlite":                  {"services/internal/sqlite"},
 	"go.podman.io/image/v5":               {"podman", "skopeo"},
 	"github.com/containerd/containerd/v2": {"containerd/plugin"},
 	"github.com/containerd/nri":           {"containerd/nri"},
@@ -304,7 +304,9 @@ func TestRules(t *testing.T) {
 		{in("containerd", "github.com/containerd/containerd/v2/core/images"), false},
 		{in("core/verify", "github.com/sigstore/sigstore-go/pkg/verify"), false},
 		{inTest("core/verify", "github.com/sigstore/sigstore-go/pkg/verify"), false},
-		{in("services/internal/index", "modernc.org/sqlite"), true},
+		{in("services/internal/sqlite", "modernc.org/sqlite"), true},
+		{in("services/agent/store", "./core/gate", "./services/internal/sqlite", "database/sql"), true},
+		{in("services/agent/store", "modernc.org/sqlite"), false},
 		{in("services/siglog", "modernc.org/sqlite"), false},
 		{inTest("core/verify", "github.com/stretchr/testify/require"), false},
 		{in("core/verify", "crypto/x509", "net/url", "./core/bundle"), true},

@@ -26,20 +26,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-	"path/filepath"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
-
-	"github.com/touchmark/touchmark/services/internal/durable"
+	"github.com/touchmark/touchmark/services/internal/sqlite"
 )
 
 // schemaVersion is written to user_version.
 const schemaVersion = 1
-
-// maxConns bounds the connections that read; each holds a page cache of 2 MB.
-const maxConns = 8
 
 const schema = `
 CREATE TABLE entries (
@@ -82,52 +74,13 @@ type Record struct {
 
 // Open opens the file, or creates it.
 func Open(ctx context.Context, path string) (*Index, error) {
-	// SQLite would create it with wider permissions.
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	db, err := sqlite.Open(ctx, path, sqlite.Schema{Version: schemaVersion, SQL: schema})
 	if err != nil {
 		return nil, fmt.Errorf("opening index: %w", err)
-	}
-	if err := errors.Join(f.Close(), durable.SyncDir(filepath.Dir(path))); err != nil {
-		return nil, fmt.Errorf("opening index: %w", err)
-	}
-	dsn := url.URL{Scheme: "file", Path: path, RawQuery: url.Values{
-		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)"},
-		"_txlock": {"immediate"},
-	}.Encode()}
-	db, err := sql.Open("sqlite", dsn.String())
-	if err != nil {
-		return nil, fmt.Errorf("opening index %s: %w", path, err)
-	}
-	db.SetMaxOpenConns(maxConns)
-	if err := migrate(ctx, db); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening index %s: %w", path, err), db.Close())
 	}
 	x := &Index{db: db, writes: make(chan write), quit: make(chan struct{}), done: make(chan struct{})}
 	go x.writer()
 	return x, nil
-}
-
-// migrate creates the schema in an empty database and refuses a newer one.
-func migrate(ctx context.Context, db *sql.DB) error {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback()
-	var version int
-	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
-		return err
-	}
-	switch {
-	case version == schemaVersion:
-		return nil
-	case version != 0:
-		return fmt.Errorf("its schema version is %d, this program knows %d", version, schemaVersion)
-	}
-	if _, err := tx.ExecContext(ctx, schema+fmt.Sprintf("PRAGMA user_version = %d", schemaVersion)); err != nil {
-		return err
-	}
-	return tx.Commit()
 }
 
 // Reserve notes that an entry is about to be appended, and returns what is known
