@@ -1,6 +1,7 @@
 package location
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,17 +22,22 @@ func (t *Table) Places(logical string) ([]Place, error) {
 		return nil, &BlockedError{Logical: logical, Rule: r}
 	}
 	var places []Place
+	var noName error          // of the first that makes no name of it
+	broken := map[Pull]bool{} // the pulls that it prevents: all other places are then not asked either, so containers/image has it
 	for _, e := range r.endpoints() {
-		// One that makes no name of it prevents the pull, even if another does: so containers/image has it.
-		physical := e.Repository + logical[r.match(logical):]
 		if e.Repository == "" {
-			physical = logical
+			e.Repository = logical
+		} else {
+			e.Repository += logical[r.match(logical):]
 		}
-		if err := checkName(physical); err != nil {
-			return nil, fmt.Errorf("%s: by the rule %q%s: %w", logical, r.Prefix, from(r), err)
+		if err := checkName(e.Repository); err != nil {
+			broken[e.Pull] = true
+			noName = cmp.Or(noName, fmt.Errorf("%s: by the rule %q%s: %w", logical, r.Prefix, from(r), err))
 		}
-		e.Repository = physical
 		places = append(places, e)
+	}
+	if places = unbroken(places, broken); len(places) == 0 {
+		return nil, noName
 	}
 	var blocked Rewrite
 	places = slices.DeleteFunc(places, func(p Place) bool {
@@ -46,6 +52,25 @@ func (t *Table) Places(logical string) ([]Place, error) {
 		return nil, &BlockedError{Logical: logical, Rule: blocked}
 	}
 	return places, nil
+}
+
+// unbroken leaves the places that are asked for the pulls that are not broken.
+func unbroken(places []Place, broken map[Pull]bool) []Place {
+	digests, tags := !broken[Always] && !broken[DigestOnly], !broken[Always] && !broken[TagOnly]
+	var out []Place
+	for _, p := range places {
+		switch {
+		case digests && tags:
+		case digests && p.Pull != TagOnly:
+			p.Pull = DigestOnly
+		case tags && p.Pull != DigestOnly:
+			p.Pull = TagOnly
+		default:
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
 }
 
 // Logical returns the logical names that lead a client to this repository, sorted, by a mirror or not: none if nothing does. It is a [*AmbiguousError] if

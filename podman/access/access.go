@@ -133,8 +133,13 @@ type ShortNames struct {
 // ShortNames says what registries.conf makes of short names. What users were asked and chose is kept elsewhere.
 func (a *Access) ShortNames() ShortNames { return a.conf.shortNames }
 
-// under reports whether a repository lies under a prefix without a wildcard.
-func under(repository, prefix string) bool {
-	rest, ok := strings.CutPrefix(repository, prefix)
+// under reports whether a repository lies under a location, or under a domain if that is *.example.com.
+func under(repository, place string) bool {
+	if domain, ok := strings.CutPrefix(place, "*"); ok {
+		host, _, _ := strings.Cut(repository, "/")
+		host, _, _ = strings.Cut(host, ":")
+		return strings.HasSuffix(host, domain)
+	}
+	rest, ok := strings.CutPrefix(repository, place)
 	return ok && (rest == "" || rest[0] == '/' || rest[0] == ':')
 }

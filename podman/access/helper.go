@@ -17,6 +17,9 @@ import (
 // maxHelperAnswer bounds what a credential helper says, in bytes.
 const maxHelperAnswer = 1 << 20
 
+// maxComplaint bounds what of it is quoted when it failed.
+const maxComplaint = 300
+
 // helperGrace is how long the children of a helper that was killed may hold its output.
 const helperGrace = time.Second
 
@@ -58,8 +61,15 @@ func (r *helperRun) Output() ([]byte, error) {
 	cmd := exec.CommandContext(r.ctx, r.program, r.args...)
 	var out bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.WaitDelay = r.input, &limited{&out}, helperGrace
-	err := cmd.Run()
-	return out.Bytes(), err
+	if err := cmd.Run(); err != nil {
+		// What went wrong is written there, too, and becomes part of the error: but nothing that may be a credential.
+		said := out.Bytes()
+		if bytes.ContainsAny(said, "{\"") {
+			said = nil
+		}
+		return said[:min(len(said), maxComplaint)], err
+	}
+	return out.Bytes(), nil
 }
 
 // limited refuses more than maxHelperAnswer bytes, which kills the helper at its next line.

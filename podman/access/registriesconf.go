@@ -91,9 +91,10 @@ func (c *registriesConf) read(file string) error {
 	if err != nil {
 		return fmt.Errorf("reading registries.conf: %w", err)
 	}
-	// The library gives out aliases one by one only, and the credential helpers that it takes by default as if the file said so.
+	// The library does not give out aliases and the mode, and gives the credential helpers that it takes by default as if the file said so.
 	var rest struct {
 		CredentialHelpers []string          `toml:"credential-helpers"`
+		Mode              string            `toml:"short-name-mode"`
 		Aliases           map[string]string `toml:"aliases"`
 	}
 	if err := toml.Unmarshal(text, &rest); err != nil {
@@ -108,7 +109,7 @@ func (c *registriesConf) read(file string) error {
 	if conf.UnqualifiedSearchRegistries != nil {
 		c.shortNames.Search, c.shortNames.From = conf.UnqualifiedSearchRegistries, file
 	}
-	c.shortNames.Mode = cmp.Or(conf.ShortNameMode, c.shortNames.Mode)
+	c.shortNames.Mode = cmp.Or(rest.Mode, c.shortNames.Mode)
 	maps.Copy(c.shortNames.Aliases, rest.Aliases)
 	c.files = append(c.files, file)
 	return nil
@@ -139,7 +140,7 @@ func (c *registriesConf) namespaced(physical string) (string, bool) {
 	for _, r := range c.rules {
 		for _, e := range append(slices.Clone(r.Mirrors), r.Endpoint) {
 			place := cmp.Or(e.Location, r.Prefix)
-			if e.NamespaceProxy != "" && (under(physical, place) || strings.HasPrefix(place, "*.")) {
+			if e.NamespaceProxy != "" && under(physical, place) {
 				return place, true
 			}
 		}

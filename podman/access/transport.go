@@ -80,10 +80,14 @@ func (a *Access) transport(host string, insecure bool) (http.RoundTripper, error
 func (a *Access) certificates(host string) (string, [sha256.Size]byte, error) {
 	for _, base := range a.host.CertsD() {
 		dir := filepath.Join(base, host)
+		// Clients go on, too, where they may not look, and take no certificates where they may not read.
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			continue
+		}
 		entries, err := os.ReadDir(dir)
 		switch {
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission): // clients go on, too
-			continue
+		case errors.Is(err, fs.ErrPermission):
+			return "", [sha256.Size]byte{}, nil
 		case err != nil:
 			return "", [sha256.Size]byte{}, err
 		case len(entries) > maxCerts:
