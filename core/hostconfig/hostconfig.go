@@ -139,7 +139,7 @@ func (c *Config) Files() []string {
 		if t.Root != "" {
 			files = append(files, t.Root)
 		}
-		files = append(files, filepath.Join(c.TUFDir(t.Name), "trusted_root.json"))
+		files = append(files, c.TUFDir(t.Name)) // the metadata says how long the root is good
 	}
 	return files
 }

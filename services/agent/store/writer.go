@@ -1,0 +1,148 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	// queueLength bounds what waits to be written: a burst of a node's whole set of
+	// images, and then some.
+	queueLength = 2048
+	// maxBatch bounds what shares a transaction.
+	maxBatch = 256
+	// beat is how often the time is noted while admissions are kept.
+	beat = 30 * time.Second
+	// writeTimeout bounds a transaction.
+	writeTimeout = 10 * time.Second
+)
+
+// write is a part of a transaction.
+type write func(*sql.Tx) error
+
+// later writes behind the back of the caller. What there is no room for is
+// dropped: deciding does not wait for a disk.
+func (s *Store) later(w write) {
+	if s.db == nil {
+		return
+	}
+	select {
+	case s.writes <- w:
+	default:
+		s.drop(1)
+	}
+}
+
+func (s *Store) drop(n int) {
+	s.mu.Lock()
+	s.dropped += uint64(n)
+	s.mu.Unlock()
+}
+
+// Flush waits until everything that was to be written before is written, or
+// could not be.
+func (s *Store) Flush(ctx context.Context) {
+	if s.db == nil {
+		return
+	}
+	written := make(chan struct{})
+	select {
+	case s.writes <- func(*sql.Tx) error { close(written); return nil }:
+	case <-s.done:
+		return
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-written:
+	case <-s.done:
+	case <-ctx.Done():
+	}
+}
+
+// writer commits what has come in while the last commit was being written.
+func (s *Store) writer() {
+	defer close(s.done)
+	beats := time.NewTicker(beat)
+	defer beats.Stop()
+	for n := 0; ; n++ {
+		var batch []write
+		select {
+		case w := <-s.writes:
+			batch = append(batch, w)
+		case <-beats.C:
+			if !s.keeping() {
+				continue
+			}
+		case <-s.quit:
+			if batch = s.gather(nil); len(batch) > 0 {
+				s.health(s.commit(batch))
+			}
+			return
+		}
+		batch = s.gather(batch)
+		batch = append(batch, s.noteTime)
+		if n%maxBatch == 0 {
+			batch = append(batch, s.prune)
+		}
+		err := s.commit(batch)
+		if err != nil {
+			s.drop(len(batch))
+		}
+		s.health(err)
+	}
+}
+
+// gather takes what waits into a batch.
+func (s *Store) gather(batch []write) []write {
+	for len(batch) < maxBatch {
+		select {
+		case w := <-s.writes:
+			batch = append(batch, w)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit applies all writes or none.
+func (s *Store) commit(batch []write) error {
+	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
+	defer cancel()
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("writing the agent's store: %w", err)
+	}
+	for _, w := range batch {
+		if err := w(tx); err != nil {
+			return fmt.Errorf("writing the agent's store: %w", errors.Join(err, tx.Rollback()))
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("writing the agent's store: %w", err)
+	}
+	return nil
+}
+
+// prune removes what is too much or too old.
+func (s *Store) prune(tx *sql.Tx) error {
+	now := s.config.Now()
+	for _, del := range []struct {
+		sql  string
+		args []any
+	}{
+		{"DELETE FROM decisions WHERE last < ?", []any{now.Add(-maxAge).UnixNano()}},
+		{"DELETE FROM decisions WHERE id IN (SELECT id FROM decisions ORDER BY last DESC LIMIT -1 OFFSET ?)", []any{maxDecisions}},
+		{"DELETE FROM admissions WHERE until < ?", []any{now.UnixNano()}},
+		{"DELETE FROM admissions WHERE key IN (SELECT key FROM admissions ORDER BY since DESC LIMIT -1 OFFSET ?)", []any{maxAdmissions}},
+	} {
+		if _, err := tx.Exec(del.sql, del.args...); err != nil {
+			return err
+		}
+	}
+	return pruneIndexes(tx)
+}
