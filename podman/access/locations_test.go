@@ -245,10 +245,10 @@ func TestPOD03_POD11_Generated(t *testing.T) {
 // TestRegistriesConf: which files are read, and which of several rules counts.
 func TestRegistriesConf(t *testing.T) {
 	h := newHost(t, map[string]string{
-		"registries.conf":                     "unqualified-search-registries = [\"quay.io\"]\nshort-name-mode = \"enforcing\"\n[aliases]\napp = \"quay.io/acme/app\"\n[[registry]]\nlocation = \"main.example\"\n[[registry]]\nprefix = \"both.example\"\nlocation = \"main.example/both\"\n",
-		"registries.conf.d/50.conf":           "[[registry]]\nprefix = \"both.example\"\nlocation = \"drop.example\"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = \"mirror.example\"\n[aliases]\ntool = \"quay.io/acme/tool\"\n",
-		"registries.conf.d/README":            "not read",
-		"registries.rootful.conf.d/50.conf":   "[[registry]]\nprefix = \"root.example\"\nlocation = \"drop.example/root\"\n",
+		"registries.conf":                            "unqualified-search-registries = [\"quay.io\"]\nshort-name-mode = \"enforcing\"\n[aliases]\napp = \"quay.io/acme/app\"\n[[registry]]\nlocation = \"main.example\"\n[[registry]]\nprefix = \"both.example\"\nlocation = \"main.example/both\"\n",
+		"registries.conf.d/50.conf":                  "[[registry]]\nprefix = \"both.example\"\nlocation = \"drop.example\"\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = \"mirror.example\"\n[aliases]\ntool = \"quay.io/acme/tool\"\n",
+		"registries.conf.d/README":                   "not read",
+		"registries.rootful.conf.d/50.conf":          "[[registry]]\nprefix = \"root.example\"\nlocation = \"drop.example/root\"\n",
 		"../../usr/share/containers/registries.conf": "not read [",
 	})
 	a := load(t, h)
