@@ -1,0 +1,120 @@
+package podman_test
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/touchmark/touchmark/integration/internal/lab"
+)
+
+// work is what people do with images beside pulling and running them. Each is a script: $IMAGE is a signed image, $SAME and $OTHER are repositories of its
+// registry and of another one, $OUT is an empty directory.
+var work = []struct{ name, script string }{
+	{"podman: pull, tag, push", `
+		podman pull -q $IMAGE
+		for to in $SAME/tagged $OTHER/tagged; do podman tag $IMAGE $to:1; podman push -q $to:1; done`},
+	{"podman: push --sign-by", `
+		podman pull -q $IMAGE
+		podman push -q --sign-by owner@acme.example $IMAGE $OTHER/signed:1`},
+	{"podman: save", `
+		podman pull -q $IMAGE
+		podman save -q -o $OUT/docker.tar $IMAGE
+		podman save -q --format oci-archive -o $OUT/oci.tar $IMAGE
+		podman save -q --format oci-dir -o $OUT/oci $IMAGE
+		podman save -q --format docker-dir -o $OUT/dir $IMAGE`},
+	{"buildah: build from, push", `
+		printf 'FROM %s\nCOPY new /new\n' $IMAGE >$OUT/Containerfile
+		echo new >$OUT/new
+		for to in $SAME/built $OTHER/built; do
+			buildah build -q --timestamp 0 -t $to:1 $OUT
+			buildah push -q $to:1 docker://$to:1
+		done`},
+	{"podman: build from, run", `
+		printf 'FROM %s\nRUN ["/bin/busybox", "cp", "/message", "/copy"]\nCMD ["/bin/busybox", "cat", "/copy"]\n' $IMAGE >$OUT/Containerfile
+		podman build -q --network none -t localhost/built:1 $OUT
+		podman run --rm --network none localhost/built:1`},
+	{"skopeo: copy to a registry", `
+		skopeo copy -q docker://$IMAGE docker://$SAME/copied:1
+		skopeo copy -q docker://$IMAGE docker://$OTHER/copied:1`},
+	{"skopeo: copy to an OCI layout", `skopeo copy -q docker://$IMAGE oci:$OUT/layout:1`},
+	{"skopeo: copy to an archive", `skopeo copy -q docker://$IMAGE docker-archive:$OUT/archive.tar:app:1`},
+	{"skopeo: copy to an OCI archive", `skopeo copy -q docker://$IMAGE oci-archive:$OUT/archive.tar:1`},
+	{"skopeo: copy to a directory", `skopeo copy -q docker://$IMAGE dir:$OUT/dir`},
+	{"skopeo: sync", `
+		skopeo sync --src docker --dest docker $IMAGE $OTHER/synced
+		skopeo sync --src docker --dest dir $IMAGE $OUT`},
+	{"skopeo: inspect", `skopeo inspect --no-tags docker://$IMAGE`},
+}
+
+// done is what work leaves behind.
+type done struct {
+	Status int
+	Stdout string
+	Sent   []string // to the registries
+	Files  []string // in $OUT, with their sums; of archives what is in them
+}
+
+// keys makes owner@acme.example's key, for --sign-by.
+const keys = `gpg -q --batch --passphrase '' --quick-gen-key owner@acme.example rsa2048 sign never`
+
+// listing lists files and their sums. Archives hold times, and are unpacked first.
+const listing = `
+	cd "$OUT"
+	for f in *.tar; do [ ! -f "$f" ] || { mkdir "$f.d" && tar -C "$f.d" -xf "$f" && rm "$f"; }; done
+	find . -type f | sort | xargs -r sha256sum`
+
+// do does the work as a user of a host, and sends what there is to send into a namespace of its own.
+func (s *site) do(t *testing.T, a lab.Account, image, namespace, script string) done {
+	t.Helper()
+	out := a.Home + "/out"
+	env := fmt.Sprintf("export IMAGE=%s SAME=%s/%s OTHER=%s/%s OUT=%s\n", image, s.registry.Host, namespace, s.other.Host, namespace, out)
+	r := a.Run(t, "sh", "-c", env+"set -e; mkdir $OUT; cd $OUT\n"+script)
+	if r.Status != 0 {
+		t.Logf("%s: %s", a.Name, r.Output())
+	}
+	d := done{Status: r.Status, Stdout: withoutIDs.ReplaceAllString(r.Stdout, "ID"), Sent: append(s.registry.sent(namespace), s.other.sent(namespace)...)}
+	d.Files = strings.Split(a.Must(t, 0, "sh", "-c", env+listing).Stdout, "\n")
+	slices.Sort(d.Files)
+	a.Must(t, 0, "sh", "-c", "podman rmi -af >/dev/null; rm -rf "+out)
+	return d
+}
+
+// withoutIDs are names that differ each time, such as of images that hold the time at which they were made.
+var withoutIDs = regexp.MustCompile(`[0-9a-f]{64}`)
+
+func TestNothingElseChanges(t *testing.T) {
+	s := newSite(t)
+	image := s.push(t, "team/app", alice)
+	for _, system := range []lab.System{lab.Debian12, lab.Debian13} {
+		hosts := []*lab.Host{s.host(t, system), s.host(t, system)}
+		for _, user := range []func(*lab.Host) lab.Account{(*lab.Host).Root, (*lab.Host).Alice} {
+			accounts := []lab.Account{user(hosts[0]), user(hosts[1])}
+			name := string(system) + "/" + accounts[0].Name
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				for _, a := range accounts {
+					a.Must(t, 0, "sh", "-c", keys)
+				}
+				for i, w := range work {
+					t.Run(w.name, func(t *testing.T) {
+						var results []done
+						for k, a := range accounts {
+							results = append(results, s.do(t, a, image, fmt.Sprintf("%s-%d-%d-%s", a.Name, i, k, system[len(system)-2:]), w.script))
+						}
+						if results[0].Status != 0 {
+							t.Fatal("it does not work without Touchmark either")
+						}
+						if diff := cmp.Diff(results[0], results[1]); diff != "" {
+							t.Error(diff)
+						}
+					})
+				}
+			})
+		}
+	}
+}
