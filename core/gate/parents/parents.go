@@ -154,8 +154,11 @@ type question struct {
 func (q *question) answer(ctx context.Context) gate.Verdict {
 	known := slices.Clone(q.req.Parents)
 	known = append(known, q.config.Store.Parents(ctx, q.key.place, q.key.digest, maxParents+1)...)
-	alone := len(known) == 0 && q.searches.foundNone(q.key)
-	if q.ask(ctx, known, alone) || q.config.Rule() == policy.PlatformOnly {
+	// Where indexes must be signed, a single image that was searched for lately is
+	// judged at once, and the gate remembers how.
+	rule := q.config.Rule()
+	alone := len(known) == 0 && (rule == policy.IndexOnly || rule == policy.IndexAndPlatform) && q.searches.foundNone(q.key)
+	if q.ask(ctx, known, alone) || rule == policy.PlatformOnly {
 		return q.v
 	}
 	waiting, cancel := context.WithDeadlineCause(ctx, q.searchUntil, errPatience)
