@@ -1,0 +1,190 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/touchmark/touchmark/core/location"
+	"github.com/touchmark/touchmark/podman/access"
+)
+
+// askTimeout bounds one question to a registry.
+const askTimeout = 5 * time.Second
+
+// access is how the host reaches registries; nil if registries.conf cannot be
+// used, which checkRegistries names.
+func (s *snapshot) access() *access.Access {
+	if s.reach == nil && s.reachErr == nil {
+		s.reach, s.reachErr = access.Load(s.Host)
+	}
+	return s.reach
+}
+
+func checkRegistries(_ context.Context, s *snapshot) {
+	a := s.access()
+	if a == nil {
+		s.find("registries-unparsable", s.Host.RegistriesConf(), "%s", s.name(s.reachErr.Error()))
+		return
+	}
+	for _, file := range append(s.Host.RegistriesConfs(), s.Host.RegistriesConfD()...) {
+		if s.exists(file) {
+			s.checkWritable("registries-writable", file)
+		}
+	}
+	for _, scope := range s.Intent.Scopes {
+		s.checkWays(a.Table(), scope)
+	}
+}
+
+// checkWays looks at where images of a declared scope come from.
+func (s *snapshot) checkWays(t *location.Table, scope string) {
+	where := s.Host.RegistriesConf()
+	places, err := t.Places(sample(scope))
+	var blocked *location.BlockedError
+	if errors.As(err, &blocked) {
+		s.find("registry-blocked", blocked.Rule.From, "%s is blocked", blocked.Rule.Prefix)
+	}
+	for _, p := range places {
+		host, _, err := net.SplitHostPort(registryOf(p.Repository))
+		if err != nil {
+			host = registryOf(p.Repository)
+		}
+		if p.Insecure && !loopback(host) {
+			s.find("registry-insecure", where, "%s is asked without TLS, or without its certificate being verified", p.Repository)
+		}
+		var ambiguous *location.AmbiguousError
+		if _, err := t.Logical(p.Repository); s.Intent.agent() && s.Intent.Proxy == "" && errors.As(err, &ambiguous) {
+			s.find("rewrite-ambiguous", ambiguous.Rule.From+": "+ambiguous.Rule.Prefix, "%s", s.name(ambiguous.Error()))
+		}
+	}
+	if s.leftToProxy(scope) {
+		s.checkProxy(t, scope, places)
+	}
+}
+
+// leftToProxy reports whether policy.json accepts what the proxy lets through.
+func (s *snapshot) leftToProxy(scope string) bool {
+	if s.Intent.Proxy == "" || s.policy.file == nil {
+		return false
+	}
+	reqs, _ := s.policy.file.Effective("docker", scope)
+	return s.demand(reqs) == accepts
+}
+
+// checkProxy looks for ways past the proxy: a mirror is one, since clients go
+// on to the next place when one refuses.
+func (s *snapshot) checkProxy(t *location.Table, scope string, places []location.Place) {
+	where := s.Host.RegistriesConf()
+	mirrored := false
+	for _, p := range places {
+		mirrored = mirrored || p.Mirror && s.atProxy(p.Repository)
+	}
+	for _, p := range places {
+		switch {
+		case s.atProxy(p.Repository):
+		case mirrored:
+			s.find("proxy-as-mirror", where, "the proxy is a mirror of %s: where it refuses, clients go on to %s", scope, registryOf(p.Repository))
+		default:
+			s.find("proxy-bypassed", where, "images of %s are fetched from %s", scope, registryOf(p.Repository))
+		}
+	}
+	for _, r := range t.Rules() {
+		if r.Prefix != scope && within(r.Prefix, scope) && !r.Blocked && !s.atProxy(r.Location) {
+			s.find("proxy-bypassed", r.From+": "+r.Prefix, "images of %s are fetched from %s", r.Prefix, r.Location)
+		}
+	}
+}
+
+// atProxy reports whether a place is the proxy.
+func (s *snapshot) atProxy(repository string) bool { return registryOf(repository) == s.Intent.Proxy }
+
+// judged reports whether something looks at images of a repository before they
+// are used.
+func (s *snapshot) judged(repository string) bool {
+	reqs, _ := s.policy.file.Effective("docker", repository)
+	if s.demand(reqs) != accepts {
+		return true
+	}
+	if s.Intent.Proxy == "" || !s.Intent.declared(repository) {
+		return false
+	}
+	places, err := s.access().Table().Places(repository)
+	for _, p := range places {
+		if !s.atProxy(p.Repository) {
+			return false
+		}
+	}
+	return err == nil
+}
+
+func checkShortNames(_ context.Context, s *snapshot) {
+	a := s.access()
+	if a == nil || s.policy.file == nil || s.Intent.OthersAccepted {
+		return
+	}
+	names := a.ShortNames()
+	for alias, target := range names.Aliases {
+		if target != "" && !s.judged(target) {
+			s.find("alias-unjudged", s.Host.RegistriesConf()+": aliases["+alias+"]", "%s means %s, which nothing judges", alias, target)
+		}
+	}
+	for _, registry := range names.Search {
+		if !s.judged(registry + "/" + sampleName) {
+			s.find("search-unjudged", s.Host.RegistriesConf()+": unqualified-search-registries", "short names are looked for in %s, which nothing judges", registry)
+		}
+	}
+	s.checkRemembered()
+}
+
+// checkRemembered looks at the aliases that podman wrote down when somebody
+// chose.
+func (s *snapshot) checkRemembered() {
+	file := s.at("/var/cache/containers/short-name-aliases.conf")
+	if s.Host.User() {
+		file = s.at(s.Host.Home + "/.cache/containers/short-name-aliases.conf")
+	}
+	data, ok := s.read(file)
+	if !ok {
+		return
+	}
+	var conf struct {
+		Aliases map[string]string `toml:"aliases"`
+	}
+	if _, err := toml.Decode(string(data), &conf); err != nil {
+		s.unreadable(file, err)
+		return
+	}
+	for alias, target := range conf.Aliases {
+		if strings.Contains(target, "/") && !s.judged(target) {
+			s.find("alias-unjudged", file, "%s means %s, which nothing judges", alias, target)
+		}
+	}
+}
+
+// checkExtension asks the registries whether they keep signatures themselves:
+// clients then ask them instead of the lookaside.
+func checkExtension(ctx context.Context, s *snapshot) {
+	a := s.access()
+	if !s.Network || a == nil || !s.Intent.agent() {
+		return
+	}
+	for _, scope := range s.Intent.Scopes {
+		if strings.HasPrefix(scope, "*.") || scope == "" {
+			continue
+		}
+		for _, p := range s.places(scope) {
+			asked, cancel := context.WithTimeout(ctx, askTimeout)
+			supports, err := a.SupportsSignatures(asked, p.Repository+"/"+sampleName)
+			cancel()
+			// A registry that cannot be reached says nothing about the host.
+			if err == nil && supports {
+				s.find("signatures-extension", registryOf(p.Repository), "sends X-Registry-Supports-Signatures: signatures are not looked for at the agent")
+			}
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package doctor
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// maxLinks is how many symbolic links are followed, as the kernel has it.
+const maxLinks = 40
+
+// resolve follows symbolic links within the host's root, as a process of the
+// host would, and says which directories and links it went through, the last
+// included. Of a path that does not exist it goes as far as there is something.
+func (s *snapshot) resolve(path string) (resolved string, through []string, err error) {
+	root := filepath.Clean("/" + s.Host.Root)
+	rest := strings.TrimPrefix(filepath.Clean(path), strings.TrimSuffix(root, "/"))
+	at, links := root, 0
+	through = []string{at}
+	for rest != "" {
+		var name string
+		name, rest, _ = strings.Cut(strings.TrimPrefix(rest, "/"), "/")
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			if at != root {
+				at = filepath.Dir(at)
+			}
+			continue
+		}
+		next := filepath.Join(at, name)
+		info, err := os.Lstat(next)
+		if err != nil {
+			return filepath.Join(next, rest), through, err
+		}
+		if info.Mode()&fs.ModeSymlink == 0 {
+			at = next
+			through = append(through, at)
+			continue
+		}
+		links++
+		if links > maxLinks {
+			return next, through, fmt.Errorf("%s: too many symbolic links", path)
+		}
+		target, err := os.Readlink(next)
+		if err != nil {
+			return next, through, err
+		}
+		if filepath.IsAbs(target) {
+			at = root
+		}
+		rest = target + "/" + rest
+	}
+	return at, through, nil
+}
+
+// intruder says why others than root and the examined user can change what
+// lies at a path, or put something else there: "" if they can't.
+func (s *snapshot) intruder(path string) string {
+	resolved, through, err := s.resolve(path)
+	if err != nil && !missing(err) {
+		return "" // the reader of the file says so
+	}
+	for _, at := range through {
+		info, err := os.Lstat(at)
+		if err != nil {
+			return ""
+		}
+		if why := s.changeable(info, at == resolved); why != "" {
+			return fmt.Sprintf("%s %s", s.name(at), why)
+		}
+	}
+	return ""
+}
+
+// changeable says why others can change a file, or what lies in a directory.
+// target says that it is what was asked about and not a directory above.
+func (s *snapshot) changeable(info fs.FileInfo, target bool) string {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return ""
+	}
+	if uid := int(stat.Uid); uid != 0 && uid != s.Host.UID {
+		return fmt.Sprintf("belongs to uid %d", uid)
+	}
+	mode := info.Mode().Perm()
+	// Of a sticky directory, others cannot replace what is not theirs.
+	if info.IsDir() && !target && info.Mode()&fs.ModeSticky != 0 {
+		return ""
+	}
+	if mode&0o002 != 0 {
+		return fmt.Sprintf("has mode %04o: everybody can write it", mode)
+	}
+	// A user's own group is the default of many systems.
+	if mode&0o020 != 0 && stat.Gid != 0 && (s.Host.UID == 0 || int(stat.Gid) != s.Host.UID) {
+		return fmt.Sprintf("has mode %04o: group %d can write it", mode, stat.Gid)
+	}
+	return ""
+}
+
+// checkWritable adds a finding if others can change what lies at a path.
+func (s *snapshot) checkWritable(code, path string) {
+	if why := s.intruder(path); why != "" {
+		s.find(code, path, "%s", why)
+	}
+}

@@ -1,0 +1,126 @@
+package doctor
+
+import (
+	"context"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/touchmark/touchmark/podman"
+	"github.com/touchmark/touchmark/podman/access"
+	"github.com/touchmark/touchmark/podman/registriesd"
+)
+
+// maxAccounts bounds the users that are looked at.
+const maxAccounts = 1024
+
+// account is a user of the host. home is as passwd(5) has it.
+type account struct {
+	name, home string
+	uid        int
+}
+
+// readAccounts are the users whose files count: of a user's host that user's,
+// of the system's root's and everybody's with a home.
+func (s *snapshot) readAccounts() []account {
+	if s.Host.User() {
+		return []account{{"this user", strings.TrimPrefix(s.Host.Home, s.Host.Root), s.Host.UID}}
+	}
+	data, _ := s.read(s.at("/etc/passwd"))
+	accounts := []account{{"root", "/root", 0}}
+	for _, line := range strings.Split(string(data), "\n") {
+		// name:password:UID:GID:GECOS:directory:shell
+		f := strings.Split(line, ":")
+		if len(f) != 7 || f[0] == "root" || !filepath.IsAbs(f[5]) || f[5] == "/" || len(accounts) == maxAccounts {
+			continue
+		}
+		uid, err := strconv.Atoi(f[2])
+		if err == nil && s.exists(s.at(f[5])) && ownHome(f[5]) {
+			accounts = append(accounts, account{f[0], filepath.Clean(f[5]), uid})
+		}
+	}
+	return accounts
+}
+
+// ownHome says that a directory is not one of those that many services share.
+func ownHome(home string) bool {
+	switch filepath.Clean(home) {
+	case "/bin", "/usr/bin", "/sbin", "/usr/sbin", "/dev", "/tmp", "/run", "/etc", "/usr":
+		return false
+	}
+	return true
+}
+
+func checkUsers(_ context.Context, s *snapshot) {
+	if s.Host.User() {
+		return // policy.json is that user's already
+	}
+	for _, a := range s.accounts {
+		h := podman.Host{Root: s.Host.Root, Home: a.home, UID: a.uid}
+		if path := h.PolicyJSON(); s.exists(path) {
+			s.checkUserPolicy(a, path)
+			continue
+		}
+		s.checkUserLookaside(a, h)
+		s.checkUserRegistries(a, h)
+	}
+}
+
+func (s *snapshot) checkUserPolicy(a account, path string) {
+	if why, open := s.opens(s.name(path)); open {
+		s.find("user-policy", path, "is what counts for %s, %s", a.name, why)
+		return
+	}
+	s.find("user-policy-own", path, "is what counts for %s", a.name)
+}
+
+// checkUserLookaside is about the releases before 2026, which read a user's
+// registries.d alone.
+func (s *snapshot) checkUserLookaside(a account, h podman.Host) {
+	dir := h.RegistriesD()[0]
+	if !s.Intent.agent() || s.policy.file == nil || len(s.list(dir, ".yaml")) == 0 {
+		return
+	}
+	config, err := registriesd.Load([]string{dir})
+	if err != nil {
+		s.find("user-lookaside", dir, "%s: %s", a.name, s.name(err.Error()))
+		return
+	}
+	for _, scope := range s.Intent.Scopes {
+		reqs, _ := s.policy.file.Effective("docker", scope)
+		if strings.HasPrefix(scope, "*.") || s.demand(reqs) != ours {
+			continue
+		}
+		for _, place := range s.places(scope) {
+			if n, _ := config.For(place.Repository); !s.leadsToAgent(n.Lookaside, place.Repository) {
+				s.find("user-lookaside", dir, "%s gets no image of %s: this directory is read in the place of the system's", a.name, scope)
+				return
+			}
+		}
+	}
+}
+
+func (s *snapshot) checkUserRegistries(a account, h podman.Host) {
+	if !s.exists(h.RegistriesConf()) && len(s.list(h.RegistriesConfD()[0], ".conf")) == 0 {
+		return
+	}
+	for _, scope := range s.Intent.Scopes {
+		if !s.leftToProxy(scope) {
+			continue
+		}
+		reach, err := access.Load(h)
+		if err != nil {
+			return // that user's clients refuse to start
+		}
+		places, err := reach.Table().Places(sample(scope))
+		if err != nil {
+			continue
+		}
+		for _, p := range places {
+			if !s.atProxy(p.Repository) {
+				s.find("user-registries", h.RegistriesConf(), "%s fetches images of %s from %s, past the proxy", a.name, scope, registryOf(p.Repository))
+				return
+			}
+		}
+	}
+}
