@@ -90,22 +90,31 @@ func (w *Watcher) Status() Status {
 
 // Run watches until the context ends, and returns its error.
 func (w *Watcher) Run(ctx context.Context) error {
+	return Watch(ctx, w.config.Files, func() { w.announce(time.Now()) }, w.load)
+}
+
+// Watch calls changed whenever files, or directories of files, have changed and
+// come to rest; and look, if it is not nil, each time before they are looked at.
+// It ends with the context, and returns its error.
+func Watch(ctx context.Context, files []string, look func(), changed func(context.Context)) error {
 	ticks := time.NewTicker(interval)
 	defer ticks.Stop()
-	loaded := w.fingerprint()
+	loaded := fingerprint(files)
 	last := loaded
 	for {
-		w.announce(time.Now())
+		if look != nil {
+			look()
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-ticks.C:
 		}
-		now := w.fingerprint()
+		now := fingerprint(files)
 		// A file that is being written changes from one look to the next.
 		if now != loaded && now == last {
 			loaded = now
-			w.load(ctx)
+			changed(ctx)
 		}
 		last = now
 	}
@@ -149,9 +158,9 @@ func (w *Watcher) load(ctx context.Context) {
 
 // fingerprint tells one state of the files from another. What cannot be read
 // is a state too.
-func (w *Watcher) fingerprint() [sha256.Size]byte {
+func fingerprint(files []string) [sha256.Size]byte {
 	h := sha256.New()
-	for _, path := range w.config.Files {
+	for _, path := range files {
 		err := filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() && name == path {
 				return err

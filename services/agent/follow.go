@@ -1,0 +1,178 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/touchmark/touchmark/core/trust"
+	"github.com/touchmark/touchmark/core/trust/tuf"
+)
+
+const (
+	// refreshEvery is how often a TUF repository is asked. Timestamps there live for
+	// days.
+	refreshEvery = time.Hour
+	// retryAfter is how soon it is asked again after it could not be.
+	retryAfter = 5 * time.Minute
+	// jitter is which part of these times is left to chance: a fleet that was
+	// started at once does not ask at once.
+	jitter = 0.1
+	// firstTimeout bounds the start of an agent that has never seen a repository.
+	firstTimeout = 15 * time.Second
+	// forEver is given to the TUF client as grace when the cache is read: what has
+	// ended for good is still named, with its end, so that a verdict can say so.
+	forEver = 50 * 365 * 24 * time.Hour
+)
+
+// FollowerConfig says which trust root is followed. All of it is required but
+// MaxStale, Transport and Now.
+type FollowerConfig struct {
+	Name     string // of the trust root, for policies
+	Mirror   string // URL of the TUF repository
+	Root     []byte // the root.json to start from
+	CacheDir string // for this repository alone
+	// MaxStale is how long metadata is good after its end; 0 is strict.
+	MaxStale  time.Duration
+	Transport http.RoundTripper
+	Now       func() time.Time
+}
+
+// Follower follows one trust root by TUF.
+type Follower struct {
+	name     string
+	client   tuf.Client
+	maxStale time.Duration
+
+	cache sync.Mutex // one use of the cache at a time
+
+	mu     sync.Mutex
+	status RootStatus
+	last   *trust.Root // that Load returned
+}
+
+// RootStatus is what became of following a trust root.
+type RootStatus struct {
+	Name   string `json:"name"`
+	Mirror string `json:"mirror,omitempty"`
+	Digest string `json:"digest,omitempty"` // SHA-256 of trusted_root.json
+	// Expires is when the first part of the metadata ends, and Until when the root
+	// is not used any more.
+	Expires   time.Time `json:"expires,omitzero"`
+	Until     time.Time `json:"until,omitzero"`
+	Refreshed time.Time `json:"refreshed,omitzero"` // when the repository was asked last, with success
+	Error     string    `json:"error,omitempty"`    // of the last attempt
+	Warnings  []string  `json:"warnings,omitempty"`
+}
+
+// NewFollower makes a follower. Nothing is read before [Follower.Load].
+func NewFollower(c FollowerConfig) *Follower {
+	return &Follower{
+		name: c.Name, maxStale: c.MaxStale, status: RootStatus{Name: c.Name, Mirror: c.Mirror},
+		client: tuf.Client{Mirror: c.Mirror, Root: c.Root, CacheDir: c.CacheDir, Transport: c.Transport, MaxStale: c.MaxStale, Now: c.Now},
+	}
+}
+
+// Load returns the trust root as it is in the cache, without any request, and
+// while the repository is being asked the one that it returned last. Where
+// nothing is cached yet, the repository is asked, within 15 seconds.
+func (f *Follower) Load(ctx context.Context) (*trust.Root, error) {
+	if !f.cache.TryLock() {
+		if last := f.remembered(); last != nil {
+			return last, nil
+		}
+		f.cache.Lock()
+	}
+	defer f.cache.Unlock()
+	lenient := f.client
+	lenient.MaxStale = forEver
+	result, err := lenient.Offline()
+	if err != nil {
+		ctx, cancel := context.WithTimeout(ctx, firstTimeout)
+		defer cancel()
+		if result, err = f.refresh(ctx); err != nil {
+			return nil, fmt.Errorf("trust root %q was never seen: %w", f.name, err)
+		}
+	}
+	root, err := trust.Parse(f.name, result.TrustedRoot)
+	if err == nil {
+		err = root.Check()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the TUF repository of trust root %q publishes what cannot be used: %w", f.name, err)
+	}
+	root.Until = result.Expires.Add(f.maxStale)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last = root
+	f.status.Digest, f.status.Expires, f.status.Until = fmt.Sprintf("%x", root.Digest), result.Expires.UTC(), root.Until.UTC()
+	return root, nil
+}
+
+func (f *Follower) remembered() *trust.Root {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.last
+}
+
+// refresh asks the repository. Callers hold the cache.
+func (f *Follower) refresh(ctx context.Context) (*tuf.Result, error) {
+	result, err := f.client.Refresh(ctx)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil {
+		f.status.Error = err.Error()
+		return nil, err
+	}
+	f.status.Error, f.status.Refreshed, f.status.Warnings = "", f.now().UTC(), result.Warnings
+	return result, nil
+}
+
+func (f *Follower) now() time.Time {
+	if f.client.Now != nil {
+		return f.client.Now()
+	}
+	return time.Now()
+}
+
+// Status is what became of it.
+func (f *Follower) Status() RootStatus {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status
+}
+
+// Run asks the repository now and every hour, until the context ends. What is
+// new is in the cache afterwards, where whoever watches its files finds it. told
+// gets the status after each attempt.
+func (f *Follower) Run(ctx context.Context, told func(RootStatus)) {
+	for {
+		f.cache.Lock()
+		_, err := f.refresh(ctx)
+		f.cache.Unlock()
+		if ctx.Err() != nil {
+			return
+		}
+		told(f.Status())
+		wait := refreshEvery
+		if err != nil {
+			wait = retryAfter
+		}
+		timer := time.NewTimer(jittered(wait, rand.Float64()))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// jittered is a time that chance, from 0 to 1, makes shorter or longer.
+func jittered(d time.Duration, chance float64) time.Duration {
+	return time.Duration(math.Round(float64(d) * (1 - jitter + 2*jitter*chance)))
+}

@@ -1,0 +1,74 @@
+package agent
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+// What an agent's metrics say of its state at the moment they are read.
+var (
+	enforcingDesc = prometheus.NewDesc("touchmark_enforcing", "1 if images that are not admitted are refused, 0 if the whole site only observes.", nil, nil)
+	loadedDesc    = prometheus.NewDesc("touchmark_policy_loaded_timestamp", "When the policy in force was read, in seconds since 1970.", nil, nil)
+	reloadDesc    = prometheus.NewDesc("touchmark_reload_failed", "1 if changed files could not be used, and what was read before stays in force.", []string{"files"}, nil)
+	storeDesc     = prometheus.NewDesc("touchmark_store_failed", "1 if the agent cannot remember decisions.", nil, nil)
+	droppedDesc   = prometheus.NewDesc("touchmark_store_dropped_total", "Records that could not be written.", nil, nil)
+	rootAgeDesc   = prometheus.NewDesc("touchmark_trust_root_refreshed_timestamp", "When a trust root was last refreshed, in seconds since 1970; 0 if not since the start.", []string{"name"}, nil)
+	rootUntilDesc = prometheus.NewDesc("touchmark_trust_root_until_timestamp", "When a trust root is not used any more unless it is refreshed, in seconds since 1970.", []string{"name"}, nil)
+	rootStaleDesc = prometheus.NewDesc("touchmark_trust_root_stale", "1 if a trust root's metadata has expired, 2 if it is not used any more.", []string{"name"}, nil)
+)
+
+// newRegistry makes the registry of all metrics.
+func (a *Agent) newRegistry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collector{a}, a.config.Recorder.decisions, a.config.Recorder.seconds, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return r
+}
+
+// collector is an agent's status as metrics.
+type collector struct{ *Agent }
+
+// Describe implements prometheus.Collector.
+func (collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{enforcingDesc, loadedDesc, reloadDesc, storeDesc, droppedDesc, rootAgeDesc, rootUntilDesc, rootStaleDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	s := c.Status()
+	gauge(enforcingDesc, truth(s.Enforcing))
+	gauge(loadedDesc, seconds(s.Policy.Loaded))
+	gauge(reloadDesc, truth(s.Policy.Error != ""), "policy and trust roots")
+	for _, f := range s.Files {
+		gauge(reloadDesc, truth(f.Error != ""), f.Name)
+	}
+	gauge(storeDesc, truth(!s.Store.Works))
+	ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(s.Store.Dropped))
+	now := time.Now()
+	for _, r := range s.Roots {
+		gauge(rootAgeDesc, seconds(r.Refreshed), r.Name)
+		gauge(rootUntilDesc, seconds(r.Until), r.Name)
+		gauge(rootStaleDesc, truth(now.After(r.Expires))+truth(now.After(r.Until)), r.Name)
+	}
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// seconds is a time in Prometheus' unit; 0 if there is none.
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixNano()) / 1e9
+}

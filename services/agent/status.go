@@ -1,0 +1,85 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/touchmark/touchmark/core/policy"
+)
+
+// Status is the state of an agent, as GET /v1/status has it.
+type Status struct {
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+	// Enforcing is false if the whole site only observes. Observing are the policies
+	// that do.
+	Enforcing bool          `json:"enforcing"`
+	Observing []string      `json:"observing,omitempty"`
+	Policy    PolicyStatus  `json:"policy"`
+	Files     []FilesStatus `json:"files,omitempty"`
+	Roots     []RootStatus  `json:"trustRoots,omitempty"`
+	Store     StoreStatus   `json:"store"`
+	// Notices are announcements that are due: exceptions that end, pins to be
+	// reviewed.
+	Notices []string `json:"notices,omitempty"`
+}
+
+// PolicyStatus says which policy is in force.
+type PolicyStatus struct {
+	Digest string    `json:"digest"` // SHA-256 of the policy files
+	Loaded time.Time `json:"loaded"`
+	// Error says why the files as they are now are not in force, since when.
+	Error string    `json:"error,omitempty"`
+	Since time.Time `json:"since,omitzero"`
+}
+
+// FilesStatus says whether further files are as the agent uses them.
+type FilesStatus struct {
+	Name   string    `json:"name"`
+	Loaded time.Time `json:"loaded"`
+	Error  string    `json:"error,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+}
+
+// StoreStatus says whether the agent can remember.
+type StoreStatus struct {
+	Works   bool      `json:"works"`
+	Error   string    `json:"error,omitempty"`
+	Since   time.Time `json:"since,omitzero"`
+	Dropped uint64    `json:"dropped,omitempty"` // records that were lost
+}
+
+// Status says how the agent is.
+func (a *Agent) Status() Status {
+	rules := a.watcher.Status()
+	site := rules.Set.Enforcement
+	s := Status{
+		Version: a.config.Version, Started: a.started.UTC(), Enforcing: site.Mode != policy.Observe,
+		Policy: PolicyStatus{Digest: fmt.Sprintf("%x", rules.Set.Digest), Loaded: rules.Enforced.UTC()},
+	}
+	if rules.Err != nil {
+		s.Policy.Error, s.Policy.Since = rules.Err.Error(), rules.Since.UTC()
+	}
+	for _, p := range rules.Set.Policies {
+		if p.Mode == policy.Observe {
+			s.Observing = append(s.Observing, p.Name)
+		}
+	}
+	for _, f := range a.further {
+		s.Files = append(s.Files, f.read())
+	}
+	for _, f := range a.config.Followers {
+		s.Roots = append(s.Roots, f.Status())
+	}
+	if a.config.Store != nil {
+		st := a.config.Store.Status()
+		s.Store = StoreStatus{Works: st.Err == nil, Dropped: st.Dropped}
+		if st.Err != nil {
+			s.Store.Error, s.Store.Since = st.Err.Error(), st.Since.UTC()
+		}
+	}
+	for _, n := range site.Notices(time.Now()) {
+		s.Notices = append(s.Notices, n.Text)
+	}
+	return s
+}
