@@ -10,7 +10,7 @@ import (
 
 func TestReason(t *testing.T) {
 	for text, want := range map[string]string{
-		"refused by touchmark: it is not signed":       "refused by touchmark: it is not signed",
+		"refused by touchmark: it is not signed":        "refused by touchmark: it is not signed",
 		"signed by \"mallory\"\nat C:\\x\x00\x1b[31m …": "signed by 'mallory' at C:/x??[31m .",
 		"":               "refused by touchmark",
 		" \n ":           "refused by touchmark",

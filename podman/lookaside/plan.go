@@ -20,6 +20,9 @@ const (
 	maxPlans = 1024
 )
 
+// client is what the record of decisions calls those who ask here.
+const client = "podman"
+
 // plan is what the signatures of one image are, for one kind of asker.
 type plan struct {
 	blobs [][]byte // ours: countersignatures, or one reason
@@ -95,6 +98,7 @@ func (h *Handler) judge(ctx context.Context, name string, q question, a asker) g
 	if err != nil {
 		return undecided(gate.CodeLookupFailed, err)
 	}
+	ctx = gate.WithAsker(ctx, gate.Asker{Client: client, UID: a.uid})
 	return h.Admitter.Admit(ctx, gate.Request{Repository: repository, Digest: digest, Source: source})
 }
 

@@ -44,8 +44,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.answer(ctx, w, q, a)
 }
 
-// asker is who asks, as far as it matters.
+// asker is who asks.
 type asker struct {
+	uid      int  // -1 if that is not known
 	entitled bool // to what the agent's credentials show
 }
 
@@ -55,19 +56,19 @@ func (h *Handler) asker(r *http.Request) (a asker, status int) {
 	if err != nil || !remote.Addr().Unmap().IsLoopback() {
 		return asker{}, http.StatusForbidden
 	}
-	uid, known := -1, false
+	a = asker{uid: -1}
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
 		if local, err := netip.ParseAddrPort(local.String()); err == nil {
-			uid, known = h.Peer(local, remote)
+			if uid, ok := h.Peer(local, remote); ok {
+				a.uid = uid
+			}
 		}
 	}
-	if h.User {
-		if !known || uid != h.uid {
-			return asker{}, http.StatusForbidden
-		}
-		return asker{entitled: true}, 0
+	if h.User && a.uid != h.uid {
+		return asker{}, http.StatusForbidden
 	}
-	return asker{entitled: known && (uid == h.uid || uid == 0)}, 0
+	a.entitled = a.uid == h.uid || a.uid == 0
+	return a, 0
 }
 
 // loopbackName reports whether a Host header names this machine by its loopback address.

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/hostconfig"
+	"github.com/touchmark/touchmark/core/keys"
+	"github.com/touchmark/touchmark/podman"
+	"github.com/touchmark/touchmark/podman/access"
+	"github.com/touchmark/touchmark/podman/countersign"
+	"github.com/touchmark/touchmark/podman/lookaside"
+	"github.com/touchmark/touchmark/podman/registriesd"
+)
+
+// newLookaside makes the handler with which the agent answers podman and its kin; it is mounted at [lookaside.Prefix]. The host says whose configuration it
+// is; options open a key in a KMS or on a token, which is used until ctx is done.
+func newLookaside(ctx context.Context, c *hostconfig.Config, host podman.Host, admitter gate.Admitter, options keys.Options) (http.Handler, error) {
+	key, err := countersign.Open(ctx, countersign.ForHost(c, options))
+	if err != nil {
+		return nil, err
+	}
+	files := &clientFiles{host: host, displaced: displacedLookasides(c)}
+	if err := files.load(); err != nil {
+		return nil, err
+	}
+	return lookaside.New(lookaside.Config{
+		Admitter: admitter, Key: key, Logical: files.logical, Source: files.source, Chain: files.chain, User: host.User(),
+		Required: func(logical string) bool { return withinScopes(c.Podman.Scopes, logical) },
+	})
+}
+
+// displacedLookasides is the directory that says, as registries.d does, what clients asked before ours was installed.
+func displacedLookasides(c *hostconfig.Config) string {
+	return filepath.Join(filepath.Dir(c.File), "podman", "lookasides.d")
+}
+
+// withinScopes reports whether policy.json demands our signature of a name: under the scopes that were installed, or everywhere if none are named.
+func withinScopes(scopes []string, logical string) bool {
+	return len(scopes) == 0 || slices.ContainsFunc(podman.DockerScopes(logical), func(s string) bool { return slices.Contains(scopes, s) })
+}
+
+// lookInterval is how long a change of registries.conf or registries.d may go unnoticed.
+const lookInterval = time.Second
+
+// clientFiles are the files that clients and their agent share. They are read again when they change; while they can't be read, nothing is decided,
+// as clients themselves refuse to work then.
+type clientFiles struct {
+	host      podman.Host
+	displaced string
+
+	mu       sync.Mutex
+	looked   time.Time
+	stamp    string
+	access   *access.Access
+	chained  *registriesd.Config
+	unusable error
+}
+
+func (f *clientFiles) logical(physical string) ([]string, error) {
+	a, _, err := f.current()
+	if err != nil {
+		return nil, err
+	}
+	return a.Table().Logical(physical)
+}
+
+func (f *clientFiles) source(physical string, withCredentials bool) (attach.Source, error) {
+	a, _, err := f.current()
+	if err != nil {
+		return attach.Source{}, err
+	}
+	return a.Source(physical, withCredentials)
+}
+
+func (f *clientFiles) chain(physical string) (string, bool) {
+	_, c, err := f.current()
+	if err != nil {
+		return "", false
+	}
+	n, ok := c.For(physical)
+	return n.Lookaside, ok && n.Lookaside != ""
+}
+
+// current reads the files anew if they have changed.
+func (f *clientFiles) current() (*access.Access, *registriesd.Config, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.looked) >= lookInterval {
+		if f.stampNow() != f.stamp {
+			f.unusable = f.load()
+		}
+		f.looked = time.Now()
+	}
+	return f.access, f.chained, f.unusable
+}
+
+// load reads the files. What was read before stays, if there is an error.
+func (f *clientFiles) load() error {
+	before := f.stampNow()
+	a, err := access.Load(f.host)
+	if err != nil {
+		f.stamp = before
+		return err
+	}
+	chained, err := registriesd.Load([]string{f.displaced})
+	if err != nil {
+		f.stamp = before
+		return fmt.Errorf("lookasides that were displaced: %w", err)
+	}
+	f.access, f.chained = a, chained
+	f.stamp = f.stampNow()
+	return nil
+}
+
+// stampNow changes when one of the files does.
+func (f *clientFiles) stampNow() string {
+	paths := slices.Concat(f.host.RegistriesConfs(), f.host.RegistriesConfD(), []string{f.displaced})
+	var stamp strings.Builder
+	for _, path := range paths {
+		stampOf(&stamp, path)
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			continue // a file, or nothing
+		}
+		for _, e := range entries {
+			stampOf(&stamp, filepath.Join(path, e.Name()))
+		}
+	}
+	return stamp.String()
+}
+
+func stampOf(out *strings.Builder, path string) {
+	if info, err := os.Stat(path); err == nil {
+		fmt.Fprintf(out, "%s %d %d\n", path, info.Size(), info.ModTime().UnixNano())
+	}
+}
