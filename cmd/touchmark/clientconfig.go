@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -31,10 +29,10 @@ func newClientConfigSkopeo() *cobra.Command {
 	var f clientConfigFlags
 	cmd := &cobra.Command{
 		Use:     "skopeo",
-		Aliases: []string{"podman", "buildah"},
-		Short:   "Write the file with which skopeo, podman and buildah sign",
-		Long: `client-config skopeo writes the parameter file with which stock skopeo, podman and
-buildah sign with a private Sigstore: --sign-by-sigstore FILE. It names the server's
+		Aliases: []string{"podman"},
+		Short:   "Write the file with which skopeo and podman sign",
+		Long: `client-config skopeo writes the parameter file with which stock skopeo and podman
+sign with a private Sigstore: --sign-by-sigstore FILE. It names the server's
 certificate authority and log, and says how to sign in:
 
   --fulcio-auth-flow device   with a browser anywhere (the default)
@@ -105,7 +103,7 @@ func (f *clientConfigFlags) run(cmd *cobra.Command, _ []string) error {
 		_, err = cmd.OutOrStdout().Write(text)
 		return err
 	}
-	if err := writePrivate(f.file, text); err != nil {
+	if err := replaceFile(f.file, text, 0o600); err != nil { // it may hold a secret
 		return usageError(fmt.Errorf("--file: %w", err))
 	}
 	return nil
@@ -153,24 +151,6 @@ func (f *clientConfigFlags) signIn(cmd *cobra.Command, c *skopeosigning.Config) 
 	c.SignIn = skopeosigning.Token
 	if c.IDToken, err = source.Token(cmd.Context()); err != nil {
 		return undecided(err)
-	}
-	return nil
-}
-
-// writePrivate replaces a file by one that only its owner can read: what it holds
-// may be a secret from the first byte on.
-func writePrivate(path string, data []byte) error {
-	temporary, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = temporary.Write(data)
-	err = errors.Join(err, temporary.Close())
-	if err == nil {
-		err = os.Rename(temporary.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(temporary.Name()))
 	}
 	return nil
 }

@@ -56,7 +56,7 @@ func (f policyFile) change(ctx context.Context, changes ...policy.Change) error 
 	if _, err := policy.Parse(ctx, changed, o); err != nil {
 		return usageError(fmt.Errorf("nothing is written, the file would be refused: %w", err))
 	}
-	if err := replaceFile(f.path, changed); err != nil {
+	if err := replaceFile(f.path, changed, 0o644); err != nil {
 		return undecided(err)
 	}
 	return nil

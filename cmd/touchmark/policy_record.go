@@ -92,7 +92,7 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	text, err := json.MarshalIndent(kept, "", "  ")
 	if err == nil {
-		err = replaceFile(recordingFile(r.dir, first.Method, first.URL), append(text, '\n'))
+		err = replaceFile(recordingFile(r.dir, first.Method, first.URL), append(text, '\n'), 0o644)
 	}
 	if err != nil {
 		_ = resp.Body.Close()

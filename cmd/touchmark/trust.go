@@ -107,11 +107,11 @@ func (f fetchFlags) run(cmd *cobra.Command) error {
 		if _, err := trust.ParseSigningConfig(result.SigningConfig); err != nil {
 			return undecided(fmt.Errorf("the repository publishes what cannot be used: %w", err))
 		}
-		if err := replaceFile(f.signingConfig, result.SigningConfig); err != nil {
+		if err := replaceFile(f.signingConfig, result.SigningConfig, 0o644); err != nil {
 			return undecided(err)
 		}
 	}
-	if err := replaceFile(f.out, result.TrustedRoot); err != nil {
+	if err := replaceFile(f.out, result.TrustedRoot, 0o644); err != nil {
 		return undecided(err)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%s: by root version %d, good until %s\n", f.out, result.RootVersion, result.Expires.UTC().Format(time.RFC3339))
@@ -162,8 +162,8 @@ func (f fetchFlags) client() (tuf.Client, error) {
 	return client, nil
 }
 
-// replaceFile puts content in the place of a file. Whoever reads it meanwhile sees the old content or the new.
-func replaceFile(path string, content []byte) error {
+// replaceFile puts content in the place of a file, which nobody but its owner can read before it is complete. Whoever reads it meanwhile sees the old content or the new.
+func replaceFile(path string, content []byte, mode os.FileMode) error {
 	file, err := os.CreateTemp(filepath.Dir(path), ".touchmark-*")
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
@@ -171,7 +171,7 @@ func replaceFile(path string, content []byte) error {
 	defer func() { _ = os.Remove(file.Name()) }() // nothing is there after the rename
 	_, err = file.Write(content)
 	if err == nil {
-		err = file.Chmod(0o644)
+		err = file.Chmod(mode)
 	}
 	if err == nil {
 		err = file.Sync()

@@ -1,7 +1,7 @@
-// Package signing writes the parameter files with which stock skopeo, podman and
-// buildah sign with a private Sigstore (--sign-by-sigstore FILE, see
-// containers-sigstore-signing-params.yaml(5)). All of them read the same format,
-// which is containers/image's.
+// Package signing writes the parameter files with which stock skopeo and podman
+// sign with a private Sigstore (--sign-by-sigstore FILE of "skopeo copy" and
+// "podman push", see containers-sigstore-signing-params.yaml(5)). Both read the
+// same format, which is containers/image's. buildah has no such flag.
 //
 // These clients get a certificate through Fulcio's API of version 1, enter the
 // signature in a Rekor v1 log, and write it as cosign 2 does, at the tag
@@ -86,7 +86,7 @@ func (c Config) File() ([]byte, error) {
 		return nil, fmt.Errorf("way to sign in %q is not %s, %s or %s", c.SignIn, Device, Browser, Token)
 	}
 	var file bytes.Buffer
-	file.WriteString("# How skopeo, podman and buildah sign: --sign-by-sigstore with this file.\n# See containers-sigstore-signing-params.yaml(5).\n")
+	file.WriteString("# How skopeo and podman sign: --sign-by-sigstore with this file.\n# See containers-sigstore-signing-params.yaml(5).\n")
 	if err := yaml.NewEncoder(&file).Encode(params.SigningParameterFile{Fulcio: fulcio, RekorURL: log}); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,11 @@
+// Package skopeo tests that stock skopeo and podman sign with a private Sigstore.
+package skopeo
+
+import (
+	"os"
+	"testing"
+
+	"github.com/touchmark/touchmark/integration/internal/lab"
+)
+
+func TestMain(m *testing.M) { os.Exit(lab.Main(m, nil)) }
