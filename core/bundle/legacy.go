@@ -121,8 +121,8 @@ const maxLegacyTokens = 256
 
 // unmarshal reads the small JSON texts of legacy layers.
 func unmarshal(untrusted []byte, v any, options ...json.Options) error {
-	isBase64 := func(name string) bool {
-		switch name {
+	isBase64 := func(name []byte) bool {
+		switch string(name) {
 		case "SignedEntryTimestamp", "SignedRFC3161Timestamp", "payload", "sig":
 			return true
 		}

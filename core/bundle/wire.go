@@ -129,8 +129,8 @@ func (n integer) MarshalJSONTo(enc *jsontext.Encoder) error {
 }
 
 // isBase64 says which members of a bundle are bytes.
-func isBase64(name string) bool {
-	switch name {
+func isBase64(name []byte) bool {
+	switch string(name) {
 	case "rawBytes", "keyId", "signedTimestamp", "signedEntryTimestamp", "canonicalizedBody",
 		"rootHash", "hashes", "payload", "sig", "signature", "digest":
 		return true

@@ -52,7 +52,7 @@ func (e *Extensions) fields() []*string {
 // 2 to 6 (GitHub's, in raw bytes) repeat what 9 and later say and are not read.
 func (id *Identity) parseExtensions(exts []pkix.Extension) error {
 	var issuerV1 *string
-	seen := make(map[int]bool)
+	seen := make(map[int]bool, len(exts))
 	fields := id.Extensions.fields()
 	for _, ext := range exts {
 		if len(ext.Id) != len(oidArc)+1 || !slices.Equal(ext.Id[:len(oidArc)], oidArc) {

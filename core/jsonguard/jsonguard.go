@@ -45,15 +45,15 @@ type limits struct {
 	elements int // of a list
 	name     int // bytes of text
 	nulls    bool
-	isBase64 func(name string) bool // nil if nothing is
+	isBase64 func(name []byte) bool // nil if nothing is
 }
 
 // Check reads one JSON value and reports the first thing that is wrong with it.
 // maxTokens bounds its names, values and brackets. isBase64 says of which
 // members the value, or each element of it, is standard base64 (RFC 4648
 // section 4) and must be canonical: padded, without line breaks, and
-// with its unused bits zero.
-func Check(untrustedJSON []byte, maxTokens int, isBase64 func(name string) bool) error {
+// with its unused bits zero. It must not keep the name.
+func Check(untrustedJSON []byte, maxTokens int, isBase64 func(name []byte) bool) error {
 	return check(untrustedJSON, limits{tokens: maxTokens, elements: maxElements, name: maxName, isBase64: isBase64})
 }
 
@@ -103,7 +103,7 @@ func check(untrustedJSON []byte, l limits) error {
 			if err := seen.add(name); err != nil {
 				return fmt.Errorf("malformed JSON: %w, at %s", err, place(dec))
 			}
-			binary = l.isBase64 != nil && l.isBase64(string(name))
+			binary = l.isBase64 != nil && l.isBase64(name)
 		case kind == '"':
 			if binary && !canonical(text) {
 				return fmt.Errorf("malformed JSON: %s is not canonical base64", place(dec))

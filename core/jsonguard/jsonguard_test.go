@@ -15,7 +15,7 @@ import (
 	"github.com/touchmark/touchmark/core/jsonguard"
 )
 
-func binary(name string) bool { return name == "b" || name == "bs" }
+func binary(name []byte) bool { return string(name) == "b" || string(name) == "bs" }
 
 // TestLIB34_Text: what is wrong is refused, and the error says where.
 func TestLIB34_Text(t *testing.T) {

@@ -12,7 +12,10 @@ import (
 
 // maxExtensions bounds the extensions of a certificate whose precertificate form is rebuilt. Fulcio's certificates have up to 30; the search for duplicates
 // is quadratic.
-const maxExtensions = 128
+const (
+	maxExtensions   = 128
+	usualExtensions = 32
+)
 
 // OIDPoison is the critical extension that makes a certificate a precertificate, unusable for anything but the log (RFC 6962
 // section 3.1). Its value is an ASN.1 NULL.
@@ -85,7 +88,7 @@ func PrecertTBS(rawTBS []byte) ([]byte, error) {
 // keepExtensions returns the encoded extensions without the poison and the SCT list, and whether there was one of these.
 func keepExtensions(extensions cryptobyte.String) (kept []byte, removed bool, err error) {
 	kept = make([]byte, 0, len(extensions))
-	seen := make([][]byte, 0, maxExtensions)
+	seen := make([][]byte, 0, usualExtensions)
 	for !extensions.Empty() {
 		if len(seen) == maxExtensions {
 			return nil, false, fmt.Errorf("more than %d extensions", maxExtensions)

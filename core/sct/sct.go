@@ -20,7 +20,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"math"
@@ -82,17 +81,21 @@ func Sign(key crypto.Signer, timestamp uint64, extensions []byte, issuerKeyHash 
 	return s, nil
 }
 
+// spkiP256 is what stands before the point in the DER SubjectPublicKeyInfo of every P-256 key (RFC 5480 section 2): each
+// timestamp's log ID is compared, and crypto/x509 takes 4 microseconds to write these bytes.
+const spkiP256 = "\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x03\x42\x00"
+
 // LogID returns the identifier of the log that signs with pub: the SHA-256 of the key's SubjectPublicKeyInfo (RFC 6962
 // section 3.2). A key that is not ECDSA P-256 is an error.
 func LogID(pub *ecdsa.PublicKey) ([32]byte, error) {
 	if pub == nil || pub.Curve != elliptic.P256() {
 		return [32]byte{}, errors.New("log key is not ECDSA P-256")
 	}
-	spki, err := x509.MarshalPKIXPublicKey(pub)
+	point, err := pub.Bytes()
 	if err != nil {
 		return [32]byte{}, fmt.Errorf("encoding log key: %w", err)
 	}
-	return sha256.Sum256(spki), nil
+	return sha256.Sum256(append([]byte(spkiP256), point...)), nil
 }
 
 // Verify checks that the log with the key pub signed this timestamp for the precertificate precertTBS (from [PrecertTBS] of

@@ -266,6 +266,9 @@ func TestLIB27_SignedText(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if spki, err := x509.MarshalPKIXPublicKey(key.Public()); err != nil || id != sha256.Sum256(spki) {
+		t.Errorf("the log's ID %x is not the SHA-256 of %x (%v)", id, spki, err)
+	}
 	issuer, tbs := sha256.Sum256([]byte("issuer")), []byte{0x30, 3, 2, 1, 1}
 	text := func(version, kind, entry byte) []byte {
 		return slices.Concat([]byte{version, kind, 0, 0, 1, 2, 3, 4, 5, 6, 0, entry}, issuer[:], []byte{0, 0, 5}, tbs, []byte{0, 1, 7})

@@ -141,7 +141,7 @@ func (i instant) MarshalJSONTo(enc *jsontext.Encoder) error {
 
 // unmarshal reads strictly.
 func unmarshal(untrustedJSON []byte, w any) error {
-	isBase64 := func(name string) bool { return name == "rawBytes" || name == "keyId" }
+	isBase64 := func(name []byte) bool { return string(name) == "rawBytes" || string(name) == "keyId" }
 	if err := jsonguard.Check(untrustedJSON, maxTokens, isBase64); err != nil {
 		return err
 	}

@@ -212,7 +212,7 @@ func HashedRekordV002(digest, signature []byte, v Verifier) ([]byte, error) {
 	}
 	var spec hashedRekordV002
 	in := &spec.HashedRekordV002
-	in.Data.Algorithm = map[crypto.Hash]string{crypto.SHA256: "SHA2_256", crypto.SHA384: "SHA2_384", crypto.SHA512: "SHA2_512"}[hash]
+	in.Data.Algorithm = fmt.Sprintf("SHA2_%d", 8*hash.Size())
 	in.Data.Digest = digest
 	in.Signature.Content = signature
 	in.Signature.Verifier.KeyDetails = details
