@@ -15,6 +15,7 @@ package podman
 import (
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // Host says where one host's, or one user's, container configuration lies.
@@ -24,11 +25,11 @@ type Host struct {
 	Root string
 	// Home is the user's $HOME; "" is the system.
 	Home string
-	// ConfigHome, RuntimeDir and DataHome are that user's $XDG_CONFIG_HOME,
-	// $XDG_RUNTIME_DIR and $XDG_DATA_HOME; where empty, their defaults:
-	// ~/.config, /run/user/<UID>, ~/.local/share. Nothing of them counts for
-	// the system.
-	ConfigHome, RuntimeDir, DataHome string
+	// ConfigHome, RuntimeDir, DataHome and StateHome are that user's
+	// $XDG_CONFIG_HOME, $XDG_RUNTIME_DIR, $XDG_DATA_HOME and $XDG_STATE_HOME;
+	// where empty, their defaults: ~/.config, /run/user/<UID>, ~/.local/share,
+	// ~/.local/state. Nothing of them counts for the system.
+	ConfigHome, RuntimeDir, DataHome, StateHome string
 	// UID is that user's; 0 for the system.
 	UID int
 }
@@ -106,6 +107,18 @@ func (h Host) DefaultLookaside() string {
 	return h.path("/var/lib/containers/sigstore")
 }
 
+// Within is a path without the root: what to write into a host's files, whose
+// readers see that root as theirs.
+func (h Host) Within(path string) string {
+	if h.Root == "" {
+		return path
+	}
+	if rest, ok := strings.CutPrefix(path, filepath.Clean(h.Root)); ok {
+		return filepath.Join("/", rest)
+	}
+	return path
+}
+
 // Touchmark is the directory of Touchmark's own configuration.
 func (h Host) Touchmark() string {
 	if h.User() {
@@ -114,10 +127,11 @@ func (h Host) Touchmark() string {
 	return h.path("/etc/touchmark")
 }
 
-// State is the directory of what the agent and the installer remember.
+// State is the directory of what the agent and the installer remember, as
+// core/hostconfig has it.
 func (h Host) State() string {
 	if h.User() {
-		return h.path(filepath.Join(h.data(), "touchmark"))
+		return h.path(filepath.Join(h.state(), "touchmark"))
 	}
 	return h.path("/var/lib/touchmark")
 }
@@ -183,11 +197,11 @@ func (h Host) config() string {
 	return filepath.Join(h.Home, ".config")
 }
 
-func (h Host) data() string {
-	if h.DataHome != "" {
-		return h.DataHome
+func (h Host) state() string {
+	if h.StateHome != "" {
+		return h.StateHome
 	}
-	return filepath.Join(h.Home, ".local/share")
+	return filepath.Join(h.Home, ".local/state")
 }
 
 func (h Host) runtime() string {

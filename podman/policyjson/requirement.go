@@ -97,6 +97,12 @@ func ParseRequirement(place string, data []byte) (Requirement, error) {
 	return r, nil
 }
 
+// Plain is a requirement that has a type and no other field: [Accept] or
+// [Reject].
+func Plain(kind string) Requirement {
+	return Requirement{Type: kind, raw: json.RawMessage(fmt.Sprintf(`{"type":%q}`, kind))}
+}
+
 // MarshalJSON is the requirement's text as it was read.
 func (r Requirement) MarshalJSON() ([]byte, error) {
 	if r.raw == nil {

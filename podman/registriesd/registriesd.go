@@ -222,8 +222,7 @@ func (c *Config) Below(namespace string) []string {
 // Within reports whether a namespace is another or lies in it: whether every
 // repository to which the one applies is one to which the other does, too.
 func Within(namespace, other string) bool {
-	return slices.Contains(podman.DockerScopes(namespace), other) ||
-		strings.HasPrefix(namespace, "*.") && strings.HasPrefix(other, "*.") && strings.HasSuffix(namespace, other[1:])
+	return slices.Contains(podman.DockerScopes(namespace), other)
 }
 
 // For is what holds for images of a repository, under its physical name; ok

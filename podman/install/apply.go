@@ -1,0 +1,201 @@
+package install
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/touchmark/touchmark/podman"
+)
+
+// PlanRemoval plans to put everything back as it was before [Plan] and Apply.
+// Files that are named in leave stay as they are now, edited or not. It is an
+// error that wraps [fs.ErrNotExist] if nothing is installed.
+func PlanRemoval(h podman.Host, leave []string) (*Changes, error) {
+	r, err := readRecord(h)
+	if err != nil {
+		return nil, err
+	}
+	if r == nil {
+		return nil, fmt.Errorf("planning the removal: %s: %w: nothing is installed", recordFile(h), fs.ErrNotExist)
+	}
+	c := &Changes{host: h, last: r}
+	var problems []error
+	// Against the order of installing: policy.json goes on demanding a signature
+	// until nothing else is left.
+	for _, old := range slices.Backward(r.Files) {
+		if slices.Contains(leave, old.Path) {
+			if old.Path == h.PolicyJSON() {
+				c.Notes = append(c.Notes, old.Path+" still demands countersignatures, which nobody makes any more: its scopes are refused until you edit it")
+			}
+			continue
+		}
+		if err := c.restore(old); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	if len(problems) > 0 {
+		return nil, fmt.Errorf("planning the removal: %w", errors.Join(problems...))
+	}
+	return c, nil
+}
+
+// Apply does what is planned. If it is interrupted, [Plan] or [PlanRemoval] and
+// Apply finish or undo it.
+func (c *Changes) Apply(ctx context.Context) error {
+	if c.record == nil {
+		if err := c.removeAll(ctx); err != nil {
+			return fmt.Errorf("uninstalling: %w", err)
+		}
+		return nil
+	}
+	if err := c.installAll(ctx); err != nil {
+		return fmt.Errorf("installing: %w", err)
+	}
+	return nil
+}
+
+func (c *Changes) installAll(ctx context.Context) error {
+	recordDir := filepath.Dir(recordFile(c.host))
+	if err := c.makeDirectories(func(dir string) bool { return dir == recordDir || strings.HasPrefix(recordDir, dir+"/") }); err != nil {
+		return err
+	}
+	if err := c.save(c.between()); err != nil {
+		return err
+	}
+	if err := c.makeDirectories(func(string) bool { return true }); err != nil {
+		return err
+	}
+	if len(c.keys) > 0 {
+		if c.generate == nil {
+			return errors.New("the host's key is missing, and nothing makes one")
+		}
+		if err := c.generate(ctx); err != nil {
+			return err
+		}
+	}
+	if err := c.writeFiles(ctx); err != nil {
+		return err
+	}
+	return c.save(c.record)
+}
+
+func (c *Changes) removeAll(ctx context.Context) error {
+	if err := c.writeFiles(ctx); err != nil {
+		return err
+	}
+	for _, path := range c.last.Made {
+		if err := remove(path); err != nil {
+			return err
+		}
+	}
+	if err := remove(recordFile(c.host)); err != nil {
+		return err
+	}
+	for _, dir := range slices.Backward(c.last.Directories) {
+		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
+			return err
+		}
+	}
+	return nil
+}
+
+// between is the record while files are being written: each may be as it was
+// written last, or as it will be.
+func (c *Changes) between() *record {
+	r := *c.record
+	r.Files = slices.Clone(c.record.Files)
+	for i, f := range r.Files {
+		if old := c.last.file(f.Path); old != nil {
+			r.Files[i].Written = append(slices.Clone(old.Written), f.Written...)
+		}
+	}
+	if c.last != nil {
+		for _, old := range c.last.Files {
+			if r.file(old.Path) == nil { // it is being restored
+				r.Files = append(r.Files, old)
+			}
+		}
+	}
+	return &r
+}
+
+func (c *Changes) writeFiles(ctx context.Context) error {
+	for _, f := range c.files {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := sweep(filepath.Dir(f.path)); err != nil {
+			return err
+		}
+		var err error
+		if f.to == nil {
+			err = remove(f.path)
+		} else {
+			err = write(f.path, *f.to)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// save writes the record, for nobody else to read: it holds files as they were.
+func (c *Changes) save(r *record) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return write(recordFile(c.host), state{Data: append(data, '\n'), Mode: 0o600, UID: c.host.UID, GID: gid(c.host)})
+}
+
+// makeDirectories makes those of the missing ones that are wanted. A system's
+// are for everybody to read, as policy.json and the public key are; the staging
+// directory is for everybody to write to.
+func (c *Changes) makeDirectories(wanted func(dir string) bool) error {
+	for _, dir := range c.record.Directories {
+		if !wanted(dir) {
+			continue
+		}
+		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		if c.host.User() && os.Geteuid() == 0 {
+			if err := os.Lchown(dir, c.host.UID, gid(c.host)); err != nil {
+				return err
+			}
+		}
+		mode := fs.FileMode(0o755)
+		switch {
+		case dir == c.staging:
+			mode = 0o777 | fs.ModeSticky
+		case c.host.User() || dir == filepath.Dir(recordFile(c.host)):
+			mode = 0o700
+		}
+		if err := os.Chmod(dir, mode); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// owner is who a file belongs to.
+func owner(path string) (state, bool) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return state{}, false
+	}
+	sys, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return state{}, false
+	}
+	return state{UID: int(sys.Uid), GID: int(sys.Gid)}, true
+}
