@@ -93,7 +93,8 @@ Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 		newSignBlob(), newAttestBlob(), newVerifyBlob(), newVerifyBlobAttestation(),
 		newPolicy(), newAllow(), newPin(), newRevoke(),
 		newGenerateKeyPair(), newImportKeyPair(), newPublicKey(),
-		newProxy(), newTrust(), newClientConfig(),
+		newProxy(), newTrust(),
+		newAgent(), newWhy(), newReport(), newClientConfig(),
 	)
 	return root
 }

@@ -116,6 +116,9 @@ func (g *Gate) Reload(set *policy.Set, roots []*trust.Root) error {
 	return nil
 }
 
+// IndexRule is the site's at the moment.
+func (g *Gate) IndexRule() policy.IndexRule { return g.rules.Load().policies.Enforcement.Index }
+
 // Admit decides about one image.
 func (g *Gate) Admit(ctx context.Context, req Request) Verdict {
 	rules := g.rules.Load()

@@ -13,7 +13,6 @@
 //	  state: /var/lib/touchmark
 //	podman:
 //	  key: podman/countersign.key     # or the URI of a key in a KMS or on a token
-//	  previous: [podman/2025.key]     # keys that are still accepted
 //	  form: openpgp                   # or sigstore
 //	  validity: 10m                   # of a countersignature, ten minutes at most
 //	  scopes: [registry.example/acme] # of policy.json, that require a countersignature
@@ -89,9 +88,8 @@ type Agent struct {
 
 // Podman is what the enforcement in podman and its kin works with.
 type Podman struct {
-	Key      string   // file, or the URI of a key elsewhere
-	Previous []string // likewise
-	Form     string   // [OpenPGP] or [Sigstore]
+	Key      string // file, or the URI of a key elsewhere
+	Form     string // [OpenPGP] or [Sigstore]
 	Validity time.Duration
 	Scopes   []string
 }

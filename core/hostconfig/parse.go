@@ -58,7 +58,6 @@ type document struct {
 	} `yaml:"agent"`
 	Podman struct {
 		Key      string   `yaml:"key"`
-		Previous []string `yaml:"previous"`
 		Form     string   `yaml:"form"`
 		Validity string   `yaml:"validity"`
 		Scopes   []string `yaml:"scopes"`
@@ -290,9 +289,6 @@ func checkLoopback(listen string) error {
 // podman reads what the enforcement in podman works with.
 func (p *parser) podman(doc *document, c *Config) error {
 	c.Podman.Key = p.key(doc.Podman.Key, c.Podman.Key)
-	for _, key := range doc.Podman.Previous {
-		c.Podman.Previous = append(c.Podman.Previous, p.key(key, ""))
-	}
 	switch doc.Podman.Form {
 	case "":
 	case OpenPGP, Sigstore:

@@ -24,6 +24,32 @@ type Status struct {
 	Notices []string `json:"notices,omitempty"`
 }
 
+// Problems are what somebody should see to, one sentence each.
+func (s Status) Problems() []error {
+	var out []error
+	add := func(format string, args ...any) { out = append(out, fmt.Errorf(format, args...)) }
+	if s.Policy.Error != "" {
+		add("the policy or a trust root on disk cannot be used since %s; the last good one stays in force: %s", s.Policy.Since.Format(time.RFC3339), s.Policy.Error)
+	}
+	for _, f := range s.Files {
+		if f.Error != "" {
+			add("%s cannot be used since %s: %s", f.Name, f.Since.Format(time.RFC3339), f.Error)
+		}
+	}
+	for _, r := range s.Roots {
+		if r.Error != "" {
+			add("trust root %s could not be refreshed, and is not used from %s on: %s", r.Name, r.Until.Format(time.RFC3339), r.Error)
+		}
+		for _, w := range r.Warnings {
+			add("trust root %s: %s", r.Name, w)
+		}
+	}
+	if !s.Store.Works {
+		add("the agent remembers nothing since %s: %s", s.Store.Since.Format(time.RFC3339), s.Store.Error)
+	}
+	return out
+}
+
 // PolicyStatus says which policy is in force.
 type PolicyStatus struct {
 	Digest string    `json:"digest"` // SHA-256 of the policy files

@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"reflect"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/spf13/cobra"
+
+	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/gate/parents"
+	"github.com/touchmark/touchmark/core/hostconfig"
+	"github.com/touchmark/touchmark/podman"
+	"github.com/touchmark/touchmark/podman/access"
+	"github.com/touchmark/touchmark/podman/lookaside"
+	"github.com/touchmark/touchmark/services/agent"
+	"github.com/touchmark/touchmark/services/agent/store"
+)
+
+// hostFlags say which host's or user's agent is meant.
+type hostFlags struct {
+	config string
+	user   bool
+}
+
+func (f *hostFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.config, "config", "", "`file` of the configuration (default: /etc/touchmark/config.yaml, or the user's with --user)")
+	cmd.Flags().BoolVar(&f.user, "user", false, "the agent of this user, not of the host")
+}
+
+// load reads the configuration.
+func (f hostFlags) load() (*hostconfig.Config, error) {
+	d, err := hostconfig.Default(f.user)
+	if err != nil {
+		return nil, usageError(err)
+	}
+	c, err := hostconfig.Load(f.config, d)
+	if err != nil {
+		return nil, usageError(err)
+	}
+	return c, nil
+}
+
+// host is where the clients' configuration lies.
+func (f hostFlags) host() podman.Host {
+	if !f.user {
+		return podman.Host{}
+	}
+	return podman.Host{
+		Home: os.Getenv("HOME"), ConfigHome: os.Getenv("XDG_CONFIG_HOME"), RuntimeDir: os.Getenv("XDG_RUNTIME_DIR"),
+		DataHome: os.Getenv("XDG_DATA_HOME"), StateHome: os.Getenv("XDG_STATE_HOME"), UID: os.Getuid(),
+	}
+}
+
+// agentFlags are what "touchmark agent" is told.
+type agentFlags struct {
+	host     hostFlags
+	logLevel string
+}
+
+func newAgent() *cobra.Command {
+	var f agentFlags
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Decide for this host, or this user, which images may be pulled",
+		Long: `agent is the service that podman, skopeo, buildah, CRI-O and containerd ask before
+they pull an image: one policy, one set of trust roots and one cache of verdicts for
+all of them. "touchmark install podman" sets it up; docs/agent.md describes its
+configuration.
+
+It serves the lookaside on a loopback address, and further programs on a unix socket.
+Policy and trust roots are read again within seconds when they change; if they can't
+be, the last good ones stay in force, and "touchmark agent status" says so. Trust roots
+that are followed by TUF are refreshed every hour.
+
+Sockets that systemd hands over are used in the place of those of the configuration.
+One line of JSON per decision goes to standard error.
+
+Exit status: 0 told to stop, 2 a file is wrong (which is named, with line and field),
+3 it cannot listen.`,
+		Example: `  touchmark agent
+  touchmark agent --user
+  touchmark agent status`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	f.host.register(cmd)
+	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error; at debug, repeated admissions are logged too")
+	cmd.AddCommand(newAgentStatus())
+	return cmd
+}
+
+func (f agentFlags) run(cmd *cobra.Command) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return usageError(fmt.Errorf("--log-level %q is not debug, info, warn or error", f.logLevel))
+	}
+	logger := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
+	c, err := f.host.load()
+	if err != nil {
+		return err
+	}
+	return runAgent(cmd.Context(), c, f.host, logger)
+}
+
+// runAgent puts an agent together, and runs it until ctx ends.
+func runAgent(ctx context.Context, c *hostconfig.Config, flags hostFlags, logger *slog.Logger) error {
+	rules, err := newHostRules(c)
+	if err != nil {
+		return usageError(err)
+	}
+	set, roots, err := rules.load(ctx)
+	if err != nil {
+		return err
+	}
+	hostname, _ := os.Hostname() // a host without a name is one
+	records := store.Open(ctx, store.Config{Dir: c.Agent.State, Version: version(), Host: hostname, Changed: func(err error) { logStore(logger, err) }})
+	defer func() { _ = records.Close() }() // it has said what is wrong
+	g, err := gate.New(gate.Config{Policy: set, Roots: roots, Store: records})
+	if err != nil {
+		return usageError(fmt.Errorf("%s: %w", c.Policy, err))
+	}
+	finder := parents.New(parents.Config{Admitter: g, Store: records, Rule: g.IndexRule})
+	defer func() { _ = finder.Close() }() // nothing can go wrong there
+	recorder := agent.NewRecorder(finder, records, logger)
+	host := flags.host()
+	files := &clientFiles{host: host, displaced: displacedLookasides(c)}
+	if err := files.load(); err != nil {
+		return usageError(err)
+	}
+	mount, err := mountLookaside(ctx, c, host, recorder, logger)
+	if err != nil {
+		return usageError(err)
+	}
+	listeners, err := listenAgent(ctx, c, flags.user)
+	if err != nil {
+		return undecided(err)
+	}
+	a, err := agent.New(agent.Config{
+		Gate: g, Set: set, Files: c.Files(), Load: rules.load, Recorder: recorder, Source: files.source, Followers: rules.followers,
+		Further: furtherFiles(c, host, files), Listeners: listeners, Mounts: map[string]http.Handler{lookaside.Prefix: mount},
+		Store: records, Logger: logger, Version: version(), User: flags.user,
+	})
+	if err != nil {
+		return errors.Join(err, listeners.Close())
+	}
+	if err := a.Run(ctx); err != nil {
+		return undecided(err)
+	}
+	return nil
+}
+
+// listenAgent takes what systemd hands over, and opens the rest.
+func listenAgent(ctx context.Context, c *hostconfig.Config, user bool) (agent.Listeners, error) {
+	inherited, err := activation.Listeners()
+	if err != nil {
+		return agent.Listeners{}, fmt.Errorf("taking over the service manager's sockets: %w", err)
+	}
+	var usable []net.Listener
+	for _, l := range inherited {
+		if l == nil {
+			return agent.Listeners{}, errors.New("taking over the service manager's sockets: one is not a stream socket")
+		}
+		usable = append(usable, l)
+	}
+	return agent.Listen(ctx, usable, c.Agent.Socket, c.Agent.Listen, user)
+}
+
+// mountLookaside makes the lookaside. A host without a key for it, one with containerd alone, has none, and says so to whoever asks.
+func mountLookaside(ctx context.Context, c *hostconfig.Config, host podman.Host, admitter gate.Admitter, logger *slog.Logger) (http.Handler, error) {
+	h, err := newLookaside(ctx, c, host, admitter, keyOptions())
+	if !errors.Is(err, fs.ErrNotExist) {
+		return h, err
+	}
+	logger.Warn("there is no key for countersignatures, so podman and its kin are not served; touchmark install podman makes one", "error", err)
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "this host has no key for countersignatures; run: touchmark install podman", http.StatusServiceUnavailable)
+	}), nil
+}
+
+// furtherFiles are those that are read besides policies and trust roots. What is in config.yaml holds from a start to the next.
+func furtherFiles(c *hostconfig.Config, host podman.Host, clients *clientFiles) []agent.Further {
+	registries, _, _ := clients.current() // it was just read
+	return []agent.Further{
+		{Name: "registries.conf", Files: registries.Files(), Load: func(context.Context) error {
+			_, err := access.Load(host) // the same files are read by clientFiles
+			return err
+		}},
+		{Name: "config.yaml", Files: []string{c.File}, Load: func(context.Context) error {
+			d, err := hostconfig.Default(host.User())
+			if err != nil {
+				return err
+			}
+			now, err := hostconfig.Load(c.File, d)
+			if err == nil && !reflect.DeepEqual(now, c) {
+				err = fmt.Errorf("%s has changed; restart the agent, for it to hold", c.File)
+			}
+			return err
+		}},
+	}
+}
+
+func logStore(logger *slog.Logger, err error) {
+	if err != nil {
+		logger.Error("the agent cannot remember; it decides all the same", "error", err)
+		return
+	}
+	logger.Info("the agent can remember again")
+}

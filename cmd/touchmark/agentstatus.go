@@ -1,0 +1,83 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/touchmark/touchmark/services/agent"
+)
+
+// newAgentStatus is "touchmark agent status".
+func newAgentStatus() *cobra.Command {
+	var f hostFlags
+	var output string
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show what the agent enforces, and what is wrong",
+		Long: `status asks the running agent which policy is in force and since when, whether the
+files on disk are other ones that cannot be used, how its trust roots are, and which
+exceptions end soon.
+
+Exit status: 0 all is well, 2 wrong usage, 3 the agent does not answer, or something
+needs to be seen to.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			c, err := f.load()
+			if err != nil {
+				return err
+			}
+			s, err := agent.NewClient(c.Agent.Socket).Status(cmd.Context())
+			if err != nil {
+				return undecided(err)
+			}
+			if output == "json" {
+				err = printJSON(cmd.OutOrStdout(), s)
+			} else {
+				printStatus(cmd.OutOrStdout(), s, time.Now())
+			}
+			if problems := s.Problems(); err == nil && len(problems) > 0 {
+				return undecided(errors.Join(problems...))
+			}
+			return err
+		},
+	}
+	f.register(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	return cmd
+}
+
+// printStatus shows an agent's status to a person.
+func printStatus(w io.Writer, s agent.Status, now time.Time) {
+	var text strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&text, format+"\n", args...) }
+	ago := func(t time.Time) string {
+		if t.IsZero() {
+			return "never"
+		}
+		return now.Sub(t).Round(time.Second).String() + " ago"
+	}
+	mode := "enforcing"
+	if !s.Enforcing {
+		mode = "observing: nothing is refused"
+	}
+	line("agent:       %s, up since %s, %s", s.Version, s.Started.Format(time.RFC3339), mode)
+	line("policy:      sha256 %.16s..., loaded %s", s.Policy.Digest, ago(s.Policy.Loaded))
+	if len(s.Observing) > 0 {
+		line("             only observing: %s", strings.Join(s.Observing, ", "))
+	}
+	for _, r := range s.Roots {
+		line("trust root:  %s, refreshed %s, good until %s", r.Name, ago(r.Refreshed), r.Until.Format(time.RFC3339))
+	}
+	for _, n := range s.Notices {
+		line("notice:      %s", n)
+	}
+	fmt.Fprint(w, printable(text.String()))
+}

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/services/agent"
+	"github.com/touchmark/touchmark/services/agent/store"
+)
+
+func newWhy() *cobra.Command {
+	var f hostFlags
+	var output string
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "why IMAGE",
+		Short: "Show why an image was admitted or refused on this host",
+		Long: `why shows what the agent of this host decided about an image, as it recorded it when
+it decided: which policies were about it, which signatures it found, each check, and
+every request to the registry. Nothing is asked again; "touchmark verify" decides anew.
+
+IMAGE is a repository, with or without a digest. A tag is passed over, since the agent
+is asked about digests: the last decision about the repository is shown, or with --all
+every one that is kept.
+
+The agent tells root and its own user everything, and others what it decided for
+them. If it is not running, the file in its state directory is read.
+
+Exit status: 0 the last decision admitted the image, 1 it refused it, 2 wrong usage,
+3 it was not decided, nothing is recorded, or the record cannot be read.`,
+		Example: `  touchmark why registry.example/acme/app
+  touchmark why registry.example/acme/app@sha256:... -o json`,
+		Args: oneImage,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkOutput(output); err != nil {
+				return err
+			}
+			found, err := f.decisions(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if len(found) == 0 {
+				return undecided(fmt.Errorf("no decision about %s is recorded here", args[0]))
+			}
+			if !all {
+				found = found[:1]
+			}
+			if output == "json" {
+				err = printJSON(cmd.OutOrStdout(), agent.Decisions{Decisions: found})
+			} else {
+				err = printDecisions(cmd.OutOrStdout(), found)
+			}
+			if err != nil {
+				return err
+			}
+			return verdictError(gate.Verdict{Outcome: found[0].Outcome, Reason: found[0].Reason})
+		},
+	}
+	f.register(cmd)
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, or json for the whole record")
+	cmd.Flags().BoolVar(&all, "all", false, "every decision that is kept, the latest first")
+	return cmd
+}
+
+// decisions asks the agent, or reads its file if it is not running.
+func (f hostFlags) decisions(ctx context.Context, image string) ([]store.Decision, error) {
+	repository, digest, err := agent.ParseImage(image)
+	if err != nil {
+		return nil, usageError(err)
+	}
+	return f.recorded(ctx, func(c *agent.Client) (agent.Decisions, error) { return c.Why(ctx, image) },
+		func(s *store.Store) ([]store.Decision, error) {
+			return s.Decisions(ctx, store.Query{Repository: repository, Digest: digest})
+		})
+}
+
+// recorded gets decisions from the agent or, if it does not answer, from its
+// file.
+func (f hostFlags) recorded(ctx context.Context, ask func(*agent.Client) (agent.Decisions, error), read func(*store.Store) ([]store.Decision, error)) ([]store.Decision, error) {
+	c, err := f.find().load()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := ask(agent.NewClient(c.Agent.Socket))
+	if err == nil {
+		return answer.Decisions, nil
+	}
+	if !errors.Is(err, agent.ErrAway) {
+		return nil, undecided(err)
+	}
+	s, readErr := store.Read(ctx, c.Agent.State)
+	if readErr != nil {
+		return nil, undecided(fmt.Errorf("%w; its record cannot be read either: %w", err, readErr))
+	}
+	defer func() { _ = s.Close() }() // it was only read
+	found, err := read(s)
+	if err != nil {
+		return nil, undecided(err)
+	}
+	return found, nil
+}
+
+// find takes a user's own agent for the one that is meant, if the user has one
+// and nothing else is said.
+func (f hostFlags) find() hostFlags {
+	if f.user || f.config != "" || os.Getuid() == 0 {
+		return f
+	}
+	own := hostFlags{user: true}
+	if _, err := own.load(); err == nil {
+		return own
+	}
+	return f
+}
+
+// printDecisions shows decisions to a person.
+func printDecisions(w io.Writer, found []store.Decision) error {
+	var text strings.Builder
+	for i, d := range found {
+		if i > 0 {
+			fmt.Fprintln(&text)
+		}
+		who := "somebody"
+		if d.UID >= 0 {
+			who = fmt.Sprintf("user %d", d.UID)
+		}
+		if d.Client != "" {
+			who += " with " + d.Client
+		}
+		fmt.Fprintf(&text, "Asked by %s on %s, %d times, last at %s.\n", who, d.Host, d.Count, d.Last.Format(time.RFC3339))
+		var v gate.Verdict
+		if err := json.Unmarshal(d.Verdict, &v); err != nil {
+			return undecided(fmt.Errorf("reading the recorded verdict: %w", err))
+		}
+		printVerdict(&text, v)
+	}
+	_, err := fmt.Fprint(w, printable(text.String()))
+	return err
+}
