@@ -20,6 +20,8 @@ var elsewhere = map[gate.Code]string{
 	gate.CodeInternal:      "core/gate: there is no such image, or it would be put right",
 	gate.CodeCancelled:     "core/gate: it is about the caller",
 	gate.CodeSlowEvidence:  "core/gate: it costs 1.5 s of a processor",
+	gate.CodeStaleRoot:     "core/gate, services/agent: it is about the state of a host's trust roots",
+	gate.CodeNoAgent:       "core/gate/remote: no enforcement point here asks an agent that could be away",
 }
 
 // The matrix is large enough, and everything that can be said in it is said

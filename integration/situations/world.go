@@ -87,13 +87,19 @@ func Build(tb testing.TB) *World {
 // path is the repository without the registry.
 func (i *Image) path(registry string) string { return strings.TrimPrefix(i.Repository, registry+"/") }
 
-// Gate is a gate with the site's files in force, in this process.
-func (s *Site) Gate(tb testing.TB) *gate.Gate {
+// Set is the site's policies.
+func (s *Site) Set(tb testing.TB) *policy.Set {
 	tb.Helper()
 	set, err := policy.Load(tb.Context(), s.Policy, policy.Options{Evaluators: map[string]policy.Evaluator{"rego": rego.New(), "cue": cue.New()}})
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return set
+}
+
+// Gate is a gate with the site's files in force, in this process.
+func (s *Site) Gate(tb testing.TB) *gate.Gate {
+	tb.Helper()
 	var roots []*trust.Root
 	for _, r := range s.Roots {
 		root, err := trust.Load(r.Name, r.File)
@@ -102,7 +108,7 @@ func (s *Site) Gate(tb testing.TB) *gate.Gate {
 		}
 		roots = append(roots, root)
 	}
-	g, err := gate.New(gate.Config{Policy: set, Roots: roots})
+	g, err := gate.New(gate.Config{Policy: s.Set(tb), Roots: roots})
 	if err != nil {
 		tb.Fatal(err)
 	}

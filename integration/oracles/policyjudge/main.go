@@ -55,8 +55,8 @@ func main() {
 	registriesD := flag.String("registries.d", "", "the `directory` registries.d")
 	registriesConf := flag.String("registries.conf", "", "the `file` registries.conf")
 	flag.Parse()
-	// What is not there must not be looked for on this machine.
-	none := os.DevNull
+	// This machine's own settings and credentials have no say.
+	const none = "/proc/self/none"
 	sys := &types.SystemContext{
 		SignaturePolicyPath: *policy, RegistriesDirPath: *registriesD, SystemRegistriesConfPath: *registriesConf, SystemRegistriesConfDirPath: none,
 		AuthFilePath: none, DockerPerHostCertDirPath: none, OSChoice: "linux", ArchitectureChoice: "amd64",
