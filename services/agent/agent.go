@@ -47,7 +47,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/net/netutil"
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
@@ -171,7 +170,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	failed := make(chan error, len(servers))
 	for i, s := range servers {
 		background.Go(func() {
-			if err := s.Serve(netutil.LimitListener(listeners[i], maxConns)); !errors.Is(err, http.ErrServerClosed) {
+			if err := s.Serve(limit(listeners[i], maxConns)); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serving %s: %w", listeners[i].Addr(), err)
 			}
 		})

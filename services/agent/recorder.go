@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,8 +64,7 @@ func (r *Recorder) Admit(ctx context.Context, req gate.Request) gate.Verdict {
 	if v.Cached && v.Admitted() {
 		level = slog.LevelDebug
 	}
-	// The client's name is what it says of itself.
 	r.logger.Log(ctx, level, "decision", "outcome", v.Outcome, "code", v.Code, "repository", v.Repository, "digest", v.Digest, "reason", v.Reason,
-		"client", strconv.QuoteToASCII(who.Client), "uid", who.UID, "cached", v.Cached, "ms", took.Milliseconds())
+		"client", who.Client, "uid", who.UID, "cached", v.Cached, "ms", took.Milliseconds())
 	return v
 }

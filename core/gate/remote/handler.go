@@ -21,7 +21,11 @@ type peerKey struct{}
 
 // ConnContext is for http.Server: it notes who is at the other end of a unix
 // socket. A connection of another kind has no peer, and is answered nothing.
+// One within another is found by its method NetConn, as tls.Conn has it.
 func ConnContext(ctx context.Context, conn net.Conn) context.Context {
+	if outer, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = outer.NetConn()
+	}
 	uc, ok := conn.(*net.UnixConn)
 	if !ok {
 		return ctx
