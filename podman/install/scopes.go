@@ -56,18 +56,24 @@ func scopeOf(glob string) (string, error) {
 	return CheckScope(prefix)
 }
 
+// below makes of a scope the name of a repository in it, that no one uses: it
+// tells whether the scope is well formed, and which rule is about all of it. It
+// has two parts, since docker.io/touchmark would be docker.io/library/touchmark.
+const below = "/touchmark/touchmark"
+
 // CheckScope gives a scope that somebody named its full form: "acme" with no
 // registry is a namespace of Docker Hub.
 func CheckScope(scope string) (string, error) {
 	if strings.Contains(scope, "*") {
 		return "", fmt.Errorf("scope %q: has a wildcard; name each registry, since a lookaside's URL has to say which one is meant", scope)
 	}
+	if scope == "" {
+		return "", errors.New("scope: is empty")
+	}
 	registry, path, _ := strings.Cut(scope, "/")
 	if !strings.ContainsAny(registry, ".:") && registry != "localhost" {
 		registry, path = "docker.io", scope
 	}
-	// Any repository within the scope tells whether it is well formed.
-	const below = "/touchmark"
 	full := registry
 	if path != "" {
 		full += "/" + path
@@ -114,9 +120,6 @@ func spellings(scope string) []string {
 // scope itself or the place that a rule of registries.conf has in its stead,
 // mirrors, and where rules about parts of it lead.
 func physical(table *location.Table, scope string) ([]string, error) {
-	// Rules are about repositories, so one is asked about that no narrower rule
-	// names.
-	const below = "/touchmark"
 	places, err := table.Places(scope + below)
 	var blocked *location.BlockedError
 	if err != nil && !errors.As(err, &blocked) {
