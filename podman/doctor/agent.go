@@ -25,6 +25,8 @@ type Agent interface {
 type AgentStatus struct {
 	// Enforcing is false when it admits what it would refuse.
 	Enforcing bool
+	// Observing are the policies that only observe.
+	Observing []string
 	// Reload says why the files on disk cannot be used; "" if they are in use.
 	Reload string
 	// Refresh says which trust roots cannot be refreshed, and why.
@@ -35,9 +37,6 @@ type AgentStatus struct {
 	Notices []string
 	// UID is the user it runs as; -1 if that is not known.
 	UID int
-	// Lookaside is the URL that it serves the lookaside on; "" if it does not,
-	// or does not say.
-	Lookaside string
 }
 
 // agentTimeout bounds the question to the agent, which answers from memory.
@@ -64,6 +63,9 @@ func (s *snapshot) checkStatus(status AgentStatus) {
 	if !status.Enforcing {
 		s.find("agent-observing", where, "the agent observes: what it would refuse gets in")
 	}
+	for _, policy := range status.Observing {
+		s.find("agent-observing", where+": "+policy, "the policy %s observes: what it would refuse gets in", policy)
+	}
 	if status.Reload != "" {
 		s.find("agent-reload-failing", where, "%s", status.Reload)
 	}
@@ -76,9 +78,6 @@ func (s *snapshot) checkStatus(status AgentStatus) {
 	for _, notice := range status.Notices {
 		s.find("notice", where, "%s", notice)
 	}
-	if own := strings.TrimSuffix(status.Lookaside, "/"); own != "" && own != strings.TrimSuffix(s.Intent.Lookaside, "/") {
-		s.find("agent-not-ours", s.Intent.Lookaside, "registries.d leads there, and the agent serves the lookaside on %s", own)
-	}
 }
 
 // checkPort finds out whose socket clients reach when they ask for the
@@ -86,29 +85,29 @@ func (s *snapshot) checkStatus(status AgentStatus) {
 // as long as a countersignature lasts. With socket activation it is root's.
 func (s *snapshot) checkPort(agent int) {
 	u, err := url.Parse(s.Intent.Lookaside)
-	if err != nil || u.Port() == "" {
+	if err != nil || !s.Live {
 		return
 	}
 	port, err := strconv.ParseUint(u.Port(), 10, 16)
 	if err != nil {
 		return
 	}
-	listeners := s.listeners(uint16(port))
+	listeners := listeners(uint16(port))
 	for _, uid := range listeners {
 		if uid != 0 && uid != agent && uid != s.Host.UID {
 			s.find("agent-port-taken", s.Intent.Lookaside, "uid %d listens there", uid)
 		}
 	}
 	if len(listeners) == 0 && agent >= 0 {
-		s.find("agent-not-ours", s.Intent.Lookaside, "registries.d leads there, and nothing listens there")
+		s.find("agent-not-listening", s.Intent.Lookaside, "registries.d leads there, and nothing listens there")
 	}
 }
 
 // listeners are the users whose sockets listen on a TCP port of this machine's
 // loopback, or of all addresses, by proc(5).
-func (s *snapshot) listeners(port uint16) (uids []int) {
+func listeners(port uint16) (uids []int) {
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		data, err := os.ReadFile(s.at(table))
+		data, err := os.ReadFile(table)
 		if err != nil {
 			continue // without IPv6 there is no tcp6
 		}
@@ -165,13 +164,21 @@ func checkClock(_ context.Context, s *snapshot) {
 	if made.After(s.Now.Add(clockSlack)) {
 		s.find("clock-behind", "the clock", "it is %s, and the host's key was made at %s", s.Now.UTC().Format(time.RFC3339), made.UTC().Format(time.RFC3339))
 	}
-	if !s.Clock {
+	if s.Clock == nil {
 		return
 	}
-	var t unix.Timex
-	if _, err := unix.Adjtimex(&t); err == nil && t.Status&unix.STA_UNSYNC != 0 {
-		s.find("clock-unsynchronised", "the clock", "%s", "the kernel says that nothing keeps it")
+	if kept, err := s.Clock(); err == nil && !kept {
+		s.find("clock-unsynchronised", "the clock", "nothing keeps it")
 	}
+}
+
+// KernelClock asks the kernel whether something keeps the clock: adjtimex(2).
+func KernelClock() (kept bool, err error) {
+	var t unix.Timex
+	if _, err := unix.Adjtimex(&t); err != nil {
+		return false, fmt.Errorf("asking about the clock: %w", err)
+	}
+	return t.Status&unix.STA_UNSYNC == 0, nil
 }
 
 // checkCompiledOut looks for the sentence with which Debian 12's clients refuse

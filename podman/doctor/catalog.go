@@ -122,7 +122,7 @@ var agentCauses = []Cause{
 	{"agent-refresh-failing", Warning, "a trust root cannot be refreshed", "see that its repository can be reached", false},
 	{"trust-stale", Broken, "a trust root is older than trust.maxStale: nothing it vouches for is admitted", "see that its repository can be reached, or fetch it: touchmark trust fetch", false},
 	{"agent-port-taken", Broken, "another user's process listens where the lookaside is asked", "stop it, or give the agent another port: agent.listen in config.yaml", false},
-	{"agent-not-ours", Broken, "what listens on the lookaside's address is not the agent", "stop it, or give the agent another port: agent.listen in config.yaml", false},
+	{"agent-not-listening", Broken, "the agent runs, and nothing listens where the lookaside is asked", "let agent.listen of config.yaml be what registries.d names: " + install, false},
 	{"notice", Warning, "the agent has something to say about its rules, such as an exception that ends", "read it", false},
 	{"clock-behind", Broken, "the clock is behind the making of the host's key: its countersignatures are not valid yet", "set the clock, and keep it set", false},
 	{"clock-unsynchronised", Warning, "the kernel says that nothing keeps the clock", "run a time service", false},

@@ -60,7 +60,7 @@ func (s *snapshot) ours(r policyjson.Requirement) bool {
 		return err != nil
 	}
 	host := s.hostKey()
-	return host == nil || slices.ContainsFunc(ring, func(k trusted) bool { return k.host || same(k.key, host) })
+	return host.key == nil || slices.ContainsFunc(ring, func(k trusted) bool { return same(k.key, host.key) })
 }
 
 // checkRequirements looks at a rule that demands the host's signature: whether
@@ -132,15 +132,15 @@ func (s *snapshot) keyProblems(r policyjson.Requirement) (out []problem) {
 		return out
 	}
 	host := s.hostKey()
-	if host == nil {
+	if host.key == nil {
 		return out // checkFiles says that there is none
 	}
 	found := false
 	for _, k := range ring {
 		switch {
-		case same(k.key, host):
+		case same(k.key, host.key):
 			found = true
-		case k.host:
+		case k.name != "" && k.name == host.name && k.file == s.at(s.Intent.Public):
 			out = append(out, problem{"key-previous", k.file, "the key " + k.print + " was rotated out and is still accepted"})
 		default:
 			out = append(out, problem{"keyring-extra", k.file, "the key " + k.print + " is not the agent's, and what it signed is accepted"})

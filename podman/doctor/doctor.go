@@ -127,9 +127,11 @@ type Config struct {
 	Environment []string
 	// Agent asks the agent how it is; nil: it is not asked.
 	Agent Agent
-	// Clock says that the kernel of this process keeps the host's clock and may be
-	// asked about it.
-	Clock bool
+	// Live says that this process runs on the host, in its network, so that
+	// what listens there can be seen.
+	Live bool
+	// Clock says whether something keeps the host's clock; nil: that is not asked.
+	Clock func() (kept bool, err error)
 	// Network says that the registries of the declared scopes may be asked.
 	Network bool
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,15 +17,11 @@ import (
 	"github.com/touchmark/touchmark/podman/policyjson"
 )
 
-// uidPrefix is how the user ID of a host's OpenPGP key begins, see package
-// countersign.
-const uidPrefix = "Touchmark on "
-
 // trusted is one key that policy.json accepts signatures by.
 type trusted struct {
 	print string // fingerprint, in hexadecimal
 	key   crypto.PublicKey
-	host  bool      // it calls itself a host's countersigning key
+	name  string    // what it calls itself: all keys of one host say the same
 	since time.Time // valid from
 	file  string
 }
@@ -84,9 +81,7 @@ func parseKeys(data []byte, requirement string) ([]trusted, error) {
 		var out []trusted
 		for _, e := range ring {
 			k := trusted{print: fmt.Sprintf("%X", e.PrimaryKey.Fingerprint), key: e.PrimaryKey.PublicKey, since: e.PrimaryKey.CreationTime}
-			for name := range e.Identities {
-				k.host = k.host || strings.HasPrefix(name, uidPrefix)
-			}
+			k.name = strings.Join(slices.Sorted(maps.Keys(e.Identities)), ", ")
 			out = append(out, k)
 		}
 		if len(out) == 0 {
@@ -103,7 +98,7 @@ func parseKeys(data []byte, requirement string) ([]trusted, error) {
 		if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
 			out = append(out, trusted{
 				print: fmt.Sprintf("%X", sha256.Sum256(cert.Raw)), key: cert.PublicKey, since: cert.NotBefore,
-				host: slices.Contains(cert.Subject.Organization, "Touchmark"),
+				name: cert.Subject.String(),
 			})
 		} else if key, err := x509.ParsePKIXPublicKey(block.Bytes); err == nil {
 			out = append(out, trusted{print: fmt.Sprintf("%X", sha256.Sum256(block.Bytes)), key: key})
@@ -117,17 +112,23 @@ func parseKeys(data []byte, requirement string) ([]trusted, error) {
 
 // hostKey is the agent's own public key: the secret key's where that can be
 // read, or else the first in the file with its public half, where a new key is
-// put in front. nil if neither says.
-func (s *snapshot) hostKey() crypto.PublicKey {
+// put in front. Its key is nil if neither says.
+func (s *snapshot) hostKey() trusted {
+	ring := s.publicKeys()
 	if s.Intent.SecretKey != "" && s.exists(s.at(s.Intent.SecretKey)) {
-		if key, err := keys.Load(s.at(s.Intent.SecretKey)); err == nil {
-			return key.Public()
+		if secret, err := keys.Load(s.at(s.Intent.SecretKey)); err == nil {
+			for _, k := range ring {
+				if same(k.key, secret.Public()) {
+					return k
+				}
+			}
+			return trusted{key: secret.Public()}
 		}
 	}
-	if ring := s.publicKeys(); len(ring) > 0 {
-		return ring[0].key
+	if len(ring) > 0 {
+		return ring[0]
 	}
-	return nil
+	return trusted{}
 }
 
 // publicKeys are those in the file with the public half.

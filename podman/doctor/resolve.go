@@ -58,7 +58,7 @@ func (s *snapshot) resolve(path string) (resolved string, through []string, err 
 	return at, through, nil
 }
 
-// intruder says why others than root and the examined user can change what
+// intruder says why others than root, the examined user and the agent can change what
 // lies at a path, or put something else there: "" if they can't.
 func (s *snapshot) intruder(path string) string {
 	resolved, through, err := s.resolve(path)
@@ -66,7 +66,7 @@ func (s *snapshot) intruder(path string) string {
 		return "" // the reader of the file says so
 	}
 	for _, at := range through {
-		info, err := os.Lstat(at)
+		info, err := os.Stat(at) // none is a link, but what the root's own name may be
 		if err != nil {
 			return ""
 		}
@@ -84,7 +84,7 @@ func (s *snapshot) changeable(info fs.FileInfo, target bool) string {
 	if !ok {
 		return ""
 	}
-	if uid := int(stat.Uid); uid != 0 && uid != s.Host.UID {
+	if uid := int(stat.Uid); uid != 0 && uid != s.Host.UID && uid != s.agentUID {
 		return fmt.Sprintf("belongs to uid %d", uid)
 	}
 	mode := info.Mode().Perm()

@@ -43,6 +43,7 @@ type snapshot struct {
 	Config
 	policy   policyFile
 	accounts []account
+	agentUID int            // the user of the agent, who owns its key; 0 if that is not known
 	reach    *access.Access // by access()
 	reachErr error
 	findings []Finding
@@ -51,6 +52,7 @@ type snapshot struct {
 // take reads what several checks need.
 func take(c Config) *snapshot {
 	s := &snapshot{Config: c}
+	s.agentUID = s.ownerOf(c.Intent.SecretKey)
 	s.policy = s.readPolicy(c.Host.PolicyJSONs())
 	s.accounts = s.readAccounts()
 	return s
@@ -85,6 +87,9 @@ func (s *snapshot) name(path string) string {
 // read is a finding.
 func (s *snapshot) read(path string) ([]byte, bool) {
 	resolved, _, err := s.resolve(path)
+	if err == nil && resolved == s.at("/dev/null") { // systemd's way to mask a unit
+		return nil, false
+	}
 	if err == nil {
 		data, e := configfile.Read(resolved, maxFile)
 		if e == nil {
@@ -162,4 +167,24 @@ func (s *snapshot) unreadable(path string, err error) {
 // it is none.
 func missing(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || strings.HasSuffix(err.Error(), "not a directory")
+}
+
+// ownerOf is the user that a file of the host belongs to; 0 if that is not
+// known.
+func (s *snapshot) ownerOf(path string) int {
+	if path == "" {
+		return 0
+	}
+	resolved, _, err := s.resolve(s.at(path))
+	if err != nil {
+		return 0
+	}
+	info, err := os.Stat(resolved)
+	if err != nil {
+		return 0
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int(stat.Uid)
+	}
+	return 0
 }

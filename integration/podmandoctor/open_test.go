@@ -1,0 +1,316 @@
+package podmandoctor_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/podman/countersign"
+	"github.com/touchmark/touchmark/podman/doctor"
+)
+
+// open is a cause that lets an unsigned image in.
+type open struct {
+	code string
+	// spoil makes the host such that the cause holds.
+	spoil func(*testing.T, *world)
+	// pull has a client of the host fetch an unsigned image, and reports whether it got it; nil: skopeo fetches bad.
+	pull func(*testing.T, *world) bool
+	// ask changes what the doctor is asked; may be nil.
+	ask func(*world, *doctor.Config)
+}
+
+func inPolicy(declared string, others map[string]string) func(*testing.T, *world) {
+	return func(t *testing.T, w *world) { w.Write(t, "/etc/containers/policy.json", policy(declared, others)) }
+}
+
+// inTransport is a policy.json with a rule for another transport, and an image for it at /var/tmp/image.
+func inTransport(transport string) func(*testing.T, *world) {
+	return func(t *testing.T, w *world) {
+		good := policy(demand, nil)
+		w.Write(t, "/etc/containers/policy.json", strings.Replace(good, `"transports": {`, fmt.Sprintf(`"transports": {%q: {"": %s},`, transport, accept), 1))
+		w.Root().Must(t, 0, "skopeo", "--insecure-policy", "copy", "--quiet", "docker://"+bad, transport+":/var/tmp/image"+map[string]string{"docker-archive": ":app:1", "oci": ":1", "oci-archive": ":1"}[transport])
+	}
+}
+
+func from(transport string) func(*testing.T, *world) bool {
+	return func(t *testing.T, w *world) bool {
+		return w.copies(t, transport+":/var/tmp/image"+map[string]string{"oci": ":1", "oci-archive": ":1"}[transport])
+	}
+}
+
+// otherKey puts another key's public half on the host, and has the registry serve that key's signature of bad.
+func otherKey(t *testing.T, w *world) {
+	t.Helper()
+	w.Write(t, "/etc/pki/other.gpg", string(foreign.public))
+	w.extra = func(string) []byte { return sign(t, foreign, acme+"/app/bad", w.unsigned) }
+}
+
+const otherDemand = `[{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/etc/pki/other.gpg", "signedIdentity": {"type": "matchRepository"}}]`
+
+// write appends to, or replaces, a file of the host as one of its users, by a shell's redirection.
+func asBob(t *testing.T, w *world, script string) {
+	t.Helper()
+	w.Bob().Must(t, 0, "sh", "-ec", script)
+}
+
+var opens = []open{
+	{code: "default-accepts", spoil: func(t *testing.T, w *world) {
+		w.Write(t, "/etc/containers/policy.json", `{"default": `+accept+`}`)
+	}},
+	{code: "docker-accepts", spoil: inPolicy("", map[string]string{"": accept})},
+	{code: "scope-accepts", spoil: inPolicy(accept, nil)},
+	{code: "scope-other-key", spoil: func(t *testing.T, w *world) { otherKey(t, w); inPolicy(otherDemand, nil)(t, w) }},
+	{code: "namespace-accepts", spoil: inPolicy(demand, map[string]string{acme + "/app": accept})},
+	{code: "namespace-other-key", spoil: func(t *testing.T, w *world) {
+		otherKey(t, w)
+		inPolicy(demand, map[string]string{acme + "/app": otherDemand})(t, w)
+	}},
+	{code: "image-accepts", spoil: inPolicy(demand, map[string]string{bad: accept})},
+	{code: "wildcard-accepts", spoil: inPolicy("", map[string]string{"*.acme.example": accept})},
+	{code: "undeclared-accepts", spoil: inPolicy(demand, map[string]string{other: accept}), pull: func(t *testing.T, w *world) bool { return w.copies(t, stray) }},
+	{code: "identity-fixed", spoil: func(t *testing.T, w *world) {
+		inPolicy(strings.Replace(demand, `"matchRepository"`, `"exactRepository", "dockerRepository": "`+acme+`/app/good"`, 1), nil)(t, w)
+		coretest.Push(t, w.registry+"/app/elsewhere:1", coretest.Image(t, 1))
+		w.extra = func(question string) []byte {
+			if !strings.Contains(question, "elsewhere") {
+				return nil
+			}
+			blob, err := w.key.Countersign(acme+"/app/good", w.admitted, time.Now()) // recorded
+			if err != nil {
+				t.Error(err)
+			}
+			return blob
+		}
+	}, pull: func(t *testing.T, w *world) bool { return w.copies(t, acme+"/app/elsewhere:1") }},
+	{code: "transport-open", spoil: inTransport("docker-archive"), pull: from("docker-archive")},
+	{code: "transport-open", spoil: inTransport("oci-archive"), pull: from("oci-archive")},
+	{code: "transport-open", spoil: inTransport("oci"), pull: from("oci")},
+	{code: "transport-open", spoil: inTransport("dir"), pull: from("dir")},
+	{code: "policy-writable", spoil: chmod("/etc/containers/policy.json", 0o666), pull: func(t *testing.T, w *world) bool {
+		asBob(t, w, `echo '{"default": `+accept+`}' >/etc/containers/policy.json`)
+		defer inPolicy(demand, nil)(t, w)
+		return w.copies(t, bad)
+	}},
+	{code: "keyring-extra", spoil: func(t *testing.T, w *world) {
+		otherKey(t, w)
+		w.Root().Must(t, 0, "sh", "-c", "cat /etc/pki/other.gpg >>/etc/touchmark/podman/countersign.gpg")
+	}},
+	{code: "keyring-writable", spoil: chmod("/etc/touchmark/podman/countersign.gpg", 0o666), pull: func(t *testing.T, w *world) bool {
+		otherKey(t, w)
+		asBob(t, w, "cat /etc/pki/other.gpg >>/etc/touchmark/podman/countersign.gpg")
+		defer w.installKey(t)
+		return w.copies(t, bad)
+	}},
+	{code: "proxy-as-mirror", spoil: func(t *testing.T, w *world) {
+		inPolicy(accept, nil)(t, w)
+		w.registries(t, fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n[[registry.mirror]]\nlocation = %q\ninsecure = true\n", acme, w.registry, w.proxy(t)))
+	}, ask: throughProxy},
+	{code: "proxy-bypassed", spoil: func(t *testing.T, w *world) { inPolicy(accept, nil)(t, w); w.proxy(t) }, ask: throughProxy},
+	{code: "alias-unjudged", spoil: func(t *testing.T, w *world) {
+		inPolicy(demand, map[string]string{other: accept})(t, w)
+		w.registriesAlso(t, fmt.Sprintf("[aliases]\n\"good\" = \"%s/app/unknown\"\n", other))
+	}, pull: podmanPulls("good:1")},
+	{code: "search-unjudged", spoil: func(t *testing.T, w *world) {
+		inPolicy(demand, map[string]string{other: accept})(t, w)
+		w.registriesFirst(t, fmt.Sprintf("unqualified-search-registries = [%q]\n", other))
+	}, pull: podmanPulls("app/unknown:1")},
+	{code: "agent-observing", spoil: func(_ *testing.T, w *world) { w.observe, w.status.Enforcing = true, false }},
+	{code: "key-readable", spoil: chmod("/etc/touchmark/podman/countersign.key", 0o644), pull: func(t *testing.T, w *world) bool {
+		// Bob reads the key, signs, and pushes the signature to the registry.
+		stolen := keyFiles{secret: []byte(w.Bob().Must(t, 0, "cat", "/etc/touchmark/podman/countersign.key").Stdout), public: w.read(t, "/etc/touchmark/podman/countersign.gpg")}
+		w.extra = func(string) []byte { return sign(t, stolen, acme+"/app/bad", w.unsigned) }
+		return w.copies(t, bad)
+	}},
+	{code: "shell-bypass", spoil: write("/etc/profile.d/containers.sh", "# faster\nalias skopeo='skopeo --insecure-policy'\n"), pull: func(t *testing.T, w *world) bool {
+		return w.gets(t, w.Alice(), "sh", "-c", ". /etc/profile.d/containers.sh\nskopeo copy docker://"+bad+" dir:"+w.out(t))
+	}},
+	{code: "unit-bypass", spoil: write("/etc/systemd/system/app.service", "[Service]\nExecStartPre=/usr/bin/skopeo --insecure-policy copy \\\n  docker://"+bad+" dir:/var/tmp/unit\n"), pull: runs("/etc/systemd/system/app.service", "ExecStartPre=")},
+	{code: "quadlet-bypass", spoil: func(t *testing.T, w *world) {
+		write("/etc/open.json", `{"default": `+accept+`}`)(t, w)
+		write("/etc/containers/systemd/app.container", "[Container]\nImage="+bad+"\nPodmanArgs=--signature-policy=/etc/open.json\n")(t, w)
+	}, pull: func(t *testing.T, w *world) bool {
+		return w.gets(t, w.Root(), "podman", "create", "--signature-policy=/etc/open.json", bad, "/x")
+	}},
+	{code: "cron-bypass", spoil: func(t *testing.T, w *world) {
+		write("/etc/open.json", `{"default": `+accept+`}`)(t, w)
+		write("/etc/cron.d/mirror", "0 4 * * * root skopeo --policy /etc/open.json copy docker://"+bad+" dir:/var/tmp/cron\n")(t, w)
+	}, pull: runs("/etc/cron.d/mirror", "0 4 * * * root")},
+	{code: "wrapper-bypass", spoil: func(t *testing.T, w *world) {
+		write("/usr/local/bin/skopeo", "#!/bin/sh\nexec /usr/bin/skopeo --insecure-policy \"$@\"\n")(t, w)
+		chmod("/usr/local/bin/skopeo", 0o755)(t, w)
+	}},
+	{code: "environment-registries", spoil: func(t *testing.T, w *world) {
+		inPolicy(accept, nil)(t, w)
+		write("/etc/direct.conf", fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", acme, w.registry))(t, w)
+		write("/etc/environment", "CONTAINERS_REGISTRIES_CONF=/etc/direct.conf\n")(t, w)
+		w.registries(t, fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", acme, w.proxy(t)))
+	}, pull: func(t *testing.T, w *world) bool {
+		return w.gets(t, w.Root(), "env", "CONTAINERS_REGISTRIES_CONF=/etc/direct.conf", "podman", "pull", "--quiet", bad)
+	}, ask: throughProxy},
+	{code: "crio-policy", spoil: func(t *testing.T, w *world) {
+		write("/etc/crio/policy.json", policy(accept, nil))(t, w)
+		write("/etc/crio/crio.conf.d/10-lab.conf", "[crio.image]\nsignature_policy = \"/etc/crio/policy.json\"\n")(t, w)
+	}, pull: byPolicy("/etc/crio/policy.json")},
+	{code: "crio-namespace-policy", spoil: write("/etc/crio/policies/staging.json", policy(accept, nil)), pull: byPolicy("/etc/crio/policies/staging.json")},
+	{code: "user-policy", spoil: func(t *testing.T, w *world) {
+		w.Alice().Write(t, "/home/alice/.config/containers/policy.json", `{"default": `+accept+`}`)
+	}, pull: func(t *testing.T, w *world) bool {
+		return w.gets(t, w.Alice(), "skopeo", "copy", "--quiet", "docker://"+bad, "dir:"+w.out(t))
+	}},
+	{code: "user-registries", spoil: func(t *testing.T, w *world) {
+		inPolicy(accept, nil)(t, w)
+		w.registries(t, fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", acme, w.proxy(t)))
+		w.Alice().Write(t, "/home/alice/.config/containers/registries.conf", fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", acme, w.registry))
+	}, pull: func(t *testing.T, w *world) bool {
+		return w.gets(t, w.Alice(), "skopeo", "copy", "--quiet", "docker://"+bad, "dir:"+w.out(t))
+	}, ask: throughProxy},
+	{code: "store-writable", spoil: func(t *testing.T, w *world) {
+		write("/etc/containers/storage.conf", "[storage]\ndriver = \"vfs\"\nrunroot = \"/run/containers/storage\"\ngraphroot = \"/var/lib/containers/storage\"\n[storage.options]\nadditionalimagestores = [\"/var/lib/shared\"]\n")(t, w)
+		w.Root().Must(t, 0, "skopeo", "--insecure-policy", "copy", "--quiet", "docker://"+bad, "containers-storage:[vfs@/var/lib/shared+/run/shared]"+bad)
+		w.Root().Must(t, 0, "chown", "bob", "/var/lib/shared")
+	}, pull: func(t *testing.T, w *world) bool {
+		return w.gets(t, w.Root(), "podman", "create", "--pull", "never", bad, "/x")
+	}},
+}
+
+// TestOpen: each cause lets an unsigned image in, and is named.
+func TestOpen(t *testing.T) {
+	for _, c := range opens {
+		t.Run(c.code, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.evil = c.code != "agent-observing"
+			c.spoil(t, w)
+			pull := c.pull
+			if pull == nil {
+				pull = func(t *testing.T, w *world) bool { return w.copies(t, bad) }
+			}
+			if !pull(t, w) {
+				t.Error("the image does not get in: this is no way past policy.json")
+			}
+			r := w.examine(t, func(config *doctor.Config) {
+				if c.ask != nil {
+					c.ask(w, config)
+				}
+			})
+			if !r.Has(c.code) || r.Enforcing != doctor.No {
+				t.Errorf("enforcing: %s, want no by %s\n%s", r.Enforcing, c.code, codes(r))
+			}
+		})
+	}
+}
+
+// TestEveryOpenCauseIsShown: nothing is called open that no client was seen to fall for.
+func TestEveryOpenCauseIsShown(t *testing.T) {
+	shown := map[string]bool{}
+	for _, c := range opens {
+		shown[c.code] = true
+	}
+	for _, subject := range doctor.Catalog() {
+		for _, c := range subject.Causes {
+			if why := unshown[c.Code]; c.Severity == doctor.Open && !shown[c.Code] && why == "" {
+				t.Errorf("%s: nothing shows that it lets an image in", c.Code)
+			}
+		}
+	}
+}
+
+// unshown are the open causes that these tests do not show, with the reason.
+var unshown = map[string]string{
+	"environment-policy": "only releases of 2026 and later read the variable, and none is installed",
+}
+
+func chmod(path string, mode os.FileMode) func(*testing.T, *world) {
+	return func(t *testing.T, w *world) {
+		if err := os.Chmod(w.Path(path), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func write(path, text string) func(*testing.T, *world) {
+	return func(t *testing.T, w *world) { w.Write(t, path, text) }
+}
+
+func (w *world) read(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(w.Path(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+const registriesConf = "/etc/containers/registries.conf"
+
+func (w *world) registries(t *testing.T, text string) { t.Helper(); w.Write(t, registriesConf, text) }
+func (w *world) registriesAlso(t *testing.T, text string) {
+	t.Helper()
+	w.Write(t, registriesConf, string(w.read(t, registriesConf))+text)
+}
+func (w *world) registriesFirst(t *testing.T, text string) {
+	t.Helper()
+	w.Write(t, registriesConf, text+string(w.read(t, registriesConf)))
+}
+
+func podmanPulls(image string) func(*testing.T, *world) bool {
+	return func(t *testing.T, w *world) bool { return w.gets(t, w.Root(), "podman", "pull", "--quiet", image) }
+}
+
+// byPolicy is what a client does that reads another policy.json: CRI-O is no package of Debian 12.
+func byPolicy(path string) func(*testing.T, *world) bool {
+	return func(t *testing.T, w *world) bool { return w.copies(t, bad, "--policy", path) }
+}
+
+// runs runs what follows a prefix in a file of the host, as systemd and cron do.
+func runs(path, prefix string) func(*testing.T, *world) bool {
+	return func(t *testing.T, w *world) bool {
+		_, command, _ := strings.Cut(string(w.read(t, path)), prefix)
+		return w.gets(t, w.Root(), "sh", "-c", command)
+	}
+}
+
+// proxy starts a proxy that refuses everything, and is what the host is to pull through.
+func (w *world) proxy(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v2/" {
+			return
+		}
+		out.WriteHeader(http.StatusForbidden)
+		fmt.Fprint(out, `{"errors":[{"code":"DENIED","message":"refused"}]}`)
+	}))
+	t.Cleanup(server.Close)
+	w.throughProxy = strings.TrimPrefix(server.URL, "http://")
+	return w.throughProxy
+}
+
+func throughProxy(w *world, c *doctor.Config) { c.Intent.Proxy = w.throughProxy }
+
+// sign makes a signature with a key's files.
+func sign(t *testing.T, k keyFiles, repository, digest string) []byte {
+	dir := t.TempDir()
+	c := countersign.Config{Key: filepath.Join(dir, "key"), Public: filepath.Join(dir, "gpg")}
+	for path, data := range map[string][]byte{c.Key: k.secret, c.Public: k.public} {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	key, err := countersign.Open(t.Context(), c)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	blob, err := key.Countersign(repository, digest, time.Now())
+	if err != nil {
+		t.Error(err)
+	}
+	return blob
+}
