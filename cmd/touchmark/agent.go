@@ -131,7 +131,7 @@ func runAgent(ctx context.Context, c *hostconfig.Config, flags hostFlags, logger
 	defer func() { _ = finder.Close() }() // nothing can go wrong there
 	recorder := agent.NewRecorder(finder, records, logger)
 	host := flags.host()
-	files := &clientFiles{host: host, displaced: displacedLookasides(c)}
+	files := &clientFiles{host: host}
 	if err := files.load(); err != nil {
 		return usageError(err)
 	}

@@ -18,8 +18,8 @@ import (
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/access"
 	"github.com/touchmark/touchmark/podman/countersign"
+	"github.com/touchmark/touchmark/podman/install"
 	"github.com/touchmark/touchmark/podman/lookaside"
-	"github.com/touchmark/touchmark/podman/registriesd"
 )
 
 // newLookaside makes the handler with which the agent answers podman and its kin; it is mounted at [lookaside.Prefix]. The host says whose configuration it
@@ -29,7 +29,7 @@ func newLookaside(ctx context.Context, c *hostconfig.Config, host podman.Host, a
 	if err != nil {
 		return nil, err
 	}
-	files := &clientFiles{host: host, displaced: displacedLookasides(c)}
+	files := &clientFiles{host: host}
 	if err := files.load(); err != nil {
 		return nil, err
 	}
@@ -39,14 +39,14 @@ func newLookaside(ctx context.Context, c *hostconfig.Config, host podman.Host, a
 	})
 }
 
-// displacedLookasides is the directory that says, as registries.d does, what clients asked before ours was installed.
-func displacedLookasides(c *hostconfig.Config) string {
-	return filepath.Join(filepath.Dir(c.File), "podman", "lookasides.d")
-}
-
-// withinScopes reports whether policy.json demands our signature of a name: under the scopes that were installed, or everywhere if none are named.
+// withinScopes reports whether policy.json demands our signature of a name: under the scopes that were installed, in each of their spellings, or everywhere if none
+// are named.
 func withinScopes(scopes []string, logical string) bool {
-	return len(scopes) == 0 || slices.ContainsFunc(podman.DockerScopes(logical), func(s string) bool { return slices.Contains(scopes, s) })
+	within := podman.DockerScopes(logical)
+	if normal, err := attach.NormalizeRepository(logical); err == nil { // registry.example:443 for registry.example
+		within = append(within, podman.DockerScopes(normal)...)
+	}
+	return len(scopes) == 0 || slices.ContainsFunc(within, func(s string) bool { return slices.Contains(scopes, s) })
 }
 
 // lookInterval is how long a change of registries.conf or registries.d may go unnoticed.
@@ -55,14 +55,13 @@ const lookInterval = time.Second
 // clientFiles are the files that clients and their agent share. They are read again when they change; while they can't be read, nothing is decided,
 // as clients themselves refuse to work then.
 type clientFiles struct {
-	host      podman.Host
-	displaced string
+	host podman.Host
 
 	mu       sync.Mutex
 	looked   time.Time
 	stamp    string
 	access   *access.Access
-	chained  *registriesd.Config
+	chained  func(physical string) (lookaside string, ok bool)
 	unusable error
 }
 
@@ -83,16 +82,16 @@ func (f *clientFiles) source(physical string, withCredentials bool) (attach.Sour
 }
 
 func (f *clientFiles) chain(physical string) (string, bool) {
-	_, c, err := f.current()
+	_, chained, err := f.current()
 	if err != nil {
 		return "", false
 	}
-	n, ok := c.For(physical)
-	return n.Lookaside, ok && n.Lookaside != ""
+	lookaside, ok := chained(physical)
+	return lookaside, ok && lookaside != ""
 }
 
 // current reads the files anew if they have changed.
-func (f *clientFiles) current() (*access.Access, *registriesd.Config, error) {
+func (f *clientFiles) current() (*access.Access, func(string) (string, bool), error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if time.Since(f.looked) >= lookInterval {
@@ -104,27 +103,24 @@ func (f *clientFiles) current() (*access.Access, *registriesd.Config, error) {
 	return f.access, f.chained, f.unusable
 }
 
-// load reads the files. What was read before stays, if there is an error.
+// load reads the files. What was read before stays, if there is an error. A change while they are read is seen the next time.
 func (f *clientFiles) load() error {
-	before := f.stampNow()
+	f.stamp = f.stampNow()
 	a, err := access.Load(f.host)
 	if err != nil {
-		f.stamp = before
 		return err
 	}
-	chained, err := registriesd.Load([]string{f.displaced})
+	chained, err := install.Chain(f.host)
 	if err != nil {
-		f.stamp = before
-		return fmt.Errorf("lookasides that were displaced: %w", err)
+		return fmt.Errorf("lookasides of others: %w", err)
 	}
 	f.access, f.chained = a, chained
-	f.stamp = f.stampNow()
 	return nil
 }
 
 // stampNow changes when one of the files does.
 func (f *clientFiles) stampNow() string {
-	paths := slices.Concat(f.host.RegistriesConfs(), f.host.RegistriesConfD(), []string{f.displaced})
+	paths := slices.Concat(f.host.RegistriesConfs(), f.host.RegistriesConfD(), f.host.RegistriesD(), []string{install.DisplacedFile(f.host)})
 	var stamp strings.Builder
 	for _, path := range paths {
 		stampOf(&stamp, path)
