@@ -35,7 +35,7 @@ type judgement struct {
 func (r *rules) judge(ctx context.Context, req Request, now time.Time) (v Verdict, until time.Time) {
 	j := &judgement{rules: r, req: req, source: req.Source, now: now, lackingIn: make(map[*policy.Policy]group), verdict: newVerdict(req)}
 	j.verdict.Roots = r.roots
-	j.verdict.PolicyDigest = fmt.Sprintf("%x", r.policies.Digest)
+	j.verdict.PolicyDigest = r.policyDigest()
 	j.decide(ctx)
 	return j.verdict, j.until
 }

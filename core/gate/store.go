@@ -40,14 +40,15 @@ type Kept struct {
 func (k Kept) good(req Request, rules *rules, now time.Time) bool {
 	v := k.Verdict
 	return v.Outcome == OutcomeAdmitted && v.Code == CodeAdmitted && v.Repository == req.Repository && v.Digest == req.Digest.String() &&
-		v.PolicyDigest == hex.EncodeToString(rules.policies.Digest[:]) &&
+		v.PolicyDigest == rules.policyDigest() &&
 		!now.Before(k.From) && now.Before(k.Until) && k.Until.Sub(k.From) <= admittedFor
 }
 
 // name tells rules that were read from files from all others, across restarts;
 // "" for rules that were not.
 func (r *rules) name() string {
-	if r.policies.Digest == [sha256.Size]byte{} {
+	digest := r.policyDigest()
+	if digest == "" {
 		return ""
 	}
 	var roots []string
@@ -55,7 +56,15 @@ func (r *rules) name() string {
 		roots = append(roots, fmt.Sprintf("%q %s", root.Name, root.Digest))
 	}
 	slices.Sort(roots)
-	return digestOf(append([]string{hex.EncodeToString(r.policies.Digest[:])}, roots...)...)
+	return digestOf(append([]string{digest}, roots...)...)
+}
+
+// policyDigest is that of the policy files, "" if there are none.
+func (r *rules) policyDigest() string {
+	if r.policies.Digest == [sha256.Size]byte{} {
+		return ""
+	}
+	return hex.EncodeToString(r.policies.Digest[:])
 }
 
 // digestOf is one name for several parts, of which none holds a line break.

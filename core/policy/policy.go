@@ -33,7 +33,6 @@ package policy
 
 import (
 	"crypto"
-	"crypto/sha256"
 	"crypto/x509"
 
 	"github.com/touchmark/touchmark/core/bundle"
@@ -74,7 +73,7 @@ type Set struct {
 	Enforcement *Enforcement
 	// Digest is the SHA-256 of the file's bytes, or of all files' in the order in
 	// which they were read, and of what they refer to behind them, so that a
-	// verdict can be traced to the policy that led to it.
+	// verdict can be traced to the policy that led to it. Zero if there is no file.
 	Digest [32]byte
 
 	index *index
@@ -180,5 +179,5 @@ func Any(authorities ...*Authority) *Set {
 	p := &Policy{Name: "command line", Mode: Enforce, Globs: []string{"**"}, Authorities: authorities}
 	p.patterns = []pattern{everything}
 	policies := []*Policy{p}
-	return &Set{Policies: policies, Enforcement: &Enforcement{}, Digest: sha256.Sum256([]byte(p.Name)), index: newIndex(policies)}
+	return &Set{Policies: policies, Enforcement: &Enforcement{}, index: newIndex(policies)}
 }
