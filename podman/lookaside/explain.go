@@ -2,14 +2,17 @@ package lookaside
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/podman/countersign"
 )
 
-// explain says in one line why an image is not countersigned: for each name what the verdict says, and the command that tells more.
+// explain says in one line why an image is not countersigned: for each name what the verdict says, and the command that tells more. Names that no policy
+// is about come last: few people pull by them.
 func explain(refused []decided, entitled bool) string {
+	slices.SortStableFunc(refused, func(a, b decided) int { return unspoken(a) - unspoken(b) })
 	var said []string
 	for _, d := range refused {
 		text := reason(d, entitled)
@@ -24,6 +27,14 @@ func explain(refused []decided, entitled bool) string {
 		text = text[:most-3] + "..."
 	}
 	return text + tail
+}
+
+// unspoken is 1 for a name that no policy is about.
+func unspoken(d decided) int {
+	if d.verdict.Code == gate.CodeNoPolicy {
+		return 1
+	}
+	return 0
 }
 
 // reason says what became of one name. An outage is not called a refusal.
