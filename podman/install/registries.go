@@ -90,10 +90,7 @@ func (p *planner) registriesD() error {
 			name, _, _ := strings.Cut(repository[slash:], ":")
 			repository = repository[:slash] + name
 		}
-		places, err := physical(table, repository)
-		if err != nil {
-			return err
-		}
+		places := physical(table, repository)
 		o.namespaces = append(o.namespaces, places...)
 		for _, place := range places {
 			others[place] = others[place] || len(reqs) > 1

@@ -119,13 +119,14 @@ func spellings(scope string) []string {
 // physical are the namespaces where clients look for what lies in a scope: the
 // scope itself or the place that a rule of registries.conf has in its stead,
 // mirrors, and where rules about parts of it lead.
-func physical(table *location.Table, scope string) ([]string, error) {
-	places, err := table.Places(scope + below)
-	var blocked *location.BlockedError
-	if err != nil && !errors.As(err, &blocked) {
-		return nil, err
-	}
+func physical(table *location.Table, scope string) []string {
 	var out []string
+	// Of some names a rule makes nothing: it blocks them, or puts a host before
+	// their port. No client pulls by them.
+	places, err := table.Places(scope + below)
+	if err != nil {
+		places = nil
+	}
 	for _, p := range places {
 		out = append(out, strings.TrimSuffix(p.Repository, below))
 	}
@@ -142,5 +143,5 @@ func physical(table *location.Table, scope string) ([]string, error) {
 			out = append(out, m.Location)
 		}
 	}
-	return out, nil
+	return out
 }

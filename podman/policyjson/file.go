@@ -103,6 +103,9 @@ func (f *File) Clone() *File {
 
 // Set makes a list of requirements the rule of a scope.
 func (f *File) Set(transport, scope string, reqs []Requirement) {
+	if f.Transports == nil {
+		f.Transports = map[string]map[string][]Requirement{}
+	}
 	if f.Transports[transport] == nil {
 		f.Transports[transport] = map[string][]Requirement{}
 	}
