@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"golang.org/x/crypto/cryptobyte"
+	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // Extensions are the claims that Fulcio copies from a CI provider's token,
@@ -99,12 +102,12 @@ func (id *Identity) parseExtensions(exts []pkix.Extension) error {
 }
 
 func parseUTF8String(ext pkix.Extension) (string, error) {
-	var raw asn1.RawValue
-	rest, err := asn1.Unmarshal(ext.Value, &raw)
-	if err != nil || len(rest) != 0 || raw.Class != asn1.ClassUniversal || raw.Tag != asn1.TagUTF8String || raw.IsCompound {
+	der := cryptobyte.String(ext.Value)
+	var text cryptobyte.String
+	if !der.ReadASN1(&text, cbasn1.UTF8String) || !der.Empty() {
 		return "", fmt.Errorf("certificate: extension %v is not one UTF8String", ext.Id)
 	}
-	v := string(raw.Bytes)
+	v := string(text)
 	if err := checkText(v); err != nil {
 		return "", fmt.Errorf("certificate: extension %v %w", ext.Id, err)
 	}

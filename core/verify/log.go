@@ -154,20 +154,22 @@ var originV1 = regexp.MustCompile(`^(\S+) - [0-9]+$`)
 // required witnesses cosigned the checkpoint.
 func (r *run) checkInclusion(untrusted bundle.Entry, body []byte, log *trust.Log, v2 bool) (witnesses int, err error) {
 	p := untrusted.Proof
-	origin, _, _ := strings.Cut(p.Checkpoint, "\n")
 	name := ""
-	if m := originV1.FindStringSubmatch(origin); m != nil && !v2 {
-		// A v1 log signs under a name that private deployments often leave at
-		// its default; the key, which is in the trust root, decides.
-		name = m[1]
-	} else if m == nil && v2 {
+	if v2 {
 		u, err := url.Parse(log.BaseURL)
 		if err != nil || u.Hostname() == "" {
 			return 0, fmt.Errorf("the trust root's baseUrl of the log, %q, names no host", log.BaseURL)
 		}
 		name = u.Hostname()
 	} else {
-		return 0, fmt.Errorf("checkpoint: its origin %q is not one of the entry's kind of log", jsonguard.Excerpt(origin))
+		// A v1 log signs under a name that private deployments often leave at
+		// its default; the key, which is in the trust root, decides.
+		origin, _, _ := strings.Cut(p.Checkpoint, "\n")
+		m := originV1.FindStringSubmatch(origin)
+		if m == nil {
+			return 0, fmt.Errorf("checkpoint: its origin %q is not that of a Rekor v1 log", jsonguard.Excerpt(origin))
+		}
+		name = m[1]
 	}
 	verifier, err := tlog.NewVerifier(name, log.Key)
 	if err != nil {

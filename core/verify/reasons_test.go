@@ -166,10 +166,10 @@ func TestA004_A016_LIB14_LogReasons(t *testing.T) {
 		{"v1 with a promise alone", v1, func(x *bundle.Entry) { x.Proof = nil }, nil, "", ""},
 		{"v1 origin in a v2 entry", v2, func(x *bundle.Entry) {
 			x.Proof.Checkpoint = w.V2.Checkpoint(t, tlog.Checkpoint{Origin: w.V2.Name + " - 123", Size: uint64(x.Proof.TreeSize), Root: [32]byte(x.Proof.RootHash)})
-		}, nil, verify.CodeLog, "is not one of the entry's kind of log"},
+		}, nil, verify.CodeLog, `want "log2025.touchmark.example"`},
 		{"v2 origin in a v1 entry", v1, func(x *bundle.Entry) {
 			x.Proof.Checkpoint = w.V1.Checkpoint(t, tlog.Checkpoint{Origin: w.V1.Name, Size: uint64(x.Proof.TreeSize), Root: [32]byte(x.Proof.RootHash)})
-		}, nil, verify.CodeLog, "is not one of the entry's kind of log"},
+		}, nil, verify.CodeLog, "is not that of a Rekor v1 log"},
 		{"another origin", v2, func(x *bundle.Entry) {
 			x.Proof.Checkpoint = w.V2.Checkpoint(t, tlog.Checkpoint{Origin: "evil.example", Size: uint64(x.Proof.TreeSize), Root: [32]byte(x.Proof.RootHash)})
 		}, nil, verify.CodeLog, `its origin is "evil.example"`},
