@@ -1,12 +1,6 @@
 package verify_test
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
 	"crypto/x509"
 	"testing"
 
@@ -17,8 +11,8 @@ import (
 )
 
 // BenchmarkVerify verifies keyless bundles of our own kind, JSON included: DSSE, a certificate with an SCT, a timestamp, and an
-// entry of either kind of log. "unremembered" checks the trust root's own chains each time, "parsed" leaves out reading the JSON. "raw checks" makes only the
-// signature checks that nobody can avoid: what Verify takes beyond that is its own.
+// entry of either kind of log. "unremembered" checks the trust root's own chains each time, "parsed" leaves out reading the JSON. The oracles' benchmark of the
+// same name stands beside the signature checks that nobody can avoid.
 func BenchmarkVerify(b *testing.B) {
 	w := newWorld(b)
 	for name, log := range map[string]*coretest.Log{"rekor v1": w.V1, "rekor v2": w.V2} {
@@ -48,38 +42,6 @@ func BenchmarkVerify(b *testing.B) {
 		b.Run(name+"/parsed", ask(in, false))
 		in.Root = unremembered
 		b.Run(name+"/unremembered", ask(in, true))
-		b.Run(name+"/raw checks", func(b *testing.B) { rawChecks(b, log.Promises) })
-	}
-}
-
-// rawChecks makes the signature checks of one verification: the certificate, its timestamp, the signature and the RFC 3161 timestamp, all by
-// P-256, and the log's.
-func rawChecks(b *testing.B, v1 bool) {
-	digest := sha256.Sum256([]byte("x"))
-	sign := func(key crypto.Signer, message []byte, hash crypto.Hash) []byte {
-		sig, err := key.Sign(rand.Reader, message, hash)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return sig
-	}
-	p256 := ecKey(b, elliptic.P256())
-	ec := sign(p256, digest[:], crypto.SHA256)
-	ed := edKey(b)
-	noted := sign(ed, digest[:], 0)
-	checks := 4
-	if v1 {
-		checks = 6 // promise and checkpoint
-	}
-	for b.Loop() {
-		for range checks {
-			if !ecdsa.VerifyASN1(&p256.PublicKey, digest[:], ec) {
-				b.Fatal("bad signature")
-			}
-		}
-		if !v1 && !ed25519.Verify(ed.Public().(ed25519.PublicKey), digest[:], noted) {
-			b.Fatal("bad signature")
-		}
 	}
 }
 

@@ -22,11 +22,11 @@ type mutation struct {
 // flips is how many bits of a binary field are flipped, each in a copy of its own. Shorter fields have every byte hit.
 const flips = 32
 
-// mutations returns changed copies of a document, the same ones for the same documents: each value dropped, emptied, nulled, changed in type,
-// truncated, extended, bit-flipped and exchanged for the value at the same place in each donor; JSON inside of base64 likewise.
+// mutations returns changed copies of a document, the same ones for the same documents and CAMPAIGN_SEED: each value dropped, emptied, nulled, changed in
+// type, truncated, extended, bit-flipped and exchanged for the value at the same place in each donor; JSON inside of base64 likewise.
 func mutations(tb testing.TB, document []byte, donors ...[]byte) []mutation {
 	tb.Helper()
-	m := mutator{tb: tb, random: rand.New(rand.NewPCG(1, 2))}
+	m := mutator{tb: tb, random: rand.New(rand.NewPCG(campaignSeed(tb), 2))}
 	root := m.parse(document)
 	for _, d := range donors {
 		m.donors = append(m.donors, m.parse(d))

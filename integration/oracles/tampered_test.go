@@ -51,7 +51,8 @@ var needlessTime = []place{
 // tally counts the tampered copies of one bundle.
 type tally struct {
 	copies   int
-	both     map[string]int // accepted by both verifiers, by place
+	both     map[string]int    // accepted by both verifiers, by place
+	example  map[string][]byte // one of these copies, for each place
 	diverged int
 }
 
@@ -65,7 +66,7 @@ func tamper(t *testing.T, s sample, donors ...[]byte) tally {
 	if err := their(s.bundle); err != nil {
 		t.Fatalf("sigstore-go refuses the good bundle: %v", err)
 	}
-	result := tally{both: make(map[string]int)}
+	result := tally{both: make(map[string]int), example: make(map[string][]byte)}
 	for _, m := range mutations(t, s.bundle, donors...) {
 		if our(m.text) != nil {
 			result.copies++
@@ -77,14 +78,16 @@ func tamper(t *testing.T, s sample, donors ...[]byte) tally {
 		result.copies++
 		err := their(m.text)
 		if err == nil {
-			result.both[m.path+": "+m.what]++
+			path := m.path + ": " + m.what
+			result.both[path]++
+			result.example[path] = m.text
 			continue
 		}
 		if listed(divergences, m.path) {
 			result.diverged++
 			continue
 		}
-		t.Errorf("%s, %s: ours accepts, sigstore-go refuses: %v\n%s", m.path, m.what, err, m.text)
+		t.Errorf("CAMPAIGN_SEED=%d: %s, %s: ours accepts, sigstore-go refuses: %v\n%s\nwas\n%s", campaignSeed(t), m.path, m.what, err, m.text, s.bundle)
 	}
 	return result
 }
@@ -111,7 +114,7 @@ func (r tally) report(t *testing.T, s sample) {
 	for _, path := range slices.Sorted(maps.Keys(r.both)) {
 		n += r.both[path]
 		if !listed(allowed, path) {
-			t.Errorf("accepted by both verifiers: %s (%d)", path, r.both[path])
+			t.Errorf("CAMPAIGN_SEED=%d: accepted by both verifiers: %s (%d), such as\n%s\nwas\n%s", campaignSeed(t), path, r.both[path], r.example[path], s.bundle)
 		}
 	}
 	t.Logf("%d tampered copies: ours refuses %d, both accept %d, ours alone %d (all known)", r.copies, r.copies-n-r.diverged, n, r.diverged)
