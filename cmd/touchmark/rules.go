@@ -6,6 +6,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io/fs"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -13,6 +15,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/core/identity"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/policy"
@@ -21,8 +24,9 @@ import (
 	"github.com/touchmark/touchmark/core/trust/publicgood"
 )
 
-// ruleFlags say what is demanded of an image: a policy file, or one signer.
+// ruleFlags say what is demanded of an image: a host's configuration, a policy file, or one signer.
 type ruleFlags struct {
+	config                                         string
 	policy                                         string
 	roots                                          rootFlags
 	identity, identityRegexp, issuer, issuerRegexp string
@@ -34,6 +38,7 @@ type ruleFlags struct {
 
 func (f *ruleFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
+	fl.StringVar(&f.config, "config", "", "`file` of a host's configuration, with its policies and trust roots (docs/agent.md); without any other rule it is /etc/touchmark/config.yaml, or the user's own")
 	fl.StringVar(&f.policy, "policy", "", "`file` of policy documents, or a directory of them (docs/policy.md)")
 	fl.BoolVar(&f.ignoreClusterMatch, "ignore-cluster-match", false, "with --policy, ignore what only has a meaning in a Kubernetes cluster, instead of refusing it")
 	f.roots.register(cmd)
@@ -71,6 +76,16 @@ func newGate(set *policy.Set, roots []*trust.Root) (*gate.Gate, error) {
 
 // load reads the policies and the trust roots.
 func (f ruleFlags) load(ctx context.Context) (*policy.Set, []*trust.Root, error) {
+	if c, err := f.host(); err != nil || c != nil {
+		if err != nil {
+			return nil, nil, err
+		}
+		rules, err := newHostRules(c)
+		if err != nil {
+			return nil, nil, usageError(err)
+		}
+		return rules.load(ctx)
+	}
 	roots, err := f.roots.load()
 	if err != nil {
 		return nil, nil, err
@@ -83,6 +98,24 @@ func (f ruleFlags) load(ctx context.Context) (*policy.Set, []*trust.Root, error)
 		return nil, nil, usageError(err)
 	}
 	return set, roots, nil
+}
+
+// host is the configuration that --config names or, where nothing at all is said of what is demanded, that of this host or user, if there is one.
+func (f ruleFlags) host() (*hostconfig.Config, error) {
+	said := f
+	said.config, said.ignoreClusterMatch = "", false
+	demanded := !reflect.DeepEqual(said, ruleFlags{})
+	switch {
+	case f.config != "" && demanded:
+		return nil, usageError(errors.New("--config says itself what is demanded, and by which trust roots; leave the other flags away"))
+	case f.config == "" && demanded:
+		return nil, nil
+	}
+	c, err := hostFlags{config: f.config}.find().load()
+	if f.config == "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return c, err
 }
 
 // files are those that load reads.
@@ -106,7 +139,7 @@ func (f ruleFlags) set(ctx context.Context, roots []*trust.Root) (*policy.Set, e
 	}
 	switch {
 	case ways != 1:
-		return nil, errors.New("say what is demanded with exactly one of --policy, --certificate-identity (with --certificate-oidc-issuer) and --key")
+		return nil, errors.New("say what is demanded with exactly one of --config, --policy, --certificate-identity (with --certificate-oidc-issuer) and --key")
 	case f.policy != "" && (f.insecureIgnoreTlog || f.insecureIgnoreSCT || f.timestamps || f.predicateType != "" || f.caChain != ""):
 		return nil, errors.New("--insecure-ignore-tlog, --insecure-ignore-sct, --use-signed-timestamps, --type and --certificate-chain don't go with --policy; the policy says it itself")
 	case f.policy != "":
