@@ -145,6 +145,64 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// TestIdentityToken: what "docker login" leaves with some clouds, by a helper and by a file. It is exchanged for a token, and is no password.
+func TestIdentityToken(t *testing.T) {
+	helpers(t, map[string]string{"cloud": `printf '{"ServerURL": "x", "Username": "<token>", "Secret": "identity"}'`})
+	ca := newAuthority(t)
+	host := serve(t, func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/token" && r.PostFormValue("grant_type") == "refresh_token" && r.PostFormValue("refresh_token") == "identity":
+				fmt.Fprint(w, `{"access_token": "short"}`)
+			case r.URL.Path != "/token" && r.Header.Get("Authorization") == "Bearer short":
+				h.ServeHTTP(w, r)
+			default:
+				w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="https://%s/token",service="test"`, r.Host))
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		})
+	}, ca, nil)
+	h, file := newHost(t, nil), filepath.Join(t.TempDir(), "auth.json")
+	certsD(t, h, host, map[string]string{"ca.crt": ca.pem()})
+	repository := host + "/acme/app"
+	write(t, file, fmt.Sprintf(`{"credHelpers": {%q: "cloud"}}`, host))
+	a := load(t, h, file)
+	digest := publish(t, a, repository)
+	admitted(t, "by a helper", a, repository, true, digest)
+	write(t, file, fmt.Sprintf(`{"auths": {%q: {"auth": "PHRva2VuPjo=", "identitytoken": "identity"}}}`, host))
+	admitted(t, "by a file", a, repository, true, digest)
+	write(t, file, fmt.Sprintf(`{"auths": {%q: {"auth": "PHRva2VuPjo=", "identitytoken": "expired"}}}`, host))
+	refused(t, "an expired one", a, repository, true, digest, "status 401")
+}
+
+// TestUser: a user's own registries.conf, certificates and credentials come before the system's.
+func TestUser(t *testing.T) {
+	ca := newAuthority(t)
+	var seen []string
+	host := serve(t, tokens(&seen), ca, nil)
+	system := newHost(t, map[string]string{
+		"registries.conf":                  "[[registry]]\nprefix = \"quay.io\"\nlocation = \"system.example\"\n",
+		"registries.conf.d/1.conf":         "[[registry]]\nprefix = \"ghcr.io\"\nlocation = \"system.example\"\n",
+		"certs.d/" + host + "/ca.crt":      newAuthority(t).pem() + "\n",
+		"registries.rootful.conf.d/2.conf": "[[registry]]\nprefix = \"root.example\"\nlocation = \"system.example\"\n",
+	})
+	user := system
+	user.Home, user.UID = "/home/alice", 1000
+	home := filepath.Join(system.Root, user.Home)
+	write(t, filepath.Join(home, ".config/containers/registries.conf"), "[[registry]]\nprefix = \"quay.io\"\nlocation = \"user.example\"\n")
+	write(t, filepath.Join(home, ".config/containers/certs.d", host, "ca.crt"), ca.pem())
+	write(t, filepath.Join(home, ".config/containers/auth.json"), fmt.Sprintf(`{"auths": {%q: %s}}`, host, auth("alice")))
+	a := load(t, user)
+	for logical, want := range map[string]string{"quay.io/app": "user.example/app", "ghcr.io/app": "system.example/app", "root.example/app": "root.example/app"} {
+		if places, err := a.Table().Places(logical); err != nil || places[0].Repository != want {
+			t.Errorf("%s: %v, %v, want %s", logical, places, err, want)
+		}
+	}
+	digest := publish(t, a, host+"/alice/app")
+	admitted(t, "the user", a, host+"/alice/app", true, digest)
+	refused(t, "the system", load(t, system), host+"/alice/app", true, digest, "unknown authority")
+}
+
 // TestCertificates: whose certificates are taken, and that they are read anew when they change.
 func TestCertificates(t *testing.T) {
 	ca := newAuthority(t)
