@@ -105,7 +105,7 @@ type Store struct {
 	db     *sql.DB         // nil if it could not be opened
 	listed *parents.Memory // what was found lately
 
-	writes chan write
+	writes chan queued
 	quit   chan struct{}
 	done   chan struct{} // closed when the writer has ended
 
@@ -130,7 +130,7 @@ func Open(ctx context.Context, c Config) *Store {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	s := &Store{config: c, listed: parents.NewMemory(), writes: make(chan write, queueLength), quit: make(chan struct{}), done: make(chan struct{})}
+	s := &Store{config: c, listed: parents.NewMemory(), writes: make(chan queued, queueLength), quit: make(chan struct{}), done: make(chan struct{})}
 	db, err := open(ctx, c.Dir)
 	if err != nil {
 		s.health(fmt.Errorf("opening the agent's store: %w; its content can be lost: move it away, and start the agent again", err))

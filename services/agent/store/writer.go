@@ -23,6 +23,13 @@ const (
 // write is a part of a transaction.
 type write func(*sql.Tx) error
 
+// queued is a write that waits; written, if there is one, is closed when it has
+// been written, or could not be.
+type queued struct {
+	write
+	written chan struct{}
+}
+
 // later writes behind the back of the caller. What there is no room for is
 // dropped: deciding does not wait for a disk.
 func (s *Store) later(w write) {
@@ -30,7 +37,7 @@ func (s *Store) later(w write) {
 		return
 	}
 	select {
-	case s.writes <- w:
+	case s.writes <- queued{write: w}:
 	default:
 		s.drop(1)
 	}
@@ -50,7 +57,7 @@ func (s *Store) Flush(ctx context.Context) {
 	}
 	written := make(chan struct{})
 	select {
-	case s.writes <- func(*sql.Tx) error { close(written); return nil }:
+	case s.writes <- queued{func(*sql.Tx) error { return nil }, written}:
 	case <-s.done:
 		return
 	case <-ctx.Done():
@@ -69,7 +76,7 @@ func (s *Store) writer() {
 	beats := time.NewTicker(beat)
 	defer beats.Stop()
 	for n := 0; ; n++ {
-		var batch []write
+		var batch []queued
 		select {
 		case w := <-s.writes:
 			batch = append(batch, w)
@@ -78,26 +85,38 @@ func (s *Store) writer() {
 				continue
 			}
 		case <-s.quit:
-			if batch = s.gather(nil); len(batch) > 0 {
-				s.health(s.commit(batch))
+			for batch = s.gather(nil); len(batch) > 0; batch = s.gather(nil) {
+				s.apply(batch, false)
 			}
 			return
 		}
-		batch = s.gather(batch)
-		batch = append(batch, s.noteTime)
-		if n%maxBatch == 0 {
-			batch = append(batch, s.prune)
+		s.apply(s.gather(batch), n%maxBatch == 0)
+	}
+}
+
+// apply writes a batch, and says what came of it.
+func (s *Store) apply(batch []queued, prune bool) {
+	writes := []write{s.noteTime}
+	for _, q := range batch {
+		writes = append(writes, q.write)
+	}
+	if prune {
+		writes = append(writes, s.prune)
+	}
+	err := s.commit(writes)
+	if err != nil {
+		s.drop(len(batch))
+	}
+	s.health(err)
+	for _, q := range batch {
+		if q.written != nil {
+			close(q.written)
 		}
-		err := s.commit(batch)
-		if err != nil {
-			s.drop(len(batch))
-		}
-		s.health(err)
 	}
 }
 
 // gather takes what waits into a batch.
-func (s *Store) gather(batch []write) []write {
+func (s *Store) gather(batch []queued) []queued {
 	for len(batch) < maxBatch {
 		select {
 		case w := <-s.writes:
