@@ -52,7 +52,7 @@ import (
 // Limits, against configurations that no one has written by hand.
 const (
 	// MaxRules is the largest number of rules, and MaxMirrors that of one rule's mirrors. Clusters have a few hundred rules. The worst question, where all of
-	// them lead to one place, looks at the square of the rules times the mirrors, which is a fifth of a second.
+	// them lead to one place, looks at the square of the rules times the mirrors, which takes less than a second.
 	MaxRules   = 1024
 	MaxMirrors = 16
 	// MaxNames is the largest number of logical names that lead to one place: each of them costs a judgement.
