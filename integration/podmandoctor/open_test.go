@@ -1,6 +1,7 @@
 package podmandoctor_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -10,7 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/podman/countersign"
 	"github.com/touchmark/touchmark/podman/doctor"
 )
@@ -24,24 +29,40 @@ type open struct {
 	pull func(*testing.T, *world) bool
 	// ask changes what the doctor is asked; may be nil.
 	ask func(*world, *doctor.Config)
+	// others says that images outside of the declared scope may be accepted.
+	others bool
+	// both says that --fix adds the host's demand to another's, which stays: the signed image does not meet that.
+	both bool
 }
 
 func inPolicy(declared string, others map[string]string) func(*testing.T, *world) {
 	return func(t *testing.T, w *world) { w.Write(t, "/etc/containers/policy.json", policy(declared, others)) }
 }
 
+var layoutTag = map[string]string{"oci": ":1", "oci-archive": ":1"}
+
 // inTransport is a policy.json with a rule for another transport, and an image for it at /var/tmp/image.
 func inTransport(transport string) func(*testing.T, *world) {
 	return func(t *testing.T, w *world) {
 		good := policy(demand, nil)
 		w.Write(t, "/etc/containers/policy.json", strings.Replace(good, `"transports": {`, fmt.Sprintf(`"transports": {%q: {"": %s},`, transport, accept), 1))
-		w.Root().Must(t, 0, "skopeo", "--insecure-policy", "copy", "--quiet", "docker://"+bad, transport+":/var/tmp/image"+map[string]string{"docker-archive": ":app:1", "oci": ":1", "oci-archive": ":1"}[transport])
+		if transport == "docker-archive" {
+			tag, err := name.NewTag(bad)
+			if err == nil {
+				err = tarball.WriteToFile(w.Path("/var/tmp/image"), tag, coretest.Image(t, 2))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		w.Root().Must(t, 0, "skopeo", "--insecure-policy", "copy", "--quiet", "docker://"+bad, transport+":/var/tmp/image"+layoutTag[transport])
 	}
 }
 
 func from(transport string) func(*testing.T, *world) bool {
 	return func(t *testing.T, w *world) bool {
-		return w.copies(t, transport+":/var/tmp/image"+map[string]string{"oci": ":1", "oci-archive": ":1"}[transport])
+		return w.copies(t, transport+":/var/tmp/image"+layoutTag[transport])
 	}
 }
 
@@ -54,10 +75,14 @@ func otherKey(t *testing.T, w *world) {
 
 const otherDemand = `[{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/etc/pki/other.gpg", "signedIdentity": {"type": "matchRepository"}}]`
 
-// write appends to, or replaces, a file of the host as one of its users, by a shell's redirection.
-func asBob(t *testing.T, w *world, script string) {
+// asBob runs a script that changes a file of the host as one of its users, and reports whether he could.
+func asBob(t *testing.T, w *world, script string) bool {
 	t.Helper()
-	w.Bob().Must(t, 0, "sh", "-ec", script)
+	r := w.Bob().Run(t, "sh", "-ec", script)
+	if r.Status != 0 && !strings.Contains(r.Output(), "denied") {
+		t.Fatalf("%s: %s", script, r.Output())
+	}
+	return r.Status == 0
 }
 
 var opens = []open{
@@ -66,15 +91,19 @@ var opens = []open{
 	}},
 	{code: "docker-accepts", spoil: inPolicy("", map[string]string{"": accept})},
 	{code: "scope-accepts", spoil: inPolicy(accept, nil)},
-	{code: "scope-other-key", spoil: func(t *testing.T, w *world) { otherKey(t, w); inPolicy(otherDemand, nil)(t, w) }},
+	{code: "scope-other-key", both: true, spoil: func(t *testing.T, w *world) { otherKey(t, w); inPolicy(otherDemand, nil)(t, w) }},
 	{code: "namespace-accepts", spoil: inPolicy(demand, map[string]string{acme + "/app": accept})},
-	{code: "namespace-other-key", spoil: func(t *testing.T, w *world) {
+	{code: "namespace-other-key", both: true, spoil: func(t *testing.T, w *world) {
 		otherKey(t, w)
 		inPolicy(demand, map[string]string{acme + "/app": otherDemand})(t, w)
 	}},
 	{code: "image-accepts", spoil: inPolicy(demand, map[string]string{bad: accept})},
 	{code: "wildcard-accepts", spoil: inPolicy("", map[string]string{"*.acme.example": accept})},
 	{code: "undeclared-accepts", spoil: inPolicy(demand, map[string]string{other: accept}), pull: func(t *testing.T, w *world) bool { return w.copies(t, stray) }},
+	{code: "spelling-accepts", spoil: func(t *testing.T, w *world) {
+		w.Write(t, "/etc/containers/policy.json", strings.Replace(policy(demand, nil), reject, accept, 1))
+		w.registriesAlso(t, fmt.Sprintf("[[registry]]\nprefix = \"%s:443\"\nlocation = %q\ninsecure = true\n", acme, w.registry))
+	}, pull: func(t *testing.T, w *world) bool { return w.copies(t, acme+":443/app/bad:1") }, others: true},
 	{code: "identity-fixed", spoil: func(t *testing.T, w *world) {
 		inPolicy(strings.Replace(demand, `"matchRepository"`, `"exactRepository", "dockerRepository": "`+acme+`/app/good"`, 1), nil)(t, w)
 		coretest.Push(t, w.registry+"/app/elsewhere:1", coretest.Image(t, 1))
@@ -94,7 +123,9 @@ var opens = []open{
 	{code: "transport-open", spoil: inTransport("oci"), pull: from("oci")},
 	{code: "transport-open", spoil: inTransport("dir"), pull: from("dir")},
 	{code: "policy-writable", spoil: chmod("/etc/containers/policy.json", 0o666), pull: func(t *testing.T, w *world) bool {
-		asBob(t, w, `echo '{"default": `+accept+`}' >/etc/containers/policy.json`)
+		if !asBob(t, w, `echo '{"default": `+accept+`}' >/etc/containers/policy.json`) {
+			return false
+		}
 		defer inPolicy(demand, nil)(t, w)
 		return w.copies(t, bad)
 	}},
@@ -104,7 +135,9 @@ var opens = []open{
 	}},
 	{code: "keyring-writable", spoil: chmod("/etc/touchmark/podman/countersign.gpg", 0o666), pull: func(t *testing.T, w *world) bool {
 		otherKey(t, w)
-		asBob(t, w, "cat /etc/pki/other.gpg >>/etc/touchmark/podman/countersign.gpg")
+		if !asBob(t, w, "cat /etc/pki/other.gpg >>/etc/touchmark/podman/countersign.gpg") {
+			return false
+		}
 		defer w.installKey(t)
 		return w.copies(t, bad)
 	}},
@@ -124,7 +157,10 @@ var opens = []open{
 	{code: "agent-observing", spoil: func(_ *testing.T, w *world) { w.observe, w.status.Enforcing = true, false }},
 	{code: "key-readable", spoil: chmod("/etc/touchmark/podman/countersign.key", 0o644), pull: func(t *testing.T, w *world) bool {
 		// Bob reads the key, signs, and pushes the signature to the registry.
-		stolen := keyFiles{secret: []byte(w.Bob().Must(t, 0, "cat", "/etc/touchmark/podman/countersign.key").Stdout), public: w.read(t, "/etc/touchmark/podman/countersign.gpg")}
+		if !asBob(t, w, "cat /etc/touchmark/podman/countersign.key") {
+			return false
+		}
+		stolen := keyFiles{secret: w.read(t, "/etc/touchmark/podman/countersign.key"), public: w.read(t, "/etc/touchmark/podman/countersign.gpg")}
 		w.extra = func(string) []byte { return sign(t, stolen, acme+"/app/bad", w.unsigned) }
 		return w.copies(t, bad)
 	}},
@@ -176,7 +212,8 @@ var opens = []open{
 		w.Root().Must(t, 0, "skopeo", "--insecure-policy", "copy", "--quiet", "docker://"+bad, "containers-storage:[vfs@/var/lib/shared+/run/shared]"+bad)
 		w.Root().Must(t, 0, "chown", "bob", "/var/lib/shared")
 	}, pull: func(t *testing.T, w *world) bool {
-		return w.gets(t, w.Root(), "podman", "create", "--pull", "never", bad, "/x")
+		// Whoever can write the store, has images run.
+		return asBob(t, w, "touch /var/lib/shared/planted") && w.gets(t, w.Root(), "podman", "create", "--pull", "never", bad, "/x")
 	}},
 }
 
@@ -196,6 +233,7 @@ func TestOpen(t *testing.T) {
 				t.Error("the image does not get in: this is no way past policy.json")
 			}
 			r := w.examine(t, func(config *doctor.Config) {
+				config.Intent.OthersAccepted = c.others
 				if c.ask != nil {
 					c.ask(w, config)
 				}
@@ -203,7 +241,51 @@ func TestOpen(t *testing.T) {
 			if !r.Has(c.code) || r.Enforcing != doctor.No {
 				t.Errorf("enforcing: %s, want no by %s\n%s", r.Enforcing, c.code, codes(r))
 			}
+			if cause(c.code).Fixable && c.ask == nil {
+				w.fixed(t, c, r)
+				if pull(t, w) {
+					t.Error("the image gets in after --fix")
+				}
+			}
 		})
+	}
+}
+
+func cause(code string) doctor.Cause {
+	for _, subject := range doctor.Catalog() {
+		for _, c := range subject.Causes {
+			if c.Code == code {
+				return c
+			}
+		}
+	}
+	return doctor.Cause{}
+}
+
+// fixed has the doctor close a cause, and examines the host again. The signed image still gets in, from a registry that is no longer evil.
+func (w *world) fixed(t *testing.T, c open, r *doctor.Report) {
+	t.Helper()
+	config := w.doctorConfig()
+	config.Intent.OthersAccepted = c.others
+	steps, err := doctor.Fix(t.Context(), config, r, doctor.Remedies{
+		Retire: func(ctx context.Context) error {
+			return countersign.Retire(ctx, countersign.ForHost(w.config, keys.Options{}))
+		},
+	})
+	if err != nil || len(steps) == 0 {
+		t.Errorf("fixing: %v, %v", steps, err)
+	}
+	again, err := doctor.Examine(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.Has(c.code) {
+		t.Errorf("after --fix:\n%s", codes(again))
+	}
+	if !c.both {
+		w.evil = false
+		w.keeps(t)
+		w.evil = true
 	}
 }
 
@@ -292,7 +374,7 @@ func (w *world) proxy(t *testing.T) string {
 	return w.throughProxy
 }
 
-func throughProxy(w *world, c *doctor.Config) { c.Intent.Proxy = w.throughProxy }
+func throughProxy(w *world, c *doctor.Config) { c.Intent.Proxies = []string{w.throughProxy} }
 
 // sign makes a signature with a key's files.
 func sign(t *testing.T, k keyFiles, repository, digest string) []byte {

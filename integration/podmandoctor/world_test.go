@@ -245,10 +245,14 @@ func policy(declared string, others map[string]string) string {
 	return fmt.Sprintf("{\"default\": %s,\n \"transports\": {\"docker\": {%s}, \"containers-storage\": {\"\": %s}}}\n", reject, strings.Join(rules, ",\n"), accept)
 }
 
+func (w *world) doctorConfig() doctor.Config {
+	return doctor.Config{Host: w.podman(), Intent: doctor.FromConfig(w.config), Now: time.Now(), Agent: w, Live: true}
+}
+
 // examine is the doctor's report.
 func (w *world) examine(t *testing.T, change func(*doctor.Config)) *doctor.Report {
 	t.Helper()
-	c := doctor.Config{Host: w.podman(), Intent: doctor.FromConfig(w.config), Now: time.Now(), Agent: w, Live: true}
+	c := w.doctorConfig()
 	if change != nil {
 		change(&c)
 	}

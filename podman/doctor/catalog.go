@@ -56,21 +56,22 @@ func Catalog() []Subject {
 	}
 }
 
-const install = "run touchmark install podman"
+const reinstall = "run touchmark install podman"
 
 var policyCauses = []Cause{
-	{"policy-missing", Broken, "there is no policy.json: clients refuse to start a pull", install, true},
+	{"policy-missing", Broken, "there is no policy.json: clients refuse to start a pull", reinstall, true},
 	{"policy-unparsable", Broken, "policy.json is not one: clients refuse to start a pull", "correct the line, or restore the file with touchmark uninstall podman", false},
 	{"policy-writable", Open, "others than its owner can write policy.json, or replace it", "give the file to root, with mode 0644, and its directories too", true},
-	{"default-accepts", Open, "what no scope is about is accepted", install + ", or let the default be reject", true},
-	{"docker-accepts", Open, "images of every registry that no scope is about are accepted", install + `, or take transports.docker[""] out`, true},
-	{"scope-accepts", Open, "a declared scope accepts anything", install, true},
-	{"scope-missing", Broken, "a declared scope refuses everything, whatever Touchmark says", install, true},
-	{"scope-other-key", Open, "a declared scope demands a signature, but not this host's: Touchmark's policy is not asked", install, true},
+	{"default-accepts", Open, "what no scope is about is accepted", reinstall + ", or let the default be reject", true},
+	{"docker-accepts", Open, "images of every registry that no scope is about are accepted", reinstall + `, or take transports.docker[""] out`, true},
+	{"scope-accepts", Open, "a declared scope accepts anything", reinstall, true},
+	{"scope-missing", Broken, "a declared scope refuses everything, whatever Touchmark says", reinstall, true},
+	{"scope-other-key", Open, "a declared scope demands a signature, but not this host's: Touchmark's policy is not asked", reinstall, true},
 	{"namespace-accepts", Open, "a namespace or repository within a declared scope accepts anything", "take the narrower scope out, or let it require the host's key", true},
 	{"namespace-other-key", Open, "a namespace or repository within a declared scope demands another signature than this host's", "take the narrower scope out, or let it require the host's key", true},
 	{"image-accepts", Open, "one tag or digest within a declared scope accepts anything", "take it out, and use touchmark allow, which expires", true},
-	{"wildcard-accepts", Open, "a wildcard scope accepts hosts that are meant to be enforced, or that nothing else is about", "take it out, or let it require the host's key", true},
+	{"wildcard-accepts", Open, "a wildcard scope accepts hosts that are meant to be enforced", "take it out, or let it require the host's key", true},
+	{"spelling-accepts", Open, "another name of a declared registry, such as the one with :443, accepts anything", reinstall, true},
 	{"undeclared-accepts", Open, "a registry outside of the declared scopes accepts anything, though the default refuses", "take the scope out, or declare it: podman.scopes in config.yaml", false},
 	{"identity-fixed", Open, "signedIdentity takes a countersignature for another image as one for this", `use "signedIdentity": {"type": "matchRepository"}`, true},
 	{"identity-exact", Broken, "signedIdentity wants a tag in the signature: a countersignature names the repository and the digest", `use "signedIdentity": {"type": "matchRepository"}`, true},
@@ -79,10 +80,10 @@ var policyCauses = []Cause{
 }
 
 var keyringCauses = []Cause{
-	{"keyring-missing", Broken, "the keyring that policy.json names is not there", install, true},
-	{"keyring-unusable", Broken, "the keyring that policy.json names holds no key that can be read", install, true},
-	{"keyring-other", Broken, "the keyring that policy.json names does not hold the agent's key", install + "; after a rotation, restart the agent", true},
-	{"keyring-extra", Open, "the keyring that policy.json names holds keys that are not the agent's: what they signed gets in unjudged", "remove the other keys; " + install, true},
+	{"keyring-missing", Broken, "the keyring that policy.json names is not there", reinstall, true},
+	{"keyring-unusable", Broken, "the keyring that policy.json names holds no key that can be read", reinstall, true},
+	{"keyring-other", Broken, "the keyring that policy.json names does not hold the agent's key", reinstall + "; after a rotation, restart the agent", true},
+	{"keyring-extra", Open, "the keyring that policy.json names holds keys that are not the agent's: what they signed gets in unjudged", "remove the other keys; " + reinstall, true},
 	{"keyring-writable", Open, "others than its owner can write the keyring: they add a key of their own", "give the file to root, with mode 0644, and its directories too", true},
 	{"key-previous", Warning, "a key that was rotated out is still accepted", "take it out of podman.previous of config.yaml", false},
 	{"sigstore-compiled-out", Broken, "this host's client cannot verify Sigstore signatures, and policy.json demands them", "use podman.form: openpgp, which every client reads", false},
@@ -92,13 +93,13 @@ var lookasideCauses = []Cause{
 	{"registriesd-unparsable", Broken, "a file of registries.d is none: clients refuse to start a pull", "correct the line", false},
 	{"registriesd-clash", Broken, "two files of registries.d say something about one namespace, or both have default-docker: clients refuse to start a pull", "keep one of them", false},
 	{"registriesd-writable", Warning, "others than their owner can write registries.d: they can have every image refused", "give the files to root, with mode 0644", true},
-	{"lookaside-missing", Broken, "a declared scope requires the host's key, but no lookaside leads to the agent: every image is refused", install, true},
-	{"lookaside-overridden", Broken, "a more specific entry leads elsewhere than to the agent: its images are refused", "take the entry's lookaside out; the agent chains it: " + install, true},
-	{"lookaside-elsewhere", Broken, "the lookaside of a declared scope leads elsewhere than to the agent", install, true},
-	{"lookaside-other-registry", Broken, "the lookaside asks the agent about another registry than that of its entry", install, true},
+	{"lookaside-missing", Broken, "a declared scope requires the host's key, but no lookaside leads to the agent: every image is refused", reinstall, true},
+	{"lookaside-overridden", Broken, "a more specific entry leads elsewhere than to the agent: its images are refused", "take the entry's lookaside out; the agent chains it: " + reinstall, true},
+	{"lookaside-elsewhere", Broken, "the lookaside of a declared scope leads elsewhere than to the agent", reinstall, true},
+	{"lookaside-other-registry", Broken, "the lookaside asks the agent about another registry than that of its entry", reinstall, true},
 	{"lookaside-not-loopback", Warning, "the lookaside is asked by plain HTTP across the network: who sits on the path can refuse, and replay for ten minutes", "let the agent listen on loopback", false},
-	{"lookaside-for-everything", Warning, "default-docker leads to the agent: it is asked about images that are not to be enforced", "set the lookaside for the declared scopes only: " + install, false},
-	{"staging-missing", Warning, "there is no lookaside-staging: podman push --sign-by tries to write its signatures to the agent", install, true},
+	{"lookaside-for-everything", Warning, "default-docker leads to the agent: it is asked about images that are not to be enforced", "set the lookaside for the declared scopes only: " + reinstall, false},
+	{"staging-missing", Warning, "there is no lookaside-staging: podman push --sign-by tries to write its signatures to the agent", reinstall, true},
 	{"attachments-off", Broken, "policy.json wants Sigstore signatures from the registry, and use-sigstore-attachments is not set for it", "set use-sigstore-attachments: true for the registry in registries.d", false},
 }
 
@@ -122,18 +123,18 @@ var agentCauses = []Cause{
 	{"agent-refresh-failing", Warning, "a trust root cannot be refreshed", "see that its repository can be reached", false},
 	{"trust-stale", Broken, "a trust root is older than trust.maxStale: nothing it vouches for is admitted", "see that its repository can be reached, or fetch it: touchmark trust fetch", false},
 	{"agent-port-taken", Broken, "another user's process listens where the lookaside is asked", "stop it, or give the agent another port: agent.listen in config.yaml", false},
-	{"agent-not-listening", Broken, "the agent runs, and nothing listens where the lookaside is asked", "let agent.listen of config.yaml be what registries.d names: " + install, false},
+	{"agent-not-listening", Broken, "the agent runs, and nothing listens where the lookaside is asked", "let agent.listen of config.yaml be what registries.d names: " + reinstall, false},
 	{"notice", Warning, "the agent has something to say about its rules, such as an exception that ends", "read it", false},
 	{"clock-behind", Broken, "the clock is behind the making of the host's key: its countersignatures are not valid yet", "set the clock, and keep it set", false},
 	{"clock-unsynchronised", Warning, "the kernel says that nothing keeps the clock", "run a time service", false},
 }
 
 var fileCauses = []Cause{
-	{"config-missing", Broken, "there is no config.yaml: nothing says what this host is to enforce", install, true},
+	{"config-missing", Broken, "there is no config.yaml: nothing says what this host is to enforce", reinstall, true},
 	{"config-unusable", Broken, "config.yaml cannot be used", "correct the line that the message names", false},
 	{"config-writable", Open, "others than its owner can write config.yaml, a policy or a trust root: they decide what is admitted", "give the files to root, with mode 0644", true},
 	{"key-readable", Open, "others than the agent can read the host's secret key: they sign what they like", "make it 0600, and a new key, since the old one may be known", true},
-	{"key-missing", Broken, "the agent's secret key is not there", install, true},
+	{"key-missing", Broken, "the agent's secret key is not there", reinstall, true},
 	{"policies-missing", Broken, "there are no policies: the agent refuses every image", "write one: touchmark policy learn", false},
 	{"state-writable", Open, "others can write the agent's state: it holds verdicts that outlive a restart", "give the directory to the agent's user, with mode 0700", true},
 }

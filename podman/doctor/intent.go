@@ -36,9 +36,9 @@ type Intent struct {
 	SecretKey, Public string
 	// Lookaside is the agent's URL, as "http://127.0.0.1:7467"; "" in [Native].
 	Lookaside string
-	// Proxy is the registry proxy's host and port if images of Scopes are to
-	// come through it; policy.json may then accept them.
-	Proxy string
+	// Proxies are the hosts, with their ports, of the registry proxies that
+	// images of Scopes are to come through; policy.json may then accept them.
+	Proxies []string
 	// Socket is the agent's unix socket, State its directory.
 	Socket, State string
 	// Files are Touchmark's own files and directories that decide what is
@@ -73,6 +73,23 @@ func within(scope, outer string) bool {
 	rest, ok := strings.CutPrefix(scope, outer)
 	// A colon after a registry begins a port, after a repository a tag.
 	return ok && (rest[0] == '/' || rest[0] == '@' || rest[0] == ':' && strings.Contains(outer, "/"))
+}
+
+// spellings are the other names of a scope's registry. Clients reach the same
+// images by them, and policy.json takes each for another registry.
+func spellings(scope string) []string {
+	registry, path, found := strings.Cut(scope, "/")
+	if strings.Contains(registry, ":") || strings.HasPrefix(registry, "*.") || registry == "" {
+		return nil
+	}
+	if found {
+		path = "/" + path
+	}
+	out := []string{registry + ":443" + path}
+	if registry == "docker.io" {
+		out = append(out, "registry-1.docker.io"+path, "registry-1.docker.io:443"+path)
+	}
+	return out
 }
 
 // sampleName is the last part of a sample's name.

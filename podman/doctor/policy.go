@@ -80,6 +80,7 @@ func checkScopes(_ context.Context, s *snapshot) {
 	for _, scope := range s.Intent.Scopes {
 		s.checkScope(scope, judged)
 	}
+	s.checkSpellings()
 	for _, scope := range s.policy.file.Scopes("docker") {
 		if !slices.Contains(s.Intent.Scopes, scope) && scope != "" {
 			s.checkNarrower(scope, judged)
@@ -96,23 +97,40 @@ func (s *snapshot) checkScope(scope string, judged map[string]bool) {
 	where := s.policy.place("docker", key)
 	switch demand := s.demand(reqs); demand {
 	case accepts:
-		if s.Intent.Proxy != "" { // the proxy's business: checkRegistries
+		if len(s.Intent.Proxies) > 0 { // the proxy's business: checkRegistries
 			return
 		}
 		judged[where] = true
 		s.find(acceptCode(s.policy.file, key, scope), where, "accepts anything, and %s is to be enforced", cmp.Or(scope, "every registry"))
 	case others:
-		if s.Intent.Proxy != "" { // which judges besides
+		if len(s.Intent.Proxies) > 0 { // which judges besides
 			return
 		}
 		judged[where] = true
 		s.find("scope-other-key", where, "%s demands a signature, but not the host's key", cmp.Or(scope, "every registry"))
 	case refuses:
-		if !(scope == "" || s.Intent.Proxy != "") {
+		if !(scope == "" || len(s.Intent.Proxies) > 0) {
 			s.find("scope-missing", where, "refuses everything, and images of %s are to be admitted when Touchmark does", scope)
 		}
 	case ours:
 		s.checkRequirements(where, scope, reqs)
+	}
+}
+
+// checkSpellings looks at the other names of the declared scopes' registries,
+// by which clients reach the same images. Where nothing else is accepted, they
+// are refused.
+func (s *snapshot) checkSpellings() {
+	if !s.Intent.OthersAccepted || !s.Intent.agent() {
+		return // or it is a finding of its own that others are accepted
+	}
+	for _, scope := range s.Intent.Scopes {
+		for _, name := range spellings(scope) {
+			reqs, _ := s.policy.file.Effective("docker", name)
+			if declared, _ := s.policy.file.Effective("docker", scope); s.demand(reqs) == accepts && s.demand(declared) != accepts {
+				s.find("spelling-accepts", s.policy.place("docker", s.effectiveKey(name)), "%s is another name of %s, and accepts anything", name, scope)
+			}
+		}
 	}
 }
 
@@ -152,10 +170,10 @@ func (s *snapshot) checkNarrower(scope string, judged map[string]bool) {
 	switch {
 	case demand == ours:
 		s.checkRequirements(where, scope, reqs)
-	case declared && demand == others && s.Intent.Proxy == "":
+	case declared && demand == others && len(s.Intent.Proxies) == 0:
 		s.find("namespace-other-key", where, "lies within a declared scope and demands another signature than the host's")
-	case demand != accepts || s.Intent.Proxy != "":
-	case strings.HasPrefix(scope, "*.") && (declared || !s.Intent.OthersAccepted):
+	case demand != accepts || len(s.Intent.Proxies) > 0:
+	case strings.HasPrefix(scope, "*.") && declared:
 		s.find("wildcard-accepts", where, "accepts anything from the hosts below %s", strings.TrimPrefix(scope, "*."))
 	case !declared && s.Intent.OthersAccepted:
 	case !declared:

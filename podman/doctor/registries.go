@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -58,7 +59,7 @@ func (s *snapshot) checkWays(t *location.Table, scope string) {
 			s.find("registry-insecure", where, "%s is asked without TLS, or without its certificate being verified", p.Repository)
 		}
 		var ambiguous *location.AmbiguousError
-		if _, err := t.Logical(p.Repository); s.Intent.agent() && s.Intent.Proxy == "" && errors.As(err, &ambiguous) {
+		if _, err := t.Logical(p.Repository); s.Intent.agent() && len(s.Intent.Proxies) == 0 && errors.As(err, &ambiguous) {
 			s.find("rewrite-ambiguous", ambiguous.Rule.From+": "+ambiguous.Rule.Prefix, "%s", s.name(ambiguous.Error()))
 		}
 	}
@@ -69,7 +70,7 @@ func (s *snapshot) checkWays(t *location.Table, scope string) {
 
 // leftToProxy reports whether policy.json accepts what the proxy lets through.
 func (s *snapshot) leftToProxy(scope string) bool {
-	if s.Intent.Proxy == "" || s.policy.file == nil {
+	if len(s.Intent.Proxies) == 0 || s.policy.file == nil {
 		return false
 	}
 	reqs, _ := s.policy.file.Effective("docker", scope)
@@ -101,7 +102,9 @@ func (s *snapshot) checkProxy(t *location.Table, scope string, places []location
 }
 
 // atProxy reports whether a place is the proxy.
-func (s *snapshot) atProxy(repository string) bool { return registryOf(repository) == s.Intent.Proxy }
+func (s *snapshot) atProxy(repository string) bool {
+	return slices.Contains(s.Intent.Proxies, registryOf(repository))
+}
 
 // judged reports whether something looks at images of a repository before they
 // are used.
@@ -110,7 +113,7 @@ func (s *snapshot) judged(repository string) bool {
 	if s.demand(reqs) != accepts {
 		return true
 	}
-	if s.Intent.Proxy == "" || !s.Intent.declared(repository) {
+	if len(s.Intent.Proxies) == 0 || !s.Intent.declared(repository) {
 		return false
 	}
 	places, err := s.access().Table().Places(repository)

@@ -58,23 +58,33 @@ func (s *snapshot) resolve(path string) (resolved string, through []string, err 
 	return at, through, nil
 }
 
-// intruder says why others than root, the examined user and the agent can change what
-// lies at a path, or put something else there: "" if they can't.
+// intruder says why others than root, the examined user and the agent can
+// change what lies at a path, or put something else there: "" if they can't.
 func (s *snapshot) intruder(path string) string {
+	at, why := s.weakness(path)
+	if why == "" {
+		return ""
+	}
+	return fmt.Sprintf("%s %s", s.name(at), why)
+}
+
+// weakness is the file or directory on the way to a path that others can
+// change, and why they can.
+func (s *snapshot) weakness(path string) (at, why string) {
 	resolved, through, err := s.resolve(path)
 	if err != nil && !missing(err) {
-		return "" // the reader of the file says so
+		return "", "" // the reader of the file says so
 	}
 	for _, at := range through {
 		info, err := os.Stat(at) // none is a link, but what the root's own name may be
 		if err != nil {
-			return ""
+			return "", ""
 		}
 		if why := s.changeable(info, at == resolved); why != "" {
-			return fmt.Sprintf("%s %s", s.name(at), why)
+			return at, why
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // changeable says why others can change a file, or what lies in a directory.

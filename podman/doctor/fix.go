@@ -1,0 +1,268 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/touchmark/touchmark/podman/countersign"
+	"github.com/touchmark/touchmark/podman/install"
+	"github.com/touchmark/touchmark/podman/policyjson"
+)
+
+// Step is one thing that [Fix] did.
+type Step struct {
+	// Codes are the causes that it was done for.
+	Codes []string `json:"codes"`
+	// Done says what was done, and Undo how it is taken back; Undo is "" where
+	// nobody would want to.
+	Done string `json:"done"`
+	Undo string `json:"undo,omitempty"`
+}
+
+// Remedies are what [Fix] cannot do by itself.
+type Remedies struct {
+	// Install repeats `touchmark install podman` with its settings; nil if it
+	// cannot be repeated.
+	Install func(context.Context) error
+	// Retire makes the host's own key the only one in its file with public halves;
+	// nil if the key is not at hand.
+	Retire func(context.Context) error
+}
+
+// Fix closes what the report calls fixable. What it did before an error is
+// returned with it. Examine the host again afterwards.
+//
+// Modes and owners come first, since a file that others can write is not worth
+// being put right. policy.json is merged with what the declared scopes demand,
+// as `touchmark install podman` does it: no verdict becomes weaker. The file as
+// it was is kept, and the step says where. What is left is the installer's.
+func Fix(ctx context.Context, c Config, r *Report, how Remedies) (steps []Step, err error) {
+	s := take(c)
+	steps, err = s.tighten(r)
+	if err != nil {
+		return steps, err
+	}
+	if codes := r.fixable("keyring-extra"); len(codes) > 0 && how.Retire != nil {
+		if err := how.Retire(ctx); err != nil {
+			return steps, err
+		}
+		steps = append(steps, Step{codes, s.name(s.at(s.Intent.Public)) + ": holds the host's own key alone", ""})
+	}
+	if codes := r.fixable(policyFixes...); len(codes) > 0 && s.Intent.agent() && len(s.Intent.Scopes) > 0 {
+		step, err := s.mergePolicy()
+		if err != nil {
+			return steps, err
+		}
+		step.Codes = codes
+		steps = append(steps, step)
+	}
+	if codes := r.fixable(installFixes...); len(codes) > 0 && how.Install != nil {
+		if err := how.Install(ctx); err != nil {
+			return steps, err
+		}
+		steps = append(steps, Step{codes, "touchmark install podman was repeated", "touchmark uninstall podman"})
+	}
+	return steps, nil
+}
+
+// What is closed by which means.
+var (
+	modeFixes   = []string{"policy-writable", "keyring-writable", "registriesd-writable", "registries-writable", "config-writable", "key-readable", "state-writable", "store-writable"}
+	policyFixes = []string{
+		"policy-missing", "default-accepts", "docker-accepts", "scope-accepts", "scope-other-key", "namespace-accepts", "namespace-other-key", "image-accepts",
+		"wildcard-accepts", "spelling-accepts", "identity-fixed", "transport-open",
+	}
+	installFixes = []string{
+		"scope-missing", "keyring-missing", "keyring-unusable", "lookaside-missing", "lookaside-overridden", "lookaside-elsewhere",
+		"lookaside-other-registry", "staging-missing", "config-missing", "key-missing", "agent-not-listening", "proxy-as-mirror", "proxy-bypassed",
+	}
+)
+
+// fixable are those of the codes that the report has.
+func (r *Report) fixable(codes ...string) (out []string) {
+	for _, f := range r.Findings {
+		if f.Fixable && slices.Contains(codes, f.Code) && !slices.Contains(out, f.Code) {
+			out = append(out, f.Code)
+		}
+	}
+	return out
+}
+
+// tighten takes from others what they should not have.
+func (s *snapshot) tighten(r *Report) (steps []Step, err error) {
+	for _, f := range r.Findings {
+		if !f.Fixable || !slices.Contains(modeFixes, f.Code) {
+			continue
+		}
+		path := s.at(f.Where)
+		if f.Code == "key-readable" || f.Code == "state-writable" {
+			step, err := s.chmod(path, map[string]fs.FileMode{"key-readable": 0o077, "state-writable": 0o022}[f.Code])
+			if err != nil {
+				return steps, err
+			}
+			steps = append(steps, step.forCode(f.Code)...)
+		}
+		for range maxLinks {
+			at, why := s.weakness(path)
+			if why == "" {
+				break
+			}
+			step, err := s.secure(at)
+			if err != nil {
+				return steps, err
+			}
+			steps = append(steps, step.forCode(f.Code)...)
+		}
+	}
+	return steps, nil
+}
+
+func (s Step) forCode(code string) []Step {
+	if s.Done == "" {
+		return nil
+	}
+	s.Codes = []string{code}
+	return []Step{s}
+}
+
+// secure gives a file or directory to root, or the examined user, alone.
+func (s *snapshot) secure(path string) (Step, error) {
+	step, err := s.chmod(path, 0o022)
+	if err != nil {
+		return step, err
+	}
+	if uid := s.ownerOf(path); uid != 0 && uid != s.Host.UID && uid != s.agentUID {
+		if err := os.Chown(path, s.Host.UID, -1); err != nil {
+			return step, fmt.Errorf("giving %s to its user: %w", s.name(path), err)
+		}
+		step.Done = strings.TrimPrefix(step.Done+fmt.Sprintf("; %s: owner is now uid %d", s.name(path), s.Host.UID), "; ")
+		step.Undo = strings.TrimPrefix(step.Undo+fmt.Sprintf("; chown %d %s", uid, s.name(path)), "; ")
+	}
+	return step, nil
+}
+
+// chmod takes permissions away.
+func (s *snapshot) chmod(path string, without fs.FileMode) (Step, error) {
+	resolved, _, err := s.resolve(path)
+	if err != nil {
+		return Step{}, err
+	}
+	info, err := os.Stat(resolved)
+	if err != nil {
+		return Step{}, err
+	}
+	mode := info.Mode().Perm()
+	if mode&without == 0 {
+		return Step{}, nil
+	}
+	if err := os.Chmod(resolved, mode&^without|info.Mode()&fs.ModeSticky); err != nil {
+		return Step{}, fmt.Errorf("changing the mode: %w", err)
+	}
+	return Step{Done: fmt.Sprintf("%s: mode is now %04o", s.name(resolved), mode&^without), Undo: fmt.Sprintf("chmod %04o %s", mode, s.name(resolved))}, nil
+}
+
+// mergePolicy writes policy.json anew, with what the declared scopes demand.
+func (s *snapshot) mergePolicy() (Step, error) {
+	if s.policy.path != "" && s.policy.file == nil {
+		return Step{}, fmt.Errorf("merging policy.json: %s cannot be used", s.name(s.policy.path))
+	}
+	ours, err := s.demandOurs()
+	if err != nil {
+		return Step{}, fmt.Errorf("merging policy.json: %w", err)
+	}
+	rules := map[string][]policyjson.Requirement{}
+	for _, scope := range s.Intent.Scopes {
+		for _, name := range append(spellings(scope), scope) {
+			rules[name] = []policyjson.Requirement{ours}
+		}
+	}
+	demand := install.Demand{Rules: rules, KeepDefault: s.Intent.OthersAccepted, OtherTransports: install.Reject}
+	if s.Intent.OthersAccepted {
+		demand.OtherTransports = install.Keep
+	}
+	merged := install.Merge(s.policy.file, demand)
+	if !s.Intent.OthersAccepted {
+		s.closeTransports(merged)
+	}
+	return s.replace(s.Host.PolicyJSON(), merged.JSON())
+}
+
+// closeTransports rejects what comes by transports that are not to be open.
+func (s *snapshot) closeTransports(f *policyjson.File) {
+	for _, transport := range otherTransports {
+		if slices.Contains(s.Intent.Transports, transport) {
+			continue
+		}
+		for _, scope := range f.Scopes(transport) {
+			if s.demand(f.Transports[transport][scope]) == accepts {
+				f.Set(transport, scope, []policyjson.Requirement{policyjson.Plain(policyjson.Reject)})
+			}
+		}
+	}
+}
+
+// demandOurs is the demand for a countersignature of the host's key.
+func (s *snapshot) demandOurs() (policyjson.Requirement, error) {
+	public := s.name(s.at(s.Intent.Public))
+	if !s.exists(s.at(s.Intent.Public)) {
+		return policyjson.Requirement{}, fmt.Errorf("%s: the host has no key; run touchmark install podman", public)
+	}
+	text := map[string]any{"type": policyjson.SignedBy, "keyType": "GPGKeys", "keyPath": public}
+	if s.Intent.Form == Sigstore {
+		text = map[string]any{"type": policyjson.SigstoreSigned, "pki": map[string]string{"caRootsPath": public, "subjectEmail": countersign.Subject}}
+	}
+	text["signedIdentity"] = map[string]string{"type": policyjson.MatchRepository}
+	data, err := json.Marshal(text)
+	if err != nil {
+		return policyjson.Requirement{}, err
+	}
+	return policyjson.ParseRequirement("the host's requirement", data)
+}
+
+// replace writes a file in one step, and keeps what it was, if it was there.
+func (s *snapshot) replace(path string, text []byte) (Step, error) {
+	step := Step{Done: s.name(path) + ": written anew", Undo: "rm " + s.name(path)}
+	mode := fs.FileMode(0o644)
+	old, err := os.ReadFile(path)
+	switch {
+	case err == nil:
+		kept := filepath.Join(s.Host.Touchmark(), "doctor", filepath.Base(path)+"."+s.Now.UTC().Format("20060102T150405Z"))
+		if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
+			return Step{}, fmt.Errorf("keeping %s: %w", s.name(path), err)
+		}
+		if err := writeNew(kept, old, 0o600); err != nil {
+			return Step{}, fmt.Errorf("keeping %s: %w", s.name(path), err)
+		}
+		step.Undo = "cp " + s.name(kept) + " " + s.name(path)
+	case !errors.Is(err, fs.ErrNotExist):
+		return Step{}, err
+	}
+	temporary := path + ".touchmark"
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) { // of one that was interrupted
+		return Step{}, err
+	}
+	if err := writeNew(temporary, text, mode); err != nil {
+		return Step{}, fmt.Errorf("writing %s: %w", s.name(path), err)
+	}
+	if err := os.Rename(temporary, path); err != nil {
+		return Step{}, fmt.Errorf("writing %s: %w", s.name(path), err)
+	}
+	return step, nil
+}
+
+// writeNew writes a file that is not there yet, through to the disk.
+func writeNew(path string, data []byte, mode fs.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
+}
