@@ -64,7 +64,7 @@ func place(t testing.TB, path string, i int) {
 
 func newKey(t testing.TB, c countersign.Config) *countersign.Key {
 	t.Helper()
-	if c.Form == countersign.OpenPGP {
+	if c.Form == countersign.OpenPGP && !keys.IsRemote(c.Key) {
 		place(t, c.Key, 0)
 	}
 	if _, err := countersign.Generate(t.Context(), c); err != nil {
