@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"text/tabwriter"
 
@@ -86,7 +87,8 @@ func (f *sweepFlags) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	defer closeAdmitter()
-	clients, err := access.Load(f.host.host())
+	// The storage is the caller's, and so is what podman did to fill it.
+	clients, err := access.Load(hostFlags{user: f.host.user || os.Getuid() != 0}.host())
 	if err != nil {
 		return usageError(err)
 	}

@@ -1,4 +1,4 @@
-// Package skopeo tests that stock skopeo and podman sign with a private Sigstore.
+// Package skopeo tests that stock skopeo and podman sign with a private Sigstore, and that what podman stores is judged again.
 package skopeo
 
 import (
