@@ -92,16 +92,21 @@ func spellings(scope string) []string {
 	return out
 }
 
-// sampleName is the last part of a sample's name.
-const sampleName = "touchmark-doctor"
+// sampleName is each part of a sample's name, and samplePath what it has behind
+// the scope: two parts, since docker.io/touchmark-doctor would be
+// docker.io/library/touchmark-doctor.
+const (
+	sampleName = "touchmark-doctor"
+	samplePath = sampleName + "/" + sampleName
+)
 
 // sample is a repository that a declared scope is about.
 func sample(scope string) string {
 	if domain, ok := strings.CutPrefix(scope, "*."); ok {
-		return sampleName + "." + domain + "/" + sampleName
+		return sampleName + "." + domain + "/" + samplePath
 	}
 	if scope == "" {
-		return sampleName + ".invalid/" + sampleName
+		return sampleName + ".invalid/" + samplePath
 	}
-	return scope + "/" + sampleName
+	return scope + "/" + samplePath
 }

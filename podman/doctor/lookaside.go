@@ -83,7 +83,7 @@ func (s *snapshot) places(scope string) []location.Place {
 		return nil // checkRegistries says why
 	}
 	for i := range places {
-		places[i].Repository = strings.TrimSuffix(places[i].Repository, "/"+sampleName)
+		places[i].Repository = strings.TrimSuffix(places[i].Repository, "/"+samplePath)
 	}
 	return places
 }

@@ -137,7 +137,7 @@ func checkShortNames(_ context.Context, s *snapshot) {
 		}
 	}
 	for _, registry := range names.Search {
-		if !s.judged(registry + "/" + sampleName) {
+		if !s.judged(registry + "/" + samplePath) {
 			s.find("search-unjudged", s.Host.RegistriesConf()+": unqualified-search-registries", "short names are looked for in %s, which nothing judges", registry)
 		}
 	}
@@ -182,7 +182,7 @@ func checkExtension(ctx context.Context, s *snapshot) {
 		}
 		for _, p := range s.places(scope) {
 			asked, cancel := context.WithTimeout(ctx, askTimeout)
-			supports, err := a.SupportsSignatures(asked, p.Repository+"/"+sampleName)
+			supports, err := a.SupportsSignatures(asked, p.Repository+"/"+samplePath)
 			cancel()
 			// A registry that cannot be reached says nothing about the host.
 			if err == nil && supports {
