@@ -12,43 +12,59 @@ import (
 	"github.com/touchmark/touchmark/integration/internal/lab"
 )
 
-// work is what people do with images beside pulling and running them. Each is a script: $IMAGE is a signed image, $SAME and $OTHER are repositories of its
-// registry and of another one, $OUT is an empty directory.
-var work = []struct{ name, script string }{
+// task is what people do with images beside pulling and running them. It is a script: $IMAGE is a signed image, $SAME and $OTHER are namespaces of its registry
+// and of another one, $OUT is an empty directory.
+type task struct {
+	name, script string
+	// flag is what Touchmark's users have to put in the place of each "@", and says what happens to those who don't: an error, or that something more is left.
+	flag, says string
+}
+
+const (
+	remove       = "--remove-signatures"
+	wouldChange  = "Would invalidate signatures"
+	notSupported = "Can not copy signatures"
+)
+
+var tasks = []task{
 	{"podman: pull, tag, push", `
 		podman pull -q $IMAGE
-		for to in $SAME/tagged $OTHER/tagged; do podman tag $IMAGE $to:1; podman push -q $to:1; done`},
+		for to in $SAME/tagged $OTHER/tagged; do podman tag $IMAGE $to:1; podman push -q @ $to:1; done`, remove, wouldChange},
 	{"podman: push --sign-by", `
 		podman pull -q $IMAGE
-		podman push -q --sign-by owner@acme.example $IMAGE $OTHER/signed:1`},
+		podman push -q @ --sign-by owner@acme.example $IMAGE $OTHER/signed:1`, remove, wouldChange},
+	{"buildah: pull, push", `
+		buildah pull -q $IMAGE
+		buildah push -q @ $IMAGE docker://$OTHER/pushed:1`, remove, wouldChange},
 	{"podman: save", `
 		podman pull -q $IMAGE
 		podman save -q -o $OUT/docker.tar $IMAGE
 		podman save -q --format oci-archive -o $OUT/oci.tar $IMAGE
 		podman save -q --format oci-dir -o $OUT/oci $IMAGE
-		podman save -q --format docker-dir -o $OUT/dir $IMAGE`},
+		podman save -q --format docker-dir -o $OUT/dir $IMAGE`, "", ""},
 	{"buildah: build from, push", `
 		printf 'FROM %s\nCOPY new /new\n' $IMAGE >$OUT/Containerfile
 		echo new >$OUT/new
 		for to in $SAME/built $OTHER/built; do
 			buildah build -q --timestamp 0 -t $to:1 $OUT
 			buildah push -q $to:1 docker://$to:1
-		done`},
+		done`, "", ""},
 	{"podman: build from, run", `
 		printf 'FROM %s\nRUN ["/bin/busybox", "cp", "/message", "/copy"]\nCMD ["/bin/busybox", "cat", "/copy"]\n' $IMAGE >$OUT/Containerfile
 		podman build -q --network none -t localhost/built:1 $OUT
-		podman run --rm --network none localhost/built:1`},
+		podman run --rm --network none localhost/built:1`, "", ""},
 	{"skopeo: copy to a registry", `
 		skopeo copy -q docker://$IMAGE docker://$SAME/copied:1
-		skopeo copy -q docker://$IMAGE docker://$OTHER/copied:1`},
-	{"skopeo: copy to an OCI layout", `skopeo copy -q docker://$IMAGE oci:$OUT/layout:1`},
-	{"skopeo: copy to an archive", `skopeo copy -q docker://$IMAGE docker-archive:$OUT/archive.tar:app:1`},
-	{"skopeo: copy to an OCI archive", `skopeo copy -q docker://$IMAGE oci-archive:$OUT/archive.tar:1`},
-	{"skopeo: copy to a directory", `skopeo copy -q docker://$IMAGE dir:$OUT/dir`},
+		skopeo copy -q docker://$IMAGE docker://$OTHER/copied:1`, "", ""},
+	{"skopeo: copy to an OCI layout", `skopeo copy -q @ docker://$IMAGE oci:$OUT/layout:1`, remove, notSupported},
+	{"skopeo: copy to an archive", `skopeo copy -q @ docker://$IMAGE docker-archive:$OUT/archive.tar:app:1`, remove, notSupported},
+	{"skopeo: copy to an OCI archive", `skopeo copy -q @ docker://$IMAGE oci-archive:$OUT/archive.tar:1`, remove, notSupported},
+	{"skopeo: copy to a directory", `skopeo copy -q @ docker://$IMAGE dir:$OUT/dir`, remove, "signature-1"},
 	{"skopeo: sync", `
-		skopeo sync --src docker --dest docker $IMAGE $OTHER/synced
-		skopeo sync --src docker --dest dir $IMAGE $OUT`},
-	{"skopeo: inspect", `skopeo inspect --no-tags docker://$IMAGE`},
+		skopeo sync --src docker --dest docker $IMAGE $OTHER/synced >/dev/null
+		skopeo sync --src docker --dest docker $IMAGE $SAME/synced >/dev/null`, "", ""},
+	{"skopeo: sync to a directory", `skopeo sync @ --src docker --dest dir $IMAGE $OUT >/dev/null`, remove, "signature-1"},
+	{"skopeo: inspect", `skopeo inspect --no-tags docker://$IMAGE`, "", ""},
 }
 
 // done is what work leaves behind.
@@ -69,48 +85,53 @@ const listing = `
 	find . -type f | sort | xargs -r sha256sum`
 
 // do does the work as a user of a host, and sends what there is to send into a namespace of its own.
-func (s *site) do(t *testing.T, a lab.Account, image, namespace, script string) done {
+func (s *site) do(t *testing.T, a lab.Account, image, namespace, script string) (d done, said string) {
 	t.Helper()
 	out := a.Home + "/out"
 	env := fmt.Sprintf("export IMAGE=%s SAME=%s/%s OTHER=%s/%s OUT=%s\n", image, s.registry.Host, namespace, s.other.Host, namespace, out)
 	r := a.Run(t, "sh", "-c", env+"set -e; mkdir $OUT; cd $OUT\n"+script)
-	if r.Status != 0 {
-		t.Logf("%s: %s", a.Name, r.Output())
-	}
-	d := done{Status: r.Status, Stdout: withoutIDs.ReplaceAllString(r.Stdout, "ID"), Sent: append(s.registry.sent(namespace), s.other.sent(namespace)...)}
+	d = done{Status: r.Status, Stdout: withoutIDs.ReplaceAllString(r.Stdout, "ID"), Sent: append(s.registry.sent(namespace), s.other.sent(namespace)...)}
 	d.Files = strings.Split(a.Must(t, 0, "sh", "-c", env+listing).Stdout, "\n")
 	slices.Sort(d.Files)
 	a.Must(t, 0, "sh", "-c", "podman rmi -af >/dev/null; rm -rf "+out)
-	return d
+	return d, r.Output()
 }
 
 // withoutIDs are names that differ each time, such as of images that hold the time at which they were made.
 var withoutIDs = regexp.MustCompile(`[0-9a-f]{64}`)
 
+// On a host with Touchmark everything else leaves the same behind as on one without: files, and what registries get. Where a client can't do that, it says so,
+// and the flag that is documented helps.
 func TestNothingElseChanges(t *testing.T) {
 	s := newSite(t)
 	image := s.push(t, "team/app", alice)
 	for _, system := range []lab.System{lab.Debian12, lab.Debian13} {
-		hosts := []*lab.Host{s.host(t, system), s.host(t, system)}
+		plain, enforcing := s.host(t, system), s.host(t, system)
+		s.enforce(t, enforcing)
 		for _, user := range []func(*lab.Host) lab.Account{(*lab.Host).Root, (*lab.Host).Alice} {
-			accounts := []lab.Account{user(hosts[0]), user(hosts[1])}
-			name := string(system) + "/" + accounts[0].Name
-			t.Run(name, func(t *testing.T) {
+			before, after := user(plain), user(enforcing)
+			t.Run(string(system)+"/"+before.Name, func(t *testing.T) {
 				t.Parallel()
-				for _, a := range accounts {
+				for _, a := range []lab.Account{before, after} {
 					a.Must(t, 0, "sh", "-c", keys)
 				}
-				for i, w := range work {
+				for i, w := range tasks {
 					t.Run(w.name, func(t *testing.T) {
-						var results []done
-						for k, a := range accounts {
-							results = append(results, s.do(t, a, image, fmt.Sprintf("%s-%d-%d-%s", a.Name, i, k, system[len(system)-2:]), w.script))
+						namespace := fmt.Sprintf("%s-%d-%s", before.Name, i, system[len(system)-2:])
+						without := strings.ReplaceAll(w.script, "@ ", "")
+						want, said := s.do(t, before, image, namespace+"-before", without)
+						if want.Status != 0 {
+							t.Fatalf("it does not work without Touchmark either: %s", said)
 						}
-						if results[0].Status != 0 {
-							t.Fatal("it does not work without Touchmark either")
+						if w.flag != "" {
+							got, said := s.do(t, after, image, namespace+"-alone", without)
+							if !strings.Contains(said+strings.Join(got.Files, "\n"), w.says) || len(got.Sent) > 0 {
+								t.Errorf("without %s: status %d, want %q: %s\n%s\n%s", w.flag, got.Status, w.says, said, got.Files, got.Sent)
+							}
 						}
-						if diff := cmp.Diff(results[0], results[1]); diff != "" {
-							t.Error(diff)
+						got, said := s.do(t, after, image, namespace+"-after", strings.ReplaceAll(w.script, "@ ", w.flag+" "))
+						if diff := cmp.Diff(want, got); diff != "" {
+							t.Errorf("%s\n%s", diff, said)
 						}
 					})
 				}

@@ -31,6 +31,11 @@ func Main(m *testing.M, programs map[string]*string) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
+	// Users of a Host run touchmark, too.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	all := map[string]*string{"github.com/touchmark/touchmark/cmd/touchmark": &touchmark}
 	for pkg, path := range programs {
 		all[pkg] = path

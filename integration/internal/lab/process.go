@@ -18,8 +18,12 @@ import (
 type Process struct {
 	URL string // that it listens on
 	cmd *exec.Cmd
+	pid int // of touchmark, which cmd may have started
 	log *syncBuffer
 }
+
+// Log is what it has printed so far.
+func (p *Process) Log() string { return p.log.String() }
 
 // syncBuffer collects a process's output while it runs.
 type syncBuffer struct {
@@ -52,6 +56,7 @@ func Start(t testing.TB, ready string, args ...string) *Process {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	p.pid = p.cmd.Process.Pid
 	t.Cleanup(func() { p.Kill() })
 	found := make(chan string, 1)
 	go func() {
@@ -97,7 +102,9 @@ func (p *Process) Kill() { p.End(syscall.SIGKILL) }
 
 // End sends a signal and waits until the process's descriptors are gone.
 func (p *Process) End(sig syscall.Signal) {
-	p.cmd.Process.Signal(sig)
+	if p.cmd.Process.Signal(syscall.Signal(0)) == nil {
+		syscall.Kill(p.pid, sig)
+	}
 	for range 1000 {
 		if p.cmd.Process.Signal(syscall.Signal(0)) != nil {
 			return
