@@ -92,7 +92,7 @@ func (a *Access) Files() []string {
 }
 
 // Source is how to look for evidence in a repository: the place that a client looks at, with docker.io and library/ in full. With credentials it
-// asks with those of the host or user, which are looked up when it is used; without, anonymously. In either case its client certificates are shown.
+// asks with those of the host or user, which are looked up when it is used, and shows their client certificate; without, anonymously.
 // Nothing is asked yet. An error is about the name or the host's files.
 func (a *Access) Source(physical string, withCredentials bool) (attach.Source, error) {
 	ref, err := reference.ParseNamed(physical)
@@ -111,7 +111,7 @@ func (a *Access) Source(physical string, withCredentials bool) (attach.Source, e
 	if err != nil {
 		return attach.Source{}, fmt.Errorf("repository %q: %w", physical, err)
 	}
-	transport, err := a.transport(reference.Domain(ref), insecure)
+	transport, err := a.transport(transportKey{host: reference.Domain(ref), insecure: insecure, anonymous: !withCredentials})
 	if err != nil {
 		return attach.Source{}, err
 	}

@@ -74,7 +74,7 @@ http:
 	a := load(t, h, file)
 	digest := publish(t, a, repository)
 	admitted(t, "alice", a, repository, true, digest)
-	refused(t, "nobody", a, repository, false, digest, "status 401")
+	refused(t, "nobody", a, repository, false, digest, "tls")
 	login("mallory")
 	refused(t, "mallory", a, repository, true, digest, "status 401")
 	write(t, file, fmt.Sprintf(`{"auths": {%q: %s}}`, host+"/other", auth("alice")))
@@ -143,6 +143,20 @@ func TestTokens(t *testing.T) {
 	if i := slices.IndexFunc(seen, func(s string) bool { return strings.HasPrefix(s, "alice repository:acme/") }); i >= 0 {
 		t.Errorf("alice's password was sent for %s", seen[i])
 	}
+}
+
+// TestPOD13_ClientCertificate: whom a registry knows by a certificate may see more than a stranger, so strangers are not lent it.
+func TestPOD13_ClientCertificate(t *testing.T) {
+	ca, clients := newAuthority(t), newAuthority(t)
+	host := serve(t, open, ca, clients)
+	cert, key := clients.issue(t)
+	h := newHost(t, nil)
+	certsD(t, h, host, map[string]string{"ca.crt": ca.pem(), "client.cert": cert, "client.key": key})
+	a := load(t, h)
+	digest := publish(t, a, host+"/acme/app")
+	admitted(t, "the host", a, host+"/acme/app", true, digest)
+	refused(t, "a stranger", a, host+"/acme/app", false, digest, "tls")
+	admitted(t, "the host again", a, host+"/acme/app", true, digest)
 }
 
 // TestIdentityToken: what "docker login" leaves with some clouds, by a helper and by a file. It is exchanged for a token, and is no password.

@@ -18,7 +18,7 @@ const pingTimeout = 15 * time.Second
 // registry. containers/image asks such a registry in the place of the lookaside, so that nothing it pulls from there is ever admitted (POD-12). An error says
 // that the registry, or the host's files, don't tell.
 func (a *Access) SupportsSignatures(ctx context.Context, physical string) (bool, error) {
-	source, err := a.Source(physical, false)
+	source, err := a.Source(physical, true) // for its certificate; passwords are not sent
 	if err != nil {
 		return false, err
 	}

@@ -30,6 +30,8 @@ const (
 type transportKey struct {
 	host     string // as in the image's name, which for Docker Hub is docker.io
 	insecure bool
+	// anonymous is without the client's certificates: they say who one is, as passwords do (POD-13).
+	anonymous bool
 }
 
 // dated is a transport with the state of the certificates that it was made of.
@@ -40,22 +42,24 @@ type dated struct {
 }
 
 // transport is the one for a registry. It is made anew if the registry's certificates have changed.
-func (a *Access) transport(host string, insecure bool) (http.RoundTripper, error) {
+func (a *Access) transport(key transportKey) (http.RoundTripper, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	dir, certificates, err := a.certificates(host)
+	dir, certificates, err := a.certificates(key.host)
 	if err != nil {
-		return nil, fmt.Errorf("reading certificates for %s: %w", host, err)
+		return nil, fmt.Errorf("reading certificates for %s: %w", key.host, err)
 	}
-	key := transportKey{host, insecure}
 	if kept, ok := a.transports[key]; ok && kept.certificates == certificates {
 		return kept.carrier, nil
 	}
-	config := &tls.Config{InsecureSkipVerify: insecure}
+	config := &tls.Config{InsecureSkipVerify: key.insecure}
 	if dir != "" {
 		if err := tlsclientconfig.SetupCertificates(dir, config); err != nil {
-			return nil, fmt.Errorf("reading certificates for %s in %s: %w", host, dir, err)
+			return nil, fmt.Errorf("reading certificates for %s in %s: %w", key.host, dir, err)
 		}
+	}
+	if key.anonymous {
+		config.Certificates = nil
 	}
 	made := tlsclientconfig.NewTransport()
 	made.TLSClientConfig, made.MaxIdleConnsPerHost, made.MaxResponseHeaderBytes = config, maxIdle, maxHeader
@@ -69,7 +73,7 @@ func (a *Access) transport(host string, insecure bool) (http.RoundTripper, error
 		old.transport.CloseIdleConnections()
 	}
 	kept := &dated{certificates: certificates, transport: made, carrier: made}
-	if !insecure {
+	if !key.insecure {
 		kept.carrier = tlsOnly{made}
 	}
 	a.transports[key] = kept
