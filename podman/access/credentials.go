@@ -1,7 +1,6 @@
 package access
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -86,7 +85,7 @@ func (a *Access) fromFiles(ctx context.Context, key, registry string) (types.Doc
 			continue
 		}
 		if err != nil {
-			return types.DockerAuthConfig{}, fmt.Errorf("%w: log in anew, or mend the file", err)
+			return types.DockerAuthConfig{}, err
 		}
 		if found != (types.DockerAuthConfig{}) {
 			return found, nil
@@ -99,20 +98,20 @@ func (a *Access) fromFiles(ctx context.Context, key, registry string) (types.Doc
 func (a *Access) fromFile(ctx context.Context, file, key, registry string) (types.DockerAuthConfig, error) {
 	text, err := configfile.Read(file, maxAuthFile)
 	if err != nil {
-		return types.DockerAuthConfig{}, fmt.Errorf("reading credentials: %w", err)
+		return types.DockerAuthConfig{}, fmt.Errorf("reading credentials: %w", err) // names the file
 	}
 	var helpers struct {
 		CredHelpers map[string]string `json:"credHelpers"`
 	}
 	if err := json.Unmarshal(text, &helpers); err != nil {
-		return types.DockerAuthConfig{}, fmt.Errorf("reading credentials: %s: %w", file, withoutText(err))
+		return types.DockerAuthConfig{}, fmt.Errorf("reading credentials: %s: %w: log in anew, or mend the file", file, withoutText(err))
 	}
 	if helper, ok := helpers.CredHelpers[registry]; ok {
 		return a.fromHelper(ctx, helper, registry)
 	}
 	found, err := config.GetCredentials(&types.SystemContext{AuthFilePath: file, SystemRegistriesConfPath: noConf, SystemRegistriesConfDirPath: nowhere}, key)
 	if err != nil {
-		return types.DockerAuthConfig{}, fmt.Errorf("reading credentials for %s: %s: %w", cmp.Or(key, registry), file, err)
+		return types.DockerAuthConfig{}, fmt.Errorf("reading credentials for %s: %s: %w: log in anew, or mend the file", key, file, err)
 	}
 	return found, nil
 }
