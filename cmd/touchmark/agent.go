@@ -93,7 +93,7 @@ Exit status: 0 told to stop, 2 a file is wrong (which is named, with line and fi
 	}
 	f.host.register(cmd)
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error; at debug, repeated admissions are logged too")
-	cmd.AddCommand(newAgentStatus())
+	cmd.AddCommand(newAgentStatus(), newAgentKey())
 	return cmd
 }
 
