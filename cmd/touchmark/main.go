@@ -94,7 +94,8 @@ Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 		newPolicy(), newAllow(), newPin(), newRevoke(),
 		newGenerateKeyPair(), newImportKeyPair(), newPublicKey(),
 		newProxy(), newTrust(),
-		newAgent(), newWhy(), newReport(), newClientConfig(), newSweep(),
+		newAgent(), newWhy(), newReport(), newClientConfig(), newSweep(), newDoctor(),
+		newInstall(), newUninstall(),
 	)
 	return root
 }

@@ -59,6 +59,14 @@ func (m *Matcher) Matches(id Identity) bool {
 	return m.issuer.matches(id.Issuer) && m.subject.matches(id.SAN.Value)
 }
 
+// Spec is what the matcher was made from.
+func (m *Matcher) Spec() Spec {
+	return Spec{
+		Issuer: m.issuer.exact, IssuerRegExp: m.issuer.source, NoIssuer: m.noIssuer,
+		Subject: m.subject.exact, SubjectRegExp: m.subject.source,
+	}
+}
+
 // String says what is wanted, for people.
 func (m *Matcher) String() string {
 	if m.noIssuer {

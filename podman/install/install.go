@@ -69,6 +69,9 @@ const (
 type Settings struct {
 	// Scopes are the registries, namespaces and repositories to enforce.
 	Scopes []string `json:"scopes"`
+	// ScopesGiven says that somebody named them; otherwise they follow from the
+	// policies, each time anew.
+	ScopesGiven bool `json:"scopesGiven,omitempty"`
 	// Form is [OpenPGP], [Sigstore] or [Native].
 	Form string `json:"form"`
 	// Mode is [Enforce] or [Observe]. Observing keeps the default and the other
@@ -108,10 +111,11 @@ type Options struct {
 	KeyFiles []string
 	// Generate makes the host's key, where there is none. Not called for [Native].
 	Generate func(context.Context) error
-	// Rules are the requirements of [Native], by scope, and Attachments the scopes
-	// whose signatures lie in .sig tags.
+	// Rules are the requirements of [Native], by scope; Attachments the scopes
+	// whose signatures lie in .sig tags, and Lookasides where those of others lie.
 	Rules       map[string][]policyjson.Requirement
 	Attachments []string
+	Lookasides  map[string]string
 }
 
 // Installed are the settings of what is installed; ok is false if nothing is.

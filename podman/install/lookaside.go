@@ -66,7 +66,7 @@ func planLookasides(c *registriesd.Config, texts map[string][]byte, o lookasideO
 		own, _, _ := c.Entry(key)
 		if o.attachments {
 			yes := true
-			ours[key] = entry{Lookaside: own.Lookaside, Staging: own.Staging, Attachments: &yes}
+			ours[key] = entry{Lookaside: cmp.Or(o.native[key], own.Lookaside), Staging: own.Staging, Attachments: &yes}
 			continue
 		}
 		ours[key] = entry{
@@ -110,8 +110,10 @@ type lookasideOptions struct {
 	namespaces []string
 	// attachments says that .sig tags are to be read instead of the agent asked.
 	attachments bool
-	agent       string // URL, without the path
-	staging     string // file URL
+	// native are then the lookasides of OpenPGP signatures, by namespace.
+	native  map[string]string
+	agent   string // URL, without the path
+	staging string // file URL
 	// defaultLookaside is where clients look if nothing is configured, as a URL;
 	// "" if there is nothing.
 	defaultLookaside string

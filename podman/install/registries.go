@@ -75,7 +75,7 @@ func (p *planner) registriesD() error {
 	if err != nil {
 		return err
 	}
-	o := lookasideOptions{agent: "http://" + p.Listen, staging: "file://" + p.Host.Within(Staging(p.Host)), attachments: p.Form == Native}
+	o := lookasideOptions{agent: "http://" + p.Listen, staging: "file://" + p.Host.Within(Staging(p.Host)), attachments: p.Form == Native, native: map[string]string{}}
 	if p.Host.User() {
 		o.staging = "file://" + p.Host.Within(p.Host.DefaultLookaside())
 	}
@@ -94,6 +94,11 @@ func (p *planner) registriesD() error {
 		o.namespaces = append(o.namespaces, places...)
 		for _, place := range places {
 			others[place] = others[place] || len(reqs) > 1
+			for native, lookaside := range p.Lookasides {
+				if registriesd.Within(strings.Replace(scope, ":443", "", 1), native) {
+					o.native[place] = lookaside
+				}
+			}
 		}
 	}
 	o.readsOthers = func(namespace string) bool {
@@ -137,7 +142,7 @@ func (p *planner) registriesD() error {
 func (p *planner) asking() []string {
 	if p.Form == Native {
 		var out []string
-		for _, scope := range p.Attachments {
+		for _, scope := range slices.Concat(p.Attachments, slices.Sorted(maps.Keys(p.Lookasides))) {
 			out = append(out, spellings(scope)...)
 		}
 		return out

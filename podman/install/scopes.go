@@ -25,7 +25,7 @@ func Scopes(set *policy.Set) ([]string, error) {
 	var problems []error
 	for _, p := range set.Policies {
 		for _, glob := range p.Globs {
-			scope, err := scopeOf(glob)
+			scope, err := ScopeOf(glob)
 			if err != nil {
 				problems = append(problems, fmt.Errorf("policy %s: glob %q: %w", p.Name, glob, err))
 				continue
@@ -36,8 +36,8 @@ func Scopes(set *policy.Set) ([]string, error) {
 	return outermost(scopes), errors.Join(problems...)
 }
 
-// scopeOf is the scope that a glob stands for.
-func scopeOf(glob string) (string, error) {
+// ScopeOf is the scope that a glob stands for, see [Scopes].
+func ScopeOf(glob string) (string, error) {
 	prefix, ok := strings.CutSuffix(glob, "/**")
 	if !ok {
 		prefix, ok = strings.CutSuffix(glob, "/*")

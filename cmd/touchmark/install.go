@@ -1,0 +1,460 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/touchmark/touchmark/core/configfile"
+	"github.com/touchmark/touchmark/core/hostconfig"
+	"github.com/touchmark/touchmark/core/keys"
+	"github.com/touchmark/touchmark/core/policy"
+	"github.com/touchmark/touchmark/core/trust"
+	"github.com/touchmark/touchmark/core/trust/publicgood"
+	"github.com/touchmark/touchmark/podman"
+	"github.com/touchmark/touchmark/podman/access"
+	"github.com/touchmark/touchmark/podman/countersign"
+	"github.com/touchmark/touchmark/podman/install"
+	"github.com/touchmark/touchmark/services/agent/systemd"
+)
+
+// maxInput bounds a policy or trust root that is installed.
+const maxInput = policy.MaxSize
+
+func newInstall() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "install",
+		Short: "Write a host's configuration so that images are judged where they are pulled",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return usageError(errors.New("say for which clients: touchmark install podman"))
+		},
+	}
+	cmd.AddCommand(newInstallPodman())
+	return cmd
+}
+
+func newUninstall() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "uninstall",
+		Short: "Put a host's configuration back as it was",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return usageError(errors.New("say for which clients: touchmark uninstall podman"))
+		},
+	}
+	cmd.AddCommand(newUninstallPodman())
+	return cmd
+}
+
+// installFlags are what "touchmark install podman" is told. What is not said
+// stays as it was said the last time.
+type installFlags struct {
+	where    whereFlags
+	policies []string
+	roots    rootFlags
+	settings install.Settings
+	proxies  []string
+	native   bool
+	yes      bool
+}
+
+// whereFlags say whose configuration is meant.
+type whereFlags struct {
+	user bool
+	root string
+}
+
+func (f *whereFlags) register(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&f.user, "user", false, "for this user alone, with an agent of their own")
+	cmd.Flags().StringVar(&f.root, "root", "", "`directory` in the place of /, such as a mounted image of a host")
+}
+
+// host is where the clients' configuration lies.
+func (f whereFlags) host() (podman.Host, hostconfig.Defaults, error) {
+	if !f.user {
+		return podman.Host{Root: f.root}, hostconfig.System(f.root), nil
+	}
+	if f.root != "" {
+		return podman.Host{}, hostconfig.Defaults{}, usageError(errors.New("--user and --root don't go together"))
+	}
+	d, err := hostconfig.Default(true)
+	if err != nil {
+		return podman.Host{}, d, usageError(err)
+	}
+	return hostFlags{user: true}.host(), d, nil
+}
+
+func newInstallPodman() *cobra.Command {
+	var f installFlags
+	cmd := &cobra.Command{
+		Use:   "podman",
+		Short: "Make podman, skopeo, buildah and CRI-O ask the agent",
+		Long: `install podman writes policy.json, registries.d and Touchmark's own configuration, so
+that podman, skopeo, buildah and CRI-O ask "touchmark agent" about the images that the
+policies are about. It shows what it changes and asks before it does; without a terminal
+it needs --yes. docs/podman.md says what changes for the users of the host.
+
+Nothing that was demanded before is demanded no longer. Images that no scope is about
+are refused, unless policy.json names them or --keep-default is said. "touchmark
+uninstall podman" puts everything back as it was.
+
+Installing again changes what is said differently, and keeps the rest.
+
+Exit status: 0 installed, or there was nothing to do; 2 wrong usage, or not confirmed;
+3 could not be done.`,
+		Example: `  touchmark install podman --policy release.yaml --trusted-root acme=trusted_root.json --mode observe
+  touchmark install podman --mode enforce
+  touchmark install podman --user --policy release.yaml --trusted-root acme=trusted_root.json --systemd`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
+	}
+	f.where.register(cmd)
+	f.roots.register(cmd)
+	fl := cmd.Flags()
+	fl.StringArrayVar(&f.policies, "policy", nil, "`file` of policy documents to put into policy.d (docs/policy.md); can be repeated")
+	fl.StringArrayVar(&f.settings.Scopes, "scope", nil, "`registry`, namespace or repository to enforce, in the place of those that the policies' globs name; can be repeated")
+	fl.StringVar(&f.settings.Form, "form", "", "what the agent answers with: openpgp (default; every client reads it) or sigstore")
+	fl.StringVar(&f.settings.Mode, "mode", "", "enforce (default), or observe: admit what was admitted before, and record what would be refused")
+	fl.BoolVar(&f.settings.KeepDefault, "keep-default", false, "leave what policy.json says of images outside of the scopes; without it they are refused")
+	fl.StringVar(&f.settings.OtherTransports, "other-transports", "", "keep or reject images from archives and directories (podman load) that policy.json has no rule of its own for; reject is the default, keep with --keep-default or observing")
+	fl.StringArrayVar(&f.proxies, "proxy", nil, "`REGISTRY=URL` of a registry proxy to pull that registry's images through; can be repeated")
+	fl.BoolVar(&f.native, "native", false, "no agent: compile the policies to what policy.json can express itself, or say what it can't")
+	fl.BoolVar(&f.settings.Systemd, "systemd", false, "install systemd units for the agent")
+	fl.StringVar(&f.settings.Listen, "listen", "", "the agent's `ADDRESS:PORT` on loopback (default: 127.0.0.1:7467, for a user a free port)")
+	fl.BoolVar(&f.yes, "yes", false, "change it without asking")
+	return cmd
+}
+
+func (f *installFlags) run(cmd *cobra.Command) error {
+	host, defaults, err := f.where.host()
+	if err != nil {
+		return err
+	}
+	o, err := f.options(cmd, host, defaults)
+	if err != nil {
+		return err
+	}
+	changes, err := install.Plan(*o)
+	if err != nil {
+		return usageError(err)
+	}
+	if changes.Empty() {
+		fmt.Fprintln(cmd.OutOrStdout(), "nothing to change: it is installed like this")
+		return nil
+	}
+	if err := confirm(cmd, changes, f.yes); err != nil {
+		return err
+	}
+	if err := changes.Apply(cmd.Context()); err != nil {
+		return undecided(fmt.Errorf("%w; run it again to finish, or \"touchmark uninstall podman\" to undo it", err))
+	}
+	printNext(cmd, *o)
+	return nil
+}
+
+// printNext says what is to be done now.
+func printNext(cmd *cobra.Command, o install.Options) {
+	user := ""
+	if o.Host.User() {
+		user = " --user"
+	}
+	out := cmd.OutOrStdout()
+	switch {
+	case o.Form == install.Native:
+		fmt.Fprintln(out, "installed; podman, skopeo, buildah and CRI-O hold to it from the next pull on")
+	case o.Systemd:
+		fmt.Fprintf(out, "installed; now:\n  systemctl%[1]s daemon-reload\n  systemctl%[1]s enable --now %s %s\n  systemctl%[1]s try-restart %[3]s\n  touchmark doctor podman%[1]s\n", user, systemd.Socket, systemd.Service)
+	default:
+		fmt.Fprintf(out, "installed; while \"touchmark agent%[1]s\" does not run, nothing is pulled from the scopes.\nSee whether it enforces with: touchmark doctor podman%[1]s\n", user)
+	}
+}
+
+// confirm shows what is to be done, and asks.
+func confirm(cmd *cobra.Command, changes *install.Changes, yes bool) error {
+	out := cmd.OutOrStdout()
+	fmt.Fprint(out, printable(changes.Diff()))
+	for _, note := range changes.Notes {
+		fmt.Fprintf(out, "note: %s\n", printable(note))
+	}
+	if yes {
+		return nil
+	}
+	in, ok := cmd.InOrStdin().(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return usageError(errors.New("nothing was changed: confirm it with --yes"))
+	}
+	fmt.Fprint(out, "Change it? [y/N] ")
+	answer, err := bufio.NewReader(in).ReadString('\n')
+	if err != nil || strings.ToLower(strings.TrimSpace(answer)) != "y" {
+		return usageError(errors.New("nothing was changed"))
+	}
+	return nil
+}
+
+// options puts together what was said now, what was said the last time, and what
+// lies on the host.
+func (f *installFlags) options(cmd *cobra.Command, host podman.Host, defaults hostconfig.Defaults) (*install.Options, error) {
+	ctx := cmd.Context()
+	config, err := hostconfig.Load(defaults.File, defaults)
+	if errors.Is(err, fs.ErrNotExist) {
+		config, err = hostconfig.New(defaults.File, defaults), nil
+	}
+	if err != nil {
+		return nil, usageError(err)
+	}
+	if err := f.remember(cmd, host, config); err != nil {
+		return nil, err
+	}
+	o := &install.Options{Host: host, Settings: f.settings, PolicyDir: config.Policy, TrustDir: config.Trust.Dir}
+	set, roots, err := f.read(ctx, config, o)
+	if err != nil {
+		return nil, err
+	}
+	if o.Form == install.Native {
+		return o, compileNative(o, set, roots)
+	}
+	if !o.ScopesGiven {
+		if o.Scopes, err = install.Scopes(set); err != nil {
+			return nil, usageError(err)
+		}
+	}
+	a, err := access.Load(host)
+	if err != nil {
+		return nil, undecided(err)
+	}
+	o.Table = a.Table()
+	config.Podman.Form, config.Agent.Listen = o.Form, o.Listen
+	key := countersign.ForHost(config, keyOptions())
+	o.Public, o.KeyFiles = key.Public, []string{key.Public}
+	if !keys.IsRemote(key.Key) {
+		o.KeyFiles = []string{key.Key, key.Public}
+	}
+	o.Generate = func(ctx context.Context) error {
+		_, err := countersign.Generate(ctx, key)
+		return err
+	}
+	if o.Systemd {
+		return o, addUnits(o, config)
+	}
+	return o, nil
+}
+
+// remember fills in what was said the last time, and defaults.
+func (f *installFlags) remember(cmd *cobra.Command, host podman.Host, config *hostconfig.Config) error {
+	last, _, err := install.Installed(host)
+	if err != nil {
+		return undecided(err)
+	}
+	s, changed := &f.settings, cmd.Flags().Changed
+	if s.ScopesGiven = changed("scope"); !s.ScopesGiven {
+		s.Scopes, s.ScopesGiven = last.Scopes, last.ScopesGiven
+	}
+	if f.native && s.Form != "" {
+		return usageError(errors.New("--native has no form"))
+	}
+	if f.native || s.Form == "" && last.Form == install.Native && !changed("native") {
+		s.Form = install.Native
+	}
+	if s.Form == "" && last.Form != install.Native {
+		s.Form = last.Form
+	}
+	s.Form, s.Mode = cmp.Or(s.Form, config.Podman.Form), cmp.Or(s.Mode, last.Mode, install.Enforce)
+	// A mode has its own defaults, so what followed from another one is not kept.
+	sameMode := last.Mode == s.Mode
+	if !changed("keep-default") && sameMode {
+		s.KeepDefault = last.KeepDefault
+	}
+	if !changed("other-transports") && !changed("keep-default") && sameMode {
+		s.OtherTransports = last.OtherTransports
+	}
+	if !changed("systemd") {
+		s.Systemd = last.Systemd
+	}
+	s.Proxies = last.Proxies
+	if changed("proxy") {
+		s.Proxies = map[string]string{}
+		for _, p := range f.proxies {
+			registry, url, ok := strings.Cut(p, "=")
+			if !ok {
+				return usageError(fmt.Errorf("--proxy %q: not REGISTRY=URL", p))
+			}
+			s.Proxies[registry] = url
+		}
+	}
+	if s.Listen = cmp.Or(s.Listen, last.Listen, config.Agent.Listen); s.Listen == "" {
+		s.Listen, err = freePort()
+	}
+	return err
+}
+
+// freePort is an address on loopback that nobody listens on now.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", undecided(fmt.Errorf("choosing the agent's port: %w", err))
+	}
+	defer func() { _ = l.Close() }() // nothing was sent
+	return l.Addr().String(), nil
+}
+
+// read reads the policies and trust roots that are handed in, and those that are
+// there.
+func (f *installFlags) read(ctx context.Context, config *hostconfig.Config, o *install.Options) (*policy.Set, []*trust.Root, error) {
+	o.Policies, o.Roots = map[string][]byte{}, map[string][]byte{}
+	files := slices.Clone(f.policies)
+	for _, path := range f.policies {
+		data, err := configfile.Read(path, maxInput)
+		if err != nil {
+			return nil, nil, usageError(fmt.Errorf("--policy: %w", err))
+		}
+		name := filepath.Base(path)
+		if filepath.Ext(name) != ".yaml" {
+			return nil, nil, usageError(fmt.Errorf("--policy %s: its name has to end in .yaml to be read from %s", path, config.Policy))
+		}
+		if o.Policies[name] != nil {
+			return nil, nil, usageError(fmt.Errorf("--policy %s: another file has the same name", path))
+		}
+		// What a policy refers to by a relative path must be there from its new place.
+		there := policyOptions(false)
+		there.File = filepath.Join(config.Policy, name)
+		if _, err := policy.Parse(ctx, data, there); err != nil {
+			return nil, nil, usageError(fmt.Errorf("--policy %s: in its place in %s: %w", path, config.Policy, err))
+		}
+		o.Policies[name] = data
+	}
+	present, err := policy.Files(config.Policy)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, usageError(err)
+	}
+	for _, path := range present {
+		if o.Policies[filepath.Base(path)] == nil {
+			files = append(files, path)
+		}
+	}
+	if len(files) == 0 {
+		return nil, nil, usageError(fmt.Errorf("there are no policies in %s: hand in a file with --policy", config.Policy))
+	}
+	set, err := policy.LoadFiles(ctx, files, policyOptions(false))
+	if err != nil {
+		return nil, nil, usageError(err)
+	}
+	roots, err := f.readRoots(config, o)
+	if err != nil {
+		return nil, nil, err
+	}
+	if roots, err = withPublicGood(roots, set); err != nil {
+		return nil, nil, usageError(err)
+	}
+	return set, roots, nil
+}
+
+func (f *installFlags) readRoots(config *hostconfig.Config, o *install.Options) ([]*trust.Root, error) {
+	roots, err := f.roots.load()
+	if err != nil {
+		return nil, err
+	}
+	for _, flag := range f.roots.files {
+		name, path := splitRoot(flag)
+		if path == publicgood.Name {
+			continue // built in
+		}
+		data, err := configfile.Read(path, maxInput)
+		if err != nil {
+			return nil, usageError(fmt.Errorf("--trusted-root: %w", err))
+		}
+		file := name + cmp.Or(map[string]string{".jsonl": ".jsonl"}[filepath.Ext(path)], ".json")
+		if o.Roots[file] != nil {
+			return nil, usageError(fmt.Errorf("--trusted-root %s: another one has the same name; say NAME=FILE", flag))
+		}
+		o.Roots[file] = data
+	}
+	present, err := config.RootFiles()
+	if err != nil {
+		return nil, usageError(err)
+	}
+	for _, p := range present {
+		if o.Roots[filepath.Base(p.Path)] != nil {
+			continue
+		}
+		loaded, err := loadRoots(p.Name, p.Path)
+		if err != nil {
+			return nil, usageError(err)
+		}
+		roots = append(roots, loaded...)
+	}
+	return roots, nil
+}
+
+// addUnits adds systemd's units for the agent.
+func addUnits(o *install.Options, config *hostconfig.Config) error {
+	program, err := os.Executable()
+	if err != nil {
+		return undecided(err)
+	}
+	within := *config
+	within.File, within.Agent.State, within.Agent.Socket = o.Host.Within(config.File), o.Host.Within(config.Agent.State), o.Host.Within(config.Agent.Socket)
+	units, err := systemd.Units(systemd.Options{Program: program, Config: &within, User: o.Host.User()})
+	if err != nil {
+		return usageError(err)
+	}
+	o.Units = map[string][]byte{}
+	for _, u := range units {
+		o.Units[u.Name] = u.Content
+	}
+	return nil
+}
+
+func newUninstallPodman() *cobra.Command {
+	var where whereFlags
+	var leave []string
+	var yes bool
+	cmd := &cobra.Command{
+		Use:   "podman",
+		Short: "Put podman's configuration back as it was before it was installed",
+		Long: `uninstall podman restores, byte for byte, every file that "touchmark install podman"
+changed, and takes away what it made, the host's key too. What the agent remembers
+(verdicts, its log) stays in its state directory.
+
+A file that somebody edited in between is not touched, and nothing else is either: undo
+the edit, or say --leave FILE to keep it as it is now.
+
+Exit status: 0 done; 2 wrong usage, or not confirmed; 3 could not be done.`,
+		Example: `  touchmark uninstall podman
+  touchmark uninstall podman --leave /etc/containers/policy.json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			host, _, err := where.host()
+			if err != nil {
+				return err
+			}
+			changes, err := install.PlanRemoval(host, leave)
+			if err != nil {
+				return usageError(err)
+			}
+			if err := confirm(cmd, changes, yes); err != nil {
+				return err
+			}
+			if err := changes.Apply(cmd.Context()); err != nil {
+				return undecided(fmt.Errorf("%w; run it again to finish", err))
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "uninstalled; stop the agent, if it still runs")
+			return nil
+		},
+	}
+	where.register(cmd)
+	cmd.Flags().StringArrayVar(&leave, "leave", nil, "`file` to leave as it is now; can be repeated")
+	cmd.Flags().BoolVar(&yes, "yes", false, "change it without asking")
+	return cmd
+}
