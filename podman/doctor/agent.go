@@ -31,6 +31,8 @@ type AgentStatus struct {
 	Reload string
 	// Refresh says which trust roots cannot be refreshed, and why.
 	Refresh []string
+	// Store says why it cannot remember; "" if it can.
+	Store string
 	// Stale names trust roots that are too old to vouch for anything.
 	Stale []string
 	// Notices are what its rules have to say, such as exceptions that end.
@@ -71,6 +73,9 @@ func (s *snapshot) checkStatus(status AgentStatus) {
 	}
 	for _, why := range status.Refresh {
 		s.find("agent-refresh-failing", where, "%s", why)
+	}
+	if status.Store != "" {
+		s.find("agent-store-failing", where, "%s", status.Store)
 	}
 	for _, root := range status.Stale {
 		s.find("trust-stale", where, "%s", root)

@@ -53,6 +53,7 @@ func Catalog() []Subject {
 		{"Ways round policy.json", bypassCauses},
 		{"Users of the host", userCauses},
 		{"Storage, and what else pulls", hostCauses},
+		{"What a probe showed", probeCauses},
 	}
 }
 
@@ -121,6 +122,7 @@ var agentCauses = []Cause{
 	{"agent-observing", Open, "the agent observes: it admits what enforcing would refuse", "set mode: enforce", false},
 	{"agent-reload-failing", Broken, "the files on disk cannot be used: the agent judges by what it read before", "correct the file that the message names", false},
 	{"agent-refresh-failing", Warning, "a trust root cannot be refreshed", "see that its repository can be reached", false},
+	{"agent-store-failing", Warning, "the agent cannot remember: after a restart, images are judged anew", "look after the directory agent.state", false},
 	{"trust-stale", Broken, "a trust root is older than trust.maxStale: nothing it vouches for is admitted", "see that its repository can be reached, or fetch it: touchmark trust fetch", false},
 	{"agent-port-taken", Broken, "another user's process listens where the lookaside is asked", "stop it, or give the agent another port: agent.listen in config.yaml", false},
 	{"agent-not-listening", Broken, "the agent runs, and nothing listens where the lookaside is asked", "let agent.listen of config.yaml be what registries.d names: " + reinstall, false},
@@ -166,6 +168,12 @@ var hostCauses = []Cause{
 	{"docker-present", Warning, "a Docker daemon runs here, and reads no policy.json", "put the proxy in front of its registries", false},
 	{"client-missing", Warning, "there is no podman, skopeo, buildah or CRI-O here", "install one, or leave this host alone", false},
 	{"unreadable", Broken, "a file or directory that matters could not be read", "run touchmark doctor podman as root", false},
+}
+
+var probeCauses = []Cause{
+	{"probe-admitted", Open, "an image that must be refused was pulled", "see the other findings; with none, please report it", false},
+	{"probe-refused", Broken, "an image that must be admitted was refused", "ask for the reason: touchmark why", false},
+	{"probe-failed", Broken, "an image could not be pulled, for another reason than a refusal", "see that it can be reached", false},
 }
 
 // cause looks a code up. Codes are written in this package alone, and a test holds that each is known.

@@ -49,6 +49,8 @@ type Report struct {
 	Scopes []string `json:"scopes"`
 	// Findings are the causes found, the worst first.
 	Findings []Finding `json:"findings"`
+	// Tried are the pulls of a probe.
+	Tried []Tried `json:"tried,omitempty"`
 	// Time is when the host was examined.
 	Time time.Time `json:"time"`
 }

@@ -227,3 +227,6 @@ func checkTransports(_ context.Context, s *snapshot) {
 		}
 	}
 }
+
+// OtherTransports are the names of those that --allow-transport takes.
+func OtherTransports() []string { return slices.Clone(otherTransports) }

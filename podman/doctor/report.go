@@ -1,0 +1,75 @@
+package doctor
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Text writes the report for a person.
+func (r *Report) Text(w io.Writer) error {
+	var b strings.Builder
+	switch r.Enforcing {
+	case Yes:
+		b.WriteString("enforcing: yes")
+	case No:
+		b.WriteString("enforcing: NO")
+	default:
+		b.WriteString("enforcing: can't tell")
+	}
+	if len(r.Scopes) > 0 {
+		fmt.Fprintf(&b, " (%s)", strings.Join(r.Scopes, ", "))
+	}
+	b.WriteString("\n")
+	for _, f := range r.Findings {
+		fix := ""
+		if f.Fixable {
+			fix = " (--fix)"
+		}
+		fmt.Fprintf(&b, "\n%s: %s\n  %s\n  %s\n  remedy: %s%s\n", f.Severity, f.Code, f.Where, f.Message, f.Remedy, fix)
+	}
+	for _, t := range r.Tried {
+		what := "refused"
+		switch {
+		case t.Unknown:
+			what = "could not be pulled"
+		case t.Admitted:
+			what = "admitted"
+		}
+		fmt.Fprintf(&b, "\nprobe: %s: %s\n", t.Image, what)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// Prometheus writes the report in Prometheus's text format, with a series for
+// every code of the catalog.
+func (r *Report) Prometheus(w io.Writer) error {
+	counts := map[string]int{}
+	for _, f := range r.Findings {
+		counts[f.Code]++
+	}
+	var b strings.Builder
+	gauge := func(name, help string) { fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name) }
+	gauge("touchmark_enforcing", "Whether only images that the policy admits get in on this host.")
+	fmt.Fprintf(&b, "touchmark_enforcing %d\n", one(r.Enforcing == Yes))
+	gauge("touchmark_enforcing_unknown", "Whether that cannot be told.")
+	fmt.Fprintf(&b, "touchmark_enforcing_unknown %d\n", one(r.Enforcing == Unknown))
+	gauge("touchmark_doctor_findings", "How many findings there are of each cause.")
+	for _, subject := range Catalog() {
+		for _, c := range subject.Causes {
+			fmt.Fprintf(&b, "touchmark_doctor_findings{code=%q,severity=%q} %d\n", c.Code, c.Severity, counts[c.Code])
+		}
+	}
+	gauge("touchmark_doctor_time_seconds", "When the host was examined.")
+	fmt.Fprintf(&b, "touchmark_doctor_time_seconds %d\n", r.Time.Unix())
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func one(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
