@@ -35,7 +35,7 @@ func TestCTRD06_OutagesAreNotUnsigned(t *testing.T) {
 		return r.Method == http.MethodGet && (strings.Contains(r.URL.Path, signed.index.Hex) || strings.Contains(r.URL.Path, unsigned.index.Hex))
 	}
 	for what, fails := range map[string]func(*http.Request) bool{"tags": isList, "heads": isPeek, "indexes": isIndex} {
-		for status, code := range map[int]gate.Code{401: gate.CodeForbidden, 403: gate.CodeForbidden, 429: gate.CodeThrottled, 500: gate.CodeLookupFailed, 503: gate.CodeLookupFailed} {
+		for status, code := range map[int]gate.Code{403: gate.CodeForbidden, 429: gate.CodeThrottled, 503: gate.CodeLookupFailed} {
 			w.wire.set(func(r *http.Request) (*http.Response, error) {
 				if fails(r) {
 					return respond(r, status, "application/json", `{}`, "Retry-After", "60"), nil

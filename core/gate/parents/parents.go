@@ -165,10 +165,11 @@ func (q *question) answer(ctx context.Context) gate.Verdict {
 	defer cancel()
 	s := q.searches.join(ctx, q.key, q.req.Source)
 	for listener := s.listen(q.key.digest); ; {
+		ended, err := listener.ended() // before what it found, or the last of that is missed
 		// What another search has found since we looked into the store, too.
 		found := append(listener.found(), q.config.Store.Parents(ctx, q.key.place, q.key.digest, maxParents+1)...)
 		fresh := q.untried(found)
-		switch ended, err := listener.ended(); {
+		switch {
 		case len(fresh) > 0 && len(q.tried) >= maxParents:
 			q.searches.leave(s, q.key)
 			return q.cannotDecide(gate.CodeParentUnknown, errTooManyParents)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -17,7 +18,7 @@ import (
 const (
 	// maxSearches bounds the searches under way, and with it what they hold: each
 	// has at most walkWorkers indexes of attach.MaxManifest in memory.
-	maxSearches = 2
+	maxSearches = 4
 	// searchFresh is how long what a search saw of a tag is believed by another one.
 	searchFresh = 10 * time.Second
 	// maxNegative caps how long it is believed that no index lists an image, but for
@@ -85,8 +86,8 @@ func (n note) believed() time.Time {
 
 // seenTags is what is remembered of one repository.
 type seenTags struct {
-	tags   map[string]time.Time // when it was looked at
-	listed time.Time            // when the last complete search ended
+	tags   map[string]seenTag
+	listed time.Time // when the last complete search ended
 }
 
 func (ss *searches) start(store Store, now func() time.Time) {
@@ -134,12 +135,12 @@ func (ss *searches) join(ctx context.Context, key wanted, src attach.Source) *se
 		s.finish(nil)
 		return s
 	}
-	w := &walk{store: ss.store, place: key.place, src: src, now: ss.now, report: s.report, visited: map[string]time.Time{}, seen: map[v1.Hash]bool{}}
+	w := &walk{store: ss.store, place: key.place, src: src, now: ss.now, report: s.report, visited: map[string]seenTag{}, seen: map[v1.Hash]bool{}}
 	since := now.Add(-searchFresh)
 	if noted && n.began.Before(since) {
 		since = n.began
 	}
-	w.skip = func(tag string) (seen, fresh bool) { return ss.lookedAt(key.place, tag, since) }
+	w.seenTag = func(tag string) (seenTag, bool) { return ss.lookedAt(key.place, tag, since) }
 	limited, cancelTime := context.WithTimeoutCause(context.WithoutCancel(ctx), maxWalkTime, errSearchTime)
 	ctx, s.cancel = context.WithCancelCause(limited)
 	unhook := context.AfterFunc(ss.ctx, func() { s.cancel(errClosed) })
@@ -172,16 +173,14 @@ func (ss *searches) run(ctx context.Context, w *walk) (err error) {
 	return w.run(ctx)
 }
 
-// lookedAt says whether a tag was ever looked at, and whether since a time.
-func (ss *searches) lookedAt(place, tag string, since time.Time) (ever, fresh bool) {
+// lookedAt says what was seen of a tag, and whether that was since a time.
+func (ss *searches) lookedAt(place, tag string, since time.Time) (seen seenTag, fresh bool) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	repo := ss.repos[place]
-	if repo == nil {
-		return false, false
+	if repo := ss.repos[place]; repo != nil {
+		seen, fresh = repo.tags[tag]
 	}
-	at, ok := repo.tags[tag]
-	return ok, ok && !at.Before(since)
+	return seen, fresh && !seen.at.Before(since)
 }
 
 // finished keeps what a search saw, and tells those who wait.
@@ -199,7 +198,9 @@ func (ss *searches) finished(s *search, place string, w *walk, err error) {
 			if len(ss.notes) >= maxNotes {
 				clear(ss.notes)
 			}
-			if len(s.found[digest]) == 0 && !s.late[digest] {
+			// What was known before is not found again.
+			known := len(s.found[digest]) > 0 || len(ss.store.Parents(context.Background(), place, digest, 1)) > 0
+			if !known && !s.late[digest] {
 				ss.notes[wanted{place, digest}] = note{s.began, now}
 			}
 		}
@@ -207,20 +208,18 @@ func (ss *searches) finished(s *search, place string, w *walk, err error) {
 	s.finish(err)
 }
 
-func (ss *searches) remember(place string, visited map[string]time.Time) *seenTags {
+func (ss *searches) remember(place string, visited map[string]seenTag) *seenTags {
 	repo := ss.repos[place]
 	if ss.tagsKept+len(visited) > maxTagsKept {
 		clear(ss.repos)
 		ss.tagsKept, repo = 0, nil
 	}
 	if repo == nil {
-		repo = &seenTags{tags: map[string]time.Time{}}
+		repo = &seenTags{tags: map[string]seenTag{}}
 		ss.repos[place] = repo
 	}
 	before := len(repo.tags)
-	for tag, at := range visited {
-		repo.tags[tag] = at
-	}
+	maps.Copy(repo.tags, visited)
 	ss.tagsKept += len(repo.tags) - before
 	return repo
 }

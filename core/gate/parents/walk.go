@@ -45,11 +45,11 @@ type walk struct {
 	src     attach.Source
 	now     func() time.Time
 	report  func(index v1.Hash, children []v1.Hash)
-	skip    func(tag string) (ever, fresh bool) // what is known of a tag
+	seenTag func(tag string) (seen seenTag, fresh bool) // what is remembered of a tag
 	stopped context.CancelCauseFunc
 
 	mu       sync.Mutex
-	visited  map[string]time.Time // tags, and when they were looked at
+	visited  map[string]seenTag
 	seen     map[v1.Hash]bool     // what was looked at by digest, or claimed to be behind a tag
 	requests int
 	bytes    int
@@ -75,7 +75,7 @@ func (w *walk) run(ctx context.Context) error {
 		return err
 	}
 	w.problem = err
-	images, named := w.order(tags)
+	images, named := w.order(ctx, tags)
 	w.each(ctx, images, func(tag string) { w.visitTag(ctx, tag) })
 	w.each(ctx, named, func(tag string) { w.visitNamed(ctx, tag) })
 	if ctx.Err() != nil {
@@ -109,20 +109,19 @@ func (w *walk) each(ctx context.Context, tags []string, visit func(tag string)) 
 var signatureTag = regexp.MustCompile(`\Asha256-([0-9a-f]{64})(\.[a-z]+)?\z`)
 
 // order says which tags are looked at, and those that name a digest apart: what
-// was never looked at first, the newest version in front. What a digest names
-// does not change, and is looked at once.
-func (w *walk) order(tags []string) (images, named []string) {
+// was never looked at first, the newest version in front. A tag that was looked
+// at just now is passed over, unless the store has forgotten the index there.
+func (w *walk) order(ctx context.Context, tags []string) (images, named []string) {
 	var again []string
 	for _, tag := range tags {
-		ever, fresh := w.skip(tag)
+		seen, fresh := w.seenTag(tag)
 		switch {
+		case fresh && (seen.index == v1.Hash{} || w.store.Known(ctx, w.place, seen.index)):
 		case signatureTag.MatchString(tag):
-			if !ever {
-				named = append(named, tag)
-			}
-		case !ever:
+			named = append(named, tag)
+		case seen.at.IsZero():
 			images = append(images, tag)
-		case !fresh:
+		default:
 			again = append(again, tag)
 		}
 	}
@@ -131,79 +130,95 @@ func (w *walk) order(tags []string) (images, named []string) {
 	return append(images, again...), named
 }
 
+// seenTag is what was seen of a tag: when, and which index it led to, if to one.
+type seenTag struct {
+	at    time.Time
+	index v1.Hash
+}
+
 // visitTag looks at what a tag names. Only an index can list anything.
 func (w *walk) visitTag(ctx context.Context, tag string) {
-	if w.visitReference(ctx, tag) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.visited[tag] = w.now()
+	if index, ok := w.visitReference(ctx, tag); ok {
+		w.note(tag, index)
 	}
 }
 
 // visitNamed looks at what a signature's tag says it is about.
 func (w *walk) visitNamed(ctx context.Context, tag string) {
 	digest := v1.Hash{Algorithm: "sha256", Hex: signatureTag.FindStringSubmatch(tag)[1]}
-	if w.begun(digest) || w.store.Known(ctx, w.place, digest) || w.visitReference(ctx, digest.String()) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.visited[tag] = w.now()
+	if w.begun(digest) || w.store.Known(ctx, w.place, digest) {
+		return
+	}
+	if index, ok := w.visitReference(ctx, digest.String()); ok {
+		w.note(tag, index)
 	}
 }
 
-// visitReference reports whether all of it was seen.
-func (w *walk) visitReference(ctx context.Context, reference string) bool {
+func (w *walk) note(tag string, index v1.Hash) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.visited[tag] = seenTag{w.now(), index}
+}
+
+// visitReference gives the index at a tag or digest, zero if there is none, once
+// all in it was seen.
+func (w *walk) visitReference(ctx context.Context, reference string) (index v1.Hash, ok bool) {
 	if !w.spend(1, 0) {
-		return false
+		return index, false
 	}
 	claim, err := attach.Peek(ctx, w.src, reference)
 	switch status := statusOf(err); {
 	case status == http.StatusNotFound: // deleted since
-		return true
+		return index, true
 	case status == http.StatusMethodNotAllowed, status == http.StatusNotImplemented, status == http.StatusBadRequest:
 		claim = attach.Claim{} // a registry that does not know HEAD
 	case err != nil:
 		w.fail(ctx, err)
-		return false
+		return index, false
 	}
 	if claim.MediaType != "" && !claim.MediaType.IsIndex() {
 		if claim.Digest != (v1.Hash{}) {
 			w.begin(claim.Digest)
 		}
-		return true
+		return index, true
 	}
 	if claim.Digest == (v1.Hash{}) {
 		return w.read(ctx, reference, 0)
 	}
+	if !w.begin(claim.Digest) {
+		return claim.Digest, true
+	}
 	return w.visitIndex(ctx, claim.Digest, 0)
 }
 
-// visitIndex reads an index, unless that was done before.
-func (w *walk) visitIndex(ctx context.Context, digest v1.Hash, depth int) bool {
-	if !w.begin(digest) && depth == 0 || w.store.Known(ctx, w.place, digest) {
-		return true
+// visitIndex reads an index, unless it is known.
+func (w *walk) visitIndex(ctx context.Context, digest v1.Hash, depth int) (v1.Hash, bool) {
+	if w.store.Known(ctx, w.place, digest) {
+		return digest, true
 	}
 	return w.read(ctx, digest.String(), depth)
 }
 
-// read reads what should be an index, and remembers what it lists once the
-// indexes in it have been read: one that is known is known with all in it.
-func (w *walk) read(ctx context.Context, reference string, depth int) bool {
+// read reads what should be an index, and remembers what it lists. One with
+// indexes in it is not remembered: what is known is passed over, and the inner
+// ones might be forgotten.
+func (w *walk) read(ctx context.Context, reference string, depth int) (index v1.Hash, ok bool) {
 	if !w.spend(1, 0) {
-		return false
+		return index, false
 	}
 	m, err := attach.Read(ctx, w.src, reference)
 	if statusOf(err) == http.StatusNotFound {
-		return true
+		return index, true
 	}
 	if err != nil {
 		w.fail(ctx, err)
-		return false
+		return index, false
 	}
 	if !w.spend(0, len(m.Raw)) {
-		return false
+		return index, false
 	}
 	if !m.MediaType.IsIndex() {
-		return true
+		return index, true
 	}
 	var children []v1.Hash
 	nested := 0
@@ -216,19 +231,21 @@ func (w *walk) read(ctx context.Context, reference string, depth int) bool {
 		}
 		if nested++; nested > maxNested || depth == maxDepth {
 			w.fail(ctx, fmt.Errorf("%w: index %s nests more indexes than are read", errTooLarge, m.Digest))
-			return false
+			return index, false
 		}
-		if !w.visitIndex(ctx, d.Digest, depth+1) {
-			return false
+		if _, ok := w.visitIndex(ctx, d.Digest, depth+1); !ok {
+			return index, false
 		}
 	}
 	if len(children) > MaxChildren {
 		w.fail(ctx, fmt.Errorf("%w: index %s lists more than %d manifests", errTooLarge, m.Digest, MaxChildren))
-		return false
+		return index, false
 	}
-	w.store.Remember(ctx, w.place, m.Digest, children)
+	if nested == 0 {
+		w.store.Remember(ctx, w.place, m.Digest, children)
+	}
 	w.report(m.Digest, children)
-	return true
+	return m.Digest, true
 }
 
 // begin reports whether a digest is still to be looked at.
