@@ -34,7 +34,7 @@ func (n names) Admit(_ context.Context, req gate.Request) gate.Verdict {
 type hostOfSkopeo struct {
 	skopeo, dir, registry string
 	mu                    sync.Mutex
-	asked                 []string // paths
+	asked                 []string // paths; guarded by mu
 }
 
 // newHostOfSkopeo writes the host's files. REG in conf stands for the registry's host and port, PORT for its port.
@@ -72,13 +72,17 @@ func (h *hostOfSkopeo) expand(s string) string {
 // pull copies an image to a directory, and says what skopeo said if it failed.
 func (h *hostOfSkopeo) pull(t *testing.T, image string) (complaint string, asked []string) {
 	t.Helper()
+	h.mu.Lock()
 	h.asked = nil
+	h.mu.Unlock()
 	cmd := exec.CommandContext(t.Context(), h.skopeo, "--policy", filepath.Join(h.dir, "policy.json"), "--registries.d", filepath.Join(h.dir, "registries.d"),
 		"--registries-conf", filepath.Join(h.dir, "registries.conf"),
 		"copy", "docker://"+image, "dir:"+filepath.Join(t.TempDir(), "image"))
 	cmd.Env = append(os.Environ(), "REGISTRY_AUTH_FILE="+filepath.Join(h.dir, "none.json"),
 		"HOME="+h.dir, "XDG_RUNTIME_DIR="+h.dir)
 	out, err := cmd.CombinedOutput()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for _, path := range h.asked {
 		path, _, _ = strings.Cut(strings.TrimPrefix(path, "/lookaside/"), "@")
 		if !slices.Contains(asked, path) {
