@@ -17,7 +17,7 @@
 // [Config.Public], a keyring: {"type": "signedBy", "keyType": "GPGKeys", "keyPath": ..., "signedIdentity": {"type": "matchRepository"}}.
 //
 // [Sigstore] is the signature that cosign 2 writes, by a key made for this one signature, with a certificate of the host's own authority that is
-// valid as long as the countersignature. It needs containers/image 5.35 or later (podman 5.5). policy.json names
+// valid as long as the countersignature. It needs containers/image 5.34 or later (podman 5.4). policy.json names
 // [Config.Public], PEM certificates: {"type": "sigstoreSigned", "pki": {"caRootsPath": ..., "subjectEmail": [Subject]}, ...}.
 //
 // # Keys
