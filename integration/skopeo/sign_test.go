@@ -180,6 +180,11 @@ func TestNotSigned(t *testing.T) {
 	if r := w.host.Root().Run(t, "skopeo", "copy", "--sign-by-sigstore", "/root/forged.yaml", "docker://"+from, "docker://"+to); r.Status == 0 || !strings.Contains(r.Stderr, "Fulcio") {
 		t.Errorf("a forged token: status %d\n%s", r.Status, r.Output())
 	}
+	// Where registries.d does not say that signatures are written, a push says so.
+	w.host.Write(t, "/etc/containers/registries.d/acme.yaml", "docker:\n  "+w.Registry+":\n    use-sigstore-attachments: false\n")
+	if r := w.host.Root().Run(t, "skopeo", "copy", "--sign-by-sigstore", config, "docker://"+from, "docker://"+to); r.Status == 0 || !strings.Contains(r.Stderr, "disabled by configuration") {
+		t.Errorf("without use-sigstore-attachments: status %d\n%s", r.Status, r.Output())
+	}
 	for _, c := range []struct {
 		status int
 		args   []string
