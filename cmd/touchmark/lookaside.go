@@ -106,7 +106,7 @@ func (f *clientFiles) current() (*access.Access, func(string) (string, bool), er
 // load reads the files. What was read before stays, if there is an error. A change while they are read is seen the next time.
 func (f *clientFiles) load() error {
 	f.stamp = f.stampNow()
-	a, err := access.Load(f.host)
+	a, err := access.Load(f.host, authFiles()...)
 	if err != nil {
 		return err
 	}
@@ -115,6 +115,14 @@ func (f *clientFiles) load() error {
 		return fmt.Errorf("lookasides of others: %w", err)
 	}
 	f.access, f.chained = a, chained
+	return nil
+}
+
+// authFiles are the file with credentials that the agent is told to use, as podman and skopeo may be; otherwise those of "podman login" count.
+func authFiles() []string {
+	if file := os.Getenv("REGISTRY_AUTH_FILE"); file != "" {
+		return []string{file}
+	}
 	return nil
 }
 

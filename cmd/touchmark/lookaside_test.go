@@ -1,11 +1,15 @@
 package main
 
 import (
+	"encoding/base64"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
 
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/install"
@@ -87,5 +91,38 @@ func TestClientFiles(t *testing.T) {
 	again()
 	if names, err := files.logical("proxy.example/app"); err != nil || len(names) != 1 {
 		t.Errorf("names after the file was mended: %q, %v", names, err)
+	}
+}
+
+// TestRegistryAuthFile: REGISTRY_AUTH_FILE takes the place of what "podman login" wrote.
+func TestRegistryAuthFile(t *testing.T) {
+	host := podman.Host{Root: t.TempDir()}
+	for file, user := range map[string]string{host.AuthFiles()[0]: "login", filepath.Join(host.Root, "other.json"): "other"} {
+		text := fmt.Sprintf(`{"auths": {"quay.io": {"auth": %q}}}`, base64.StdEncoding.EncodeToString([]byte(user+":secret")))
+		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for file, want := range map[string]string{"": "login", filepath.Join(host.Root, "other.json"): "other"} {
+		t.Setenv("REGISTRY_AUTH_FILE", file)
+		files := &clientFiles{host: host}
+		if err := files.load(); err != nil {
+			t.Fatal(err)
+		}
+		source, err := files.source("quay.io/acme/app", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := authn.Resolve(t.Context(), source.Keychain, source.Repository)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := authn.Authorization(t.Context(), found)
+		if err != nil || config.Username != want {
+			t.Errorf("REGISTRY_AUTH_FILE=%s: %q, %v, want %s", file, config.Username, err, want)
+		}
 	}
 }
