@@ -424,12 +424,3 @@ func TestPrivateImagesOfOthers(t *testing.T) {
 		t.Errorf("%q", blob)
 	}
 }
-
-func BenchmarkKnownVerdict(b *testing.B) {
-	url := serve(b, config(&verdicts{by: map[string]gate.Verdict{repository: admitted}}))
-	b.ResetTimer()
-	for b.Loop() {
-		get(b, url, repository, 1)
-		get(b, url, repository, 2)
-	}
-}

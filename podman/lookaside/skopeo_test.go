@@ -54,13 +54,14 @@ type world struct {
 	dir    string // files of the host; everybody may read them
 	inner  string // the registry, for those who push: without credentials
 	outer  string // the same registry, for everybody else: with
+	rules  *policy.Set
 	gate   *gate.Gate
 	access *access.Access
 }
 
 const user, password = "alice", "open-sesame"
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{Sigstore: coretest.New(t), skopeo: coretest.RequireTool(t, "skopeo"), inner: coretest.NewRegistry(t, true)}
 	dir, err := os.MkdirTemp("", "touchmark-host-")
@@ -83,6 +84,7 @@ func newWorld(t *testing.T) *world {
 	if w.gate, err = gate.New(gate.Config{Policy: set, Roots: []*trust.Root{w.TrustedRoot(t)}}); err != nil {
 		t.Fatal(err)
 	}
+	w.rules = set
 	var conf strings.Builder
 	for _, logical := range []string{"registry.example", "other.example"} {
 		fmt.Fprintf(&conf, "[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", logical, w.outer)
@@ -120,7 +122,7 @@ func private(registry string) http.Handler {
 
 func (w *world) path(file string) string { return filepath.Join(w.dir, file) }
 
-func (w *world) write(t *testing.T, file, text string) {
+func (w *world) write(t testing.TB, file, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(w.path(file)), 0o755); err != nil {
 		t.Fatal(err)
@@ -131,7 +133,7 @@ func (w *world) write(t *testing.T, file, text string) {
 }
 
 // push pushes an image, signed by somebody unless by is empty.
-func (w *world) push(t *testing.T, tag string, seed int64, by string) name.Digest {
+func (w *world) push(t testing.TB, tag string, seed int64, by string) name.Digest {
 	t.Helper()
 	image := coretest.Image(t, seed)
 	d := coretest.Push(t, w.inner+"/acme/app:"+tag, image)
