@@ -136,7 +136,7 @@ func (f *copyFlags) options(ctx context.Context) (skopeo.Options, error) {
 		}
 	}
 	if f.skipVerify {
-		if f.rules.policy+f.rules.key+f.rules.identity+f.rules.identityRegexp != "" {
+		if f.rules.config+f.rules.policy+f.rules.key+f.rules.identity+f.rules.identityRegexp != "" {
 			return o, usageError(errors.New("--insecure-skip-verify contradicts --policy, --key and --certificate-identity"))
 		}
 		return o, nil
