@@ -149,6 +149,7 @@ func TestPOD03_POD11_Skopeo(t *testing.T) {
 			map[string]string{"good.example/app": "rejected", "REG/store/app": ""}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			admitted := names{}
 			for _, name := range tt.admitted {
 				admitted[strings.NewReplacer("REG", registry, "PORT", registry[strings.Index(registry, ":")+1:]).Replace(name)] = true
