@@ -25,11 +25,12 @@ metadata:
 spec:
   mode: observe
   unmatched:
+    action: refuse
     mode: observe
 `
 
-// noEnforcement refuses to observe by a file of our own where another says what
-// the site enforces: there can be one such document only.
+// noEnforcement refuses to observe by a file of our own where another says
+// otherwise: of all Enforcement documents one may have each of these fields.
 func (p *planner) noEnforcement() error {
 	texts := map[string][]byte{}
 	for name, text := range p.Policies {
@@ -53,7 +54,10 @@ func (p *planner) noEnforcement() error {
 	for path, text := range texts {
 		dec := yaml.NewDecoder(bytes.NewReader(text))
 		for {
-			var doc struct{ Kind string }
+			var doc struct {
+				Kind string
+				Spec struct{ Mode, Unmatched yaml.Node }
+			}
 			err := dec.Decode(&doc)
 			if errors.Is(err, io.EOF) {
 				break
@@ -61,8 +65,8 @@ func (p *planner) noEnforcement() error {
 			if err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}
-			if doc.Kind == "Enforcement" {
-				return fmt.Errorf("%s: has an Enforcement document; write \"mode: observe\" and \"unmatched: {mode: observe}\" there, and install without --mode observe, but with --keep-default", path)
+			if doc.Kind == "Enforcement" && !(doc.Spec.Mode.IsZero() && doc.Spec.Unmatched.IsZero()) {
+				return fmt.Errorf("%s: its Enforcement document has a mode or unmatched of its own; take them out while observing", path)
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/touchmark/touchmark/core/location"
+	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/install"
 	"github.com/touchmark/touchmark/podman/policyjson"
@@ -507,8 +508,9 @@ func TestObserveKeepsWhatWasAdmitted(t *testing.T) {
 		t.Errorf("notes %q", c.Notes)
 	}
 	file := filepath.Join(o.PolicyDir, "touchmark-observe.yaml")
-	if !strings.Contains(read(t, file), "mode: observe") {
-		t.Error("no policy that observes")
+	set, err := policy.LoadFiles(t.Context(), []string{file}, policy.Options{})
+	if err != nil || set.Enforcement.Mode != policy.Observe || set.Enforcement.Unmatched.Mode != policy.Observe || set.Enforcement.Unmatched.InsecureAdmit {
+		t.Errorf("the policy that observes is %+v, %v", set, err)
 	}
 	f, err := policyjson.Parse([]byte(read(t, h.PolicyJSON())), h.PolicyJSON())
 	if err != nil {
@@ -523,8 +525,12 @@ func TestObserveKeepsWhatWasAdmitted(t *testing.T) {
 		t.Errorf("still observing: %v", err)
 	}
 	o.Mode = install.Observe
-	put(t, filepath.Join(o.PolicyDir, "site.yaml"), "apiVersion: touchmark.dev/v1alpha1\nkind: Enforcement\n")
-	if _, err := install.Plan(o); err == nil || !strings.Contains(err.Error(), "site.yaml: has an Enforcement document") {
+	put(t, filepath.Join(o.PolicyDir, "exceptions.yaml"), "apiVersion: touchmark.dev/v1alpha1\nkind: Enforcement\nspec:\n  index: both\n")
+	if _, err := install.Plan(o); err != nil {
+		t.Error(err)
+	}
+	put(t, filepath.Join(o.PolicyDir, "site.yaml"), "apiVersion: touchmark.dev/v1alpha1\nkind: Enforcement\nspec:\n  mode: enforce\n")
+	if _, err := install.Plan(o); err == nil || !strings.Contains(err.Error(), "site.yaml: its Enforcement document") {
 		t.Errorf("error %v", err)
 	}
 }

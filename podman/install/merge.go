@@ -132,25 +132,32 @@ func equal(a, b []policyjson.Requirement) bool {
 
 // countersigned is the demand for a countersignature of this host's key.
 func countersigned(form, public string) (policyjson.Requirement, error) {
-	identity := map[string]any{"type": policyjson.MatchRepository}
+	type pki struct {
+		CARootsPath  string `json:"caRootsPath"`
+		SubjectEmail string `json:"subjectEmail"`
+	}
+	type identity struct {
+		Type string `json:"type"`
+	}
+	members := struct {
+		Type           string   `json:"type"`
+		KeyType        string   `json:"keyType,omitempty"`
+		KeyPath        string   `json:"keyPath,omitempty"`
+		PKI            *pki     `json:"pki,omitempty"`
+		SignedIdentity identity `json:"signedIdentity"`
+	}{SignedIdentity: identity{policyjson.MatchRepository}}
 	switch form {
 	case OpenPGP:
-		return requirement(map[string]any{
-			"type": policyjson.SignedBy, "keyType": "GPGKeys", "keyPath": public, "signedIdentity": identity,
-		})
+		members.Type, members.KeyType, members.KeyPath = policyjson.SignedBy, "GPGKeys", public
 	case Sigstore:
-		return requirement(map[string]any{
-			"type": policyjson.SigstoreSigned, "pki": map[string]any{"caRootsPath": public, "subjectEmail": subject}, "signedIdentity": identity,
-		})
+		members.Type, members.PKI = policyjson.SigstoreSigned, &pki{CARootsPath: public, SubjectEmail: subject}
+	default:
+		return policyjson.Requirement{}, fmt.Errorf("form %q: neither %s nor %s", form, OpenPGP, Sigstore)
 	}
-	return policyjson.Requirement{}, fmt.Errorf("form %q: neither %s nor %s", form, OpenPGP, Sigstore)
-}
-
-// requirement makes a requirement, checked as if it had been read.
-func requirement(members map[string]any) (policyjson.Requirement, error) {
 	text, err := json.Marshal(members)
 	if err != nil {
 		return policyjson.Requirement{}, err
 	}
+	// Read as clients read it.
 	return policyjson.ParseRequirement("the requirement of Touchmark", text)
 }
