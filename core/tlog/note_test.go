@@ -363,24 +363,8 @@ func TestLIB14_LIB15_LIB16_NoteSignatures(t *testing.T) {
 	for i := range len(signed) * 8 {
 		flipped := []byte(signed)
 		flipped[i/8] ^= 1 << (i % 8)
-		if sameSignature(signed, string(flipped)) {
-			continue
-		}
 		if _, err := s.Verifier().Open(string(flipped)); err == nil {
 			t.Fatalf("accepted with bit %d of byte %d flipped: %q", i%8, i/8, flipped)
 		}
 	}
-}
-
-// sameSignature reports whether two notes differ in the unused bits of the last
-// base64 digit of the signature only. The signed-note specification leaves open
-// whether these must be zero; they say nothing.
-func sameSignature(a, b string) bool {
-	ia, ib := strings.LastIndexByte(a, ' '), strings.LastIndexByte(b, ' ')
-	if ia != ib || a[:ia] != b[:ib] {
-		return false
-	}
-	sa, errA := base64.StdEncoding.DecodeString(strings.TrimSuffix(a[ia+1:], "\n"))
-	sb, errB := base64.StdEncoding.DecodeString(strings.TrimSuffix(b[ib+1:], "\n"))
-	return errA == nil && errB == nil && strings.HasSuffix(b, "\n") && bytes.Equal(sa, sb)
 }

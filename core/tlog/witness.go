@@ -140,6 +140,18 @@ func (v *Verifier) OpenCosigned(untrustedNote string, witnesses []*Witness) (Che
 	return cp, cosigned, nil
 }
 
+// checkSpelling refuses verified signatures that are not in canonical base64, so
+// that nothing of a log's or witness's line can be changed. RFC 4648 section 3.5
+// leaves that to the reader, and the note package takes either.
+func checkSpelling(sigs []note.Signature) error {
+	for _, sig := range sigs {
+		if _, err := base64.StdEncoding.Strict().DecodeString(sig.Base64); err != nil {
+			return fmt.Errorf("checkpoint: the signature of %s is not canonical base64", sig.Name)
+		}
+	}
+	return nil
+}
+
 // open opens a note that any of the verifiers has signed.
 func (v *Verifier) open(untrustedNote string, verifiers []note.Verifier) (*note.Note, error) {
 	if len(untrustedNote) > maxNote {
@@ -150,7 +162,7 @@ func (v *Verifier) open(untrustedNote string, verifiers []note.Verifier) (*note.
 	var invalid *note.InvalidSignatureError
 	switch {
 	case err == nil:
-		return n, nil
+		return n, checkSpelling(n.Sigs)
 	case errors.As(err, &unverified), errors.As(err, &invalid) && invalid.Name == v.note.name && invalid.Hash == v.note.hint:
 		return nil, ErrNotSigned
 	case invalid != nil:

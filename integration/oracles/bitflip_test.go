@@ -32,8 +32,6 @@ var unsigned = []place{
 	{regexp.MustCompile(`^verificationMaterial\.publicKey(\.hint)?$`), "the hint may help to find a key, here the verifier has it"},
 	{regexp.MustCompile(`^verificationMaterial\.tlogEntries\[0\]\.integratedTime$`), "of an entry without a promise: no time is taken from it"},
 	{regexp.MustCompile(`^verificationMaterial\.tlogEntries\[0\]\.logIndex$`), "of a Rekor v1 entry without a promise: it is the index over all shards, and the proof is for the tree's own"},
-	{regexp.MustCompile(`^verificationMaterial\.tlogEntries\[0\]\.inclusionProof\.checkpoint(\.envelope)?$`),
-		"the unused bits of the last base64 digit of the signature in the note, and cosignatures by whom nobody knows"},
 }
 
 // unsignedInRoot are the values in a trust root of which bits may flip with the verdict unchanged. The file itself is what the verifier trusts.

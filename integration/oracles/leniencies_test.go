@@ -9,7 +9,7 @@ var leniencies = map[string][]place{
 			"sigstore-go takes both from the checkpoint, and ignores what the proof says of them; ours wants them equal"},
 		{regexp.MustCompile(`inclusionProof\.logIndex`), needlessIndex},
 		{regexp.MustCompile(`checkpoint(\.envelope)?: (bit flipped|text)`),
-			"the name in a note's signature line, which nothing signs: for Rekor v1 sigstore-go goes by the key's hint alone; ours wants the log's name, as the signed-note specification says"},
+			"the name in a note's signature line, which nothing signs: for Rekor v1 sigstore-go goes by the key's hint alone; ours wants the log's name, as the signed-note specification says, and canonical base64"},
 	},
 	"cannot-be-witnessed":    {{regexp.MustCompile(`inclusionProof`), noWitnesses}},
 	"witness-quorum-not-met": {{regexp.MustCompile(`.`), noWitnesses}},
