@@ -178,7 +178,9 @@ func (g *Gate) keep(rules *rules, req Request, v Verdict, until time.Time) {
 		return
 	}
 	// The wall clock's times: the monotonic one means nothing after a restart.
-	g.store.Keep(rules.storedUnder, storeKey(req), Kept{Verdict: v, From: v.DecidedAt.Round(0), Until: until.Round(0)})
+	from := v.DecidedAt.Round(0)
+	until = earlier(until.Round(0), from.Add(admittedFor)) // the cache counts from a moment later
+	g.store.Keep(rules.storedUnder, storeKey(req), Kept{Verdict: v, From: from, Until: until})
 }
 
 // judgeSafely turns a panic into an undecided verdict: evidence comes from
