@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -266,13 +267,13 @@ func TestPOD10_Replay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var replayed string
+	var replayed atomic.Value
 	thief := &http.Server{Handler: http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if !strings.HasSuffix(r.URL.Path, "/signature-1") {
 			http.NotFound(rw, r)
 			return
 		}
-		_, _ = rw.Write([]byte(replayed))
+		_, _ = rw.Write([]byte(replayed.Load().(string)))
 	})}
 	go func() { _ = thief.Serve(listener) }()
 	defer thief.Close()
@@ -289,7 +290,7 @@ func TestPOD10_Replay(t *testing.T) {
 		{"POD-08: of another name", record(good, 0), "other.example/acme/app:good", "Source image rejected"},
 		{"nothing", "", "registry.example/acme/app:good", "signature"},
 	} {
-		replayed = tt.replayed
+		replayed.Store(tt.replayed)
 		output, err := w.pull(t, tt.image)
 		require(t, tt.name, output, err, tt.want)
 		if tt.want != "" {
