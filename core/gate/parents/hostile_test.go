@@ -60,7 +60,7 @@ func TestCTRD06_OutagesAreNotUnsigned(t *testing.T) {
 		return nil, nil
 	})
 	v := admit(w.finder(t, "either"), w.request(t, unsigned.platforms[0]))
-	for _, part := range []string{"is not signed", "429", "registry proxy", "platforms signed"} {
+	for _, part := range []string{"is not signed", "429", "registry proxy", "sign its platforms"} {
 		if !strings.Contains(v.Reason, part) {
 			t.Errorf("reason %q lacks %q", v.Reason, part)
 		}

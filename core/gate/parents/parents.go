@@ -278,8 +278,8 @@ func (q *question) cannotDecide(code gate.Code, why error) gate.Verdict {
 		own = "the index that lists it must be signed"
 	}
 	v.Outcome, v.Code, v.Advice = gate.OutcomeUndecided, code, ""
-	v.Reason = fmt.Sprintf("cannot decide about %s@%s: %s, and whether a signed index lists it is not known: %v; "+
-		"have its platforms signed too, as touchmark sign does, or pull through the registry proxy, which sees the index",
+	v.Reason = fmt.Sprintf("cannot decide about %s@%s: %s, and whether a signed index lists it is not known (%v); "+
+		"sign its platforms too, as touchmark sign does, or pull through the registry proxy, which sees the index",
 		v.Repository, v.Digest, own, why)
 	return v
 }

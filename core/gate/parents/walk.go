@@ -50,7 +50,7 @@ type walk struct {
 
 	mu       sync.Mutex
 	visited  map[string]seenTag
-	seen     map[v1.Hash]bool     // what was looked at by digest, or claimed to be behind a tag
+	seen     map[v1.Hash]bool // what was looked at by digest, or claimed to be behind a tag
 	requests int
 	bytes    int
 	failures int
