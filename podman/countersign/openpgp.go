@@ -34,7 +34,7 @@ func pgpConfig(now time.Time) *packet.Config {
 func rsaKey(signer crypto.Signer) (*packet.PrivateKey, error) {
 	pub, ok := signer.Public().(*rsa.PublicKey)
 	if !ok {
-		return nil, fmt.Errorf("countersigning key: it is %T, and form %q needs RSA: builds of containers/image with Go's own OpenPGP refuse other kinds", signer.Public(), OpenPGP)
+		return nil, fmt.Errorf("countersigning key: it is %T, and form %q needs RSA, which every client reads: name another key, or take the file away and run touchmark install podman for a new one", signer.Public(), OpenPGP)
 	}
 	return &packet.PrivateKey{PublicKey: *packet.NewRSAPublicKey(created, pub), PrivateKey: signer}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -37,8 +38,9 @@ func newChain(transport http.RoundTripper) *chain {
 	}}}
 }
 
-// get reads signature n of an image. ok is false if the lookaside says that there is none; what it does not say is an error.
-func (c *chain) get(ctx context.Context, lookaside string, q question, n int) (blob []byte, ok bool, err error) {
+// get reads signature n of an image. ok is false if the lookaside says that there is none; what it does not say is an error. An asker who is not entitled to what
+// the agent may read gets of files what everybody may.
+func (c *chain) get(ctx context.Context, lookaside string, q question, n int, a asker) (blob []byte, ok bool, err error) {
 	base, err := url.Parse(lookaside)
 	if err != nil {
 		return nil, false, fmt.Errorf("lookaside: %w", err)
@@ -47,7 +49,12 @@ func (c *chain) get(ctx context.Context, lookaside string, q question, n int) (b
 	u := base.JoinPath(fmt.Sprintf("%s@%s/signature-%d", path, strings.Replace(q.Digest, ":", "=", 1), n))
 	switch base.Scheme {
 	case "file":
-		blob, ok, err = readSignature(u.Path)
+		if !a.entitled {
+			err = forEverybody(u.Path)
+		}
+		if err == nil {
+			blob, ok, err = readSignature(u.Path)
+		}
 	case "http", "https":
 		blob, ok, err = c.fetch(ctx, u)
 	default:
@@ -82,6 +89,22 @@ func (c *chain) fetch(ctx context.Context, u *url.URL) (blob []byte, ok bool, er
 		return nil, false, nil
 	}
 	return nil, false, fmt.Errorf("status %d", res.StatusCode)
+}
+
+// forEverybody is an error if not every user can read a file, or could if it were there. It says no more than they would see themselves.
+func forEverybody(path string) error {
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o001 == 0 {
+			return errors.New("not every user of this host may look there")
+		}
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	if info, err := os.Stat(path); err == nil && info.Mode().Perm()&0o004 == 0 {
+		return errors.New("not every user of this host may read it")
+	}
+	return nil
 }
 
 func readSignature(path string) (blob []byte, ok bool, err error) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,5 +117,54 @@ func TestChainThatLeadsBack(t *testing.T) {
 	own = serve(t, c)
 	if _, blob := get(t, own, repository, 2); !strings.Contains(blob, "status 508") {
 		t.Errorf("%q", blob)
+	}
+}
+
+// Files that only root may read are no way past that for others.
+func TestPOD13_ChainedFilesOfOthers(t *testing.T) {
+	dir, err := os.MkdirTemp("", "touchmark-sigs-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	there := filepath.Join(dir, "acme", "app@"+strings.Replace(digest, ":", "=", 1))
+	if err := os.MkdirAll(there, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(there, "signature-1"), []byte("vendor's"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(uid int, repository string) string {
+		c := config(&verdicts{})
+		c.Required = func(string) bool { return false }
+		c.Chain = func(string) (string, bool) { return "file://" + dir, true }
+		c.Peer = func(netip.AddrPort, netip.AddrPort) (int, bool) { return uid, true }
+		_, blob := get(t, serve(t, c), repository, 1)
+		return strings.ReplaceAll(blob, repository, "REPOSITORY")
+	}
+	own, bob := os.Geteuid(), os.Geteuid()+4711
+	for _, step := range []struct {
+		name        string
+		dir, file   os.FileMode
+		bob, nobody string // what bob is told of this image, and of one that is not there
+	}{
+		{"everybody's", 0o755, 0o644, "vendor's", "no more signatures"},
+		{"a closed file", 0o755, 0o600, "not every user", "no more signatures"}, // he sees that it is there himself
+		{"a closed directory", 0o700, 0o644, "not every user", "not every user"},
+	} {
+		for path, mode := range map[string]os.FileMode{dir: step.dir, filepath.Join(there, "signature-1"): step.file} {
+			if err := os.Chmod(path, mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := ask(own, repository); got != "vendor's" {
+			t.Errorf("%s: the agent's account is told %q", step.name, got)
+		}
+		if got := ask(bob, repository); !strings.Contains(got, step.bob) {
+			t.Errorf("%s: bob is told %q, want %q", step.name, got, step.bob)
+		}
+		if got := ask(bob, "registry.example/acme/none"); !strings.Contains(got, step.nobody) {
+			t.Errorf("%s: of what is not there, bob is told %q, want %q", step.name, got, step.nobody)
+		}
 	}
 }

@@ -304,4 +304,3 @@ type failingKey struct{}
 func (failingKey) Countersign(string, string, time.Time) ([]byte, error) {
 	return nil, errors.New("the service is away")
 }
-

@@ -91,7 +91,7 @@ func (h *Handler) answer(ctx context.Context, w http.ResponseWriter, q question,
 	case p.chain == "":
 		http.Error(w, "there are no more signatures", http.StatusNotFound)
 	default:
-		blob, ok, err := h.chain.get(ctx, p.chain, q, q.N-len(p.blobs))
+		blob, ok, err := h.chain.get(ctx, p.chain, q, q.N-len(p.blobs), a)
 		switch {
 		case err != nil:
 			write(w, countersign.Reason("touchmark cannot read the signatures that are kept elsewhere: "+err.Error()))
