@@ -17,8 +17,8 @@ const (
 	// clientTimeout bounds one question about decisions or the status.
 	clientTimeout = 10 * time.Second
 	// maxReply bounds an answer, in bytes: a thousand decisions with verdicts of up
-	// to 64 KiB each.
-	maxReply = 128 << 20
+	// to 32 KiB each.
+	maxReply = 64 << 20
 )
 
 // ErrAway is wrapped by the errors of a [Client] whose agent does not answer.

@@ -18,11 +18,14 @@ const (
 	// maxDecisions bounds the decisions that are kept; the same answer to the same
 	// asker about the same image is one. With a few KiB each that is some 20 MiB.
 	maxDecisions = 5000
+	// maxForOne bounds those of one user: nobody's questions push out everybody
+	// else's.
+	maxForOne = 2000
 	// maxAge bounds their age.
 	maxAge = 90 * 24 * time.Hour
 	// maxVerdict bounds a verdict that is kept whole, in bytes. Of a larger one the
 	// signatures are left out: whoever may push can put many beside an image.
-	maxVerdict = 64 << 10
+	maxVerdict = 32 << 10
 	// maxAnswer bounds the decisions that one question returns.
 	maxAnswer = 1000
 )

@@ -58,6 +58,7 @@ CREATE TABLE decisions (
 	verdict    BLOB NOT NULL     -- JSON
 ) WITHOUT ROWID;
 CREATE INDEX decisions_last ON decisions (last);
+CREATE INDEX decisions_asker ON decisions (uid, last);
 CREATE INDEX decisions_image ON decisions (repository, last);
 CREATE TABLE admissions (
 	key     TEXT PRIMARY KEY,

@@ -109,20 +109,26 @@ func TestDecisions(t *testing.T) {
 
 // The record is bounded in number and age, and so is each verdict.
 func TestDecisionsAreBounded(t *testing.T) {
+	t.Parallel() // it waits for the disk
 	dir, clock := t.TempDir(), coretest.NewClock(coretest.Start)
 	s := open(t, dir, clock, "1")
 	large := verdict(0, gate.OutcomeRefused, gate.CodeNotAcceptable)
 	large.Signatures = make([]gate.SignatureResult, 1)
 	large.Signatures[0].Unreadable = strings.Repeat("x", 1<<20)
 	s.Record(gate.Asker{UID: 0}, large)
-	for i := 1; i < 6000; i++ {
+	for i := 1; i < 5600; i++ {
 		clock.Advance(time.Second)
-		s.Record(gate.Asker{UID: 0}, verdict(i, gate.OutcomeRefused, gate.CodeUnsigned))
+		s.Record(gate.Asker{UID: i % 4}, verdict(i, gate.OutcomeRefused, gate.CodeUnsigned))
 		if i%1000 == 0 {
 			s.Flush(t.Context())
 		}
 	}
-	if found, err := s.Decisions(t.Context(), store.Query{Repository: "registry.example/app", Digest: large.Digest}); err != nil || len(found) != 1 || len(found[0].Verdict) > 64<<10 {
+	if n := store.Count(t, dir, "decisions"); n < 5000 || n > 5000+512 {
+		t.Errorf("%d decisions are kept while it writes", n)
+	}
+	s.Record(gate.Asker{UID: 0}, large)
+	s.Flush(t.Context())
+	if found, err := s.Decisions(t.Context(), store.Query{Repository: "registry.example/app", Digest: large.Digest}); err != nil || len(found) != 1 || len(found[0].Verdict) > 32<<10 {
 		t.Errorf("the large verdict: %d decisions, %v", len(found), err)
 	}
 	closed(t, s)
@@ -132,6 +138,21 @@ func TestDecisionsAreBounded(t *testing.T) {
 	closed(t, s)
 	if n := store.Count(t, dir, "decisions"); n < 5000 || n > 5001 {
 		t.Errorf("%d decisions are kept", n)
+	}
+	s = open(t, dir, clock, "1")
+	for i := range 2300 { // one who asks a lot
+		s.Record(gate.Asker{UID: 1000}, verdict(i, gate.OutcomeRefused, gate.CodeUnsigned))
+		if i%1000 == 999 {
+			s.Flush(t.Context())
+		}
+	}
+	closed(t, s)
+	s = open(t, dir, clock, "1")
+	s.Record(gate.Asker{UID: 0}, verdict(6001, gate.OutcomeRefused, gate.CodeUnsigned))
+	s.Flush(t.Context())
+	closed(t, s)
+	if n := store.Count(t, dir, "decisions WHERE uid = 1000"); n > 2000 || store.Count(t, dir, "decisions") < 4900 {
+		t.Errorf("%d decisions are one user's, of %d", n, store.Count(t, dir, "decisions"))
 	}
 	clock.Advance(91 * 24 * time.Hour)
 	s = open(t, dir, clock, "1")

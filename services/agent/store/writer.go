@@ -75,7 +75,7 @@ func (s *Store) writer() {
 	defer close(s.done)
 	beats := time.NewTicker(beat)
 	defer beats.Stop()
-	for n := 0; ; n++ {
+	for since := maxBatch; ; { // the first thing that is written prunes
 		var batch []queued
 		select {
 		case w := <-s.writes:
@@ -90,7 +90,13 @@ func (s *Store) writer() {
 			}
 			return
 		}
-		s.apply(s.gather(batch), n%maxBatch == 0)
+		batch = s.gather(batch)
+		since += len(batch)
+		prune := since >= maxBatch
+		if prune {
+			since = 0
+		}
+		s.apply(batch, prune)
 	}
 }
 
@@ -155,6 +161,8 @@ func (s *Store) prune(tx *sql.Tx) error {
 		args []any
 	}{
 		{"DELETE FROM decisions WHERE last < ?", []any{now.Add(-maxAge).UnixNano()}},
+		{`DELETE FROM decisions WHERE id IN (SELECT id FROM
+			(SELECT id, row_number() OVER (PARTITION BY uid ORDER BY last DESC) AS n FROM decisions) WHERE n > ?)`, []any{maxForOne}},
 		{"DELETE FROM decisions WHERE id IN (SELECT id FROM decisions ORDER BY last DESC LIMIT -1 OFFSET ?)", []any{maxDecisions}},
 		{"DELETE FROM admissions WHERE until < ?", []any{now.UnixNano()}},
 		{"DELETE FROM admissions WHERE key IN (SELECT key FROM admissions ORDER BY since DESC LIMIT -1 OFFSET ?)", []any{maxAdmissions}},
