@@ -121,7 +121,7 @@ func (f *doctorFlags) examine(cmd *cobra.Command, c doctor.Config, config *hostc
 		return nil, err
 	}
 	if f.fix {
-		steps, err := doctor.Fix(ctx, c, report, f.remedies(cmd, config))
+		steps, err := doctor.Fix(ctx, c, report, f.remedies(cmd, c.Host, config))
 		for _, s := range steps {
 			fmt.Fprintf(cmd.ErrOrStderr(), "fixed: %s\n", printable(s.Done))
 			if s.Undo != "" {
@@ -213,19 +213,20 @@ func (f *doctorFlags) intent(host podman.Host, defaults hostconfig.Defaults) (*h
 }
 
 // remedies are what the doctor leaves to others.
-func (f *doctorFlags) remedies(cmd *cobra.Command, config *hostconfig.Config) doctor.Remedies {
-	return doctor.Remedies{
-		Retire: func(ctx context.Context) error {
-			return countersign.Retire(ctx, countersign.ForHost(config, keyOptions()))
-		},
-		Install: func(context.Context) error {
+func (f *doctorFlags) remedies(cmd *cobra.Command, host podman.Host, config *hostconfig.Config) doctor.Remedies {
+	how := doctor.Remedies{Retire: func(ctx context.Context) error {
+		return countersign.Retire(ctx, countersign.ForHost(config, keyOptions()))
+	}}
+	if _, installed, err := install.Installed(host); err == nil && installed {
+		how.Install = func(context.Context) error {
 			again := newInstallPodman()
 			again.SetContext(cmd.Context())
 			again.SetOut(cmd.ErrOrStderr())
 			i := installFlags{where: f.where, yes: true}
 			return i.run(again)
-		},
+		}
 	}
+	return how
 }
 
 // agentStatus asks the agent for the doctor.

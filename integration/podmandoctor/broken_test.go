@@ -56,11 +56,11 @@ var brokens = []broken{
 	}},
 	{code: "keyring-other", open: true, spoil: write(keyring, string(foreign.public))},
 	{code: "sigstore-compiled-out", spoil: func(t *testing.T, w *world) {
-		w.Write(t, "/etc/pki/key.pub", "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEnsuqAAqZnLzTzXJn1IpbQ8FUuSmZ\nBEZnUR1wRz7I3AKZ2ZoeHaBCoFoiuXyyIVmUtpgJsCQCKpHbhCa1U39Qzw==\n-----END PUBLIC KEY-----\n")
+		w.Write(t, "/etc/pki/key.pub", "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEFS1ZJnpNP2quo/tYAitjLALcnNnJ\nQOkMGbdif0kjPrOAdX8GiCm1PraYQl4Rhk7u7qLXWbRnNPBapw/Zu+QJkg==\n-----END PUBLIC KEY-----\n")
 		inPolicy(`[{"type": "sigstoreSigned", "keyPath": "/etc/pki/key.pub", "signedIdentity": {"type": "matchRepository"}}]`, nil)(t, w)
 	}, ask: func(_ *world, c *doctor.Config) { c.Intent.Form = doctor.Native }},
 	{code: "attachments-off", spoil: func(t *testing.T, w *world) {
-		w.Write(t, "/etc/pki/key.pub", "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEnsuqAAqZnLzTzXJn1IpbQ8FUuSmZ\nBEZnUR1wRz7I3AKZ2ZoeHaBCoFoiuXyyIVmUtpgJsCQCKpHbhCa1U39Qzw==\n-----END PUBLIC KEY-----\n")
+		w.Write(t, "/etc/pki/key.pub", "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEFS1ZJnpNP2quo/tYAitjLALcnNnJ\nQOkMGbdif0kjPrOAdX8GiCm1PraYQl4Rhk7u7qLXWbRnNPBapw/Zu+QJkg==\n-----END PUBLIC KEY-----\n")
 		inPolicy(`[{"type": "sigstoreSigned", "keyPath": "/etc/pki/key.pub", "signedIdentity": {"type": "matchRepository"}}]`, nil)(t, w)
 	}, ask: func(_ *world, c *doctor.Config) { c.Intent.Form = doctor.Native }},
 	{code: "registriesd-unparsable", spoil: write("/etc/containers/registries.d/other.yaml", "docker: [\n")},

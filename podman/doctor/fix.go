@@ -40,9 +40,10 @@ type Remedies struct {
 // returned with it. Examine the host again afterwards.
 //
 // Modes and owners come first, since a file that others can write is not worth
-// being put right. policy.json is merged with what the declared scopes demand,
-// as `touchmark install podman` does it: no verdict becomes weaker. The file as
-// it was is kept, and the step says where. What is left is the installer's.
+// being put right. The rest is the installer's, which records what it does. Where
+// it would not, because somebody edited policy.json since, that file is merged with
+// what the declared scopes demand, as the installer does it: no verdict becomes
+// weaker. The file as it was is kept, and the step says where.
 func Fix(ctx context.Context, c Config, r *Report, how Remedies) (steps []Step, err error) {
 	s := take(c)
 	steps, err = s.tighten(r)
@@ -55,19 +56,28 @@ func Fix(ctx context.Context, c Config, r *Report, how Remedies) (steps []Step, 
 		}
 		steps = append(steps, Step{codes, s.name(s.at(s.Intent.Public)) + ": holds the host's own key alone", ""})
 	}
-	if codes := r.fixable(policyFixes...); len(codes) > 0 && s.Intent.agent() && len(s.Intent.Scopes) > 0 {
+	codes := r.fixable(slices.Concat(policyFixes, installFixes)...)
+	if len(codes) == 0 {
+		return steps, nil
+	}
+	var edited *install.EditedError
+	if how.Install != nil {
+		switch err := how.Install(ctx); {
+		case err == nil:
+			return append(steps, Step{codes, "touchmark install podman was repeated", "touchmark uninstall podman"}), nil
+		case !errors.As(err, &edited):
+			return steps, err
+		}
+	}
+	// The installer leaves files alone that somebody edited. policy.json is put
+	// right as it is now.
+	if codes = r.fixable(policyFixes...); len(codes) > 0 && s.Intent.agent() && len(s.Intent.Scopes) > 0 {
 		step, err := s.mergePolicy()
 		if err != nil {
 			return steps, err
 		}
 		step.Codes = codes
 		steps = append(steps, step)
-	}
-	if codes := r.fixable(installFixes...); len(codes) > 0 && how.Install != nil {
-		if err := how.Install(ctx); err != nil {
-			return steps, err
-		}
-		steps = append(steps, Step{codes, "touchmark install podman was repeated", "touchmark uninstall podman"})
 	}
 	return steps, nil
 }

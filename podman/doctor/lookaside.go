@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"net/url"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/touchmark/touchmark/core/location"
@@ -94,12 +93,12 @@ func (s *snapshot) checkPlace(config *registriesd.Config, scope string, place lo
 	n, ok := config.For(physical)
 	if !s.Intent.agent() {
 		if s.wantsAttachments(scope) && !n.UseSigstoreAttachments {
-			s.find("attachments-off", cmpFile(n, s.Host.RegistriesD()[0]), "%s: use-sigstore-attachments is not set, so signatures in the registry are not looked for", physical)
+			s.find("attachments-off", cmpFile(n, s.Host.RegistriesDir()), "%s: use-sigstore-attachments is not set, so signatures in the registry are not looked for", physical)
 		}
 		return
 	}
 	if !ok {
-		s.find("lookaside-missing", s.Host.RegistriesD()[0], "no lookaside is set for %s, where images of %s are looked for", physical, scope)
+		s.find("lookaside-missing", s.Host.RegistriesDir(), "no lookaside is set for %s, where images of %s are looked for", physical, scope)
 	} else {
 		s.checkURL(n, physical)
 	}
@@ -174,9 +173,4 @@ func cmpFile(n registriesd.Namespace, otherwise string) string {
 		return n.File
 	}
 	return filepath.Clean(otherwise)
-}
-
-// readsRegistriesD reports whether a directory has any file of registries.d.
-func (s *snapshot) readsRegistriesD(dir string) bool {
-	return slices.ContainsFunc(s.list(dir, ".yaml"), func(string) bool { return true })
 }
