@@ -13,12 +13,16 @@ mkdir -p "$(dirname "$out")"
 	echo "## verification of keyless bundles, beside sigstore-go by turns"
 	(cd integration/oracles && go test -run '^$' -bench '^BenchmarkVerify$' -benchtime 2s -count 3 .)
 	echo
+	echo "## hostile input: for each parser and each trick; the five that are dearest by the MiB"
+	(cd integration/oracles && go test -run '^$' -bench '^BenchmarkHostile$' -benchtime 3x .) |
+		awk '/ms\/MiB/ {print $5, $0}' | sort -n | tail -n 5 | cut -d' ' -f2-
+	echo
 	echo "## verify-blob from the start of the process, beside cosign"
 	(cd integration/oracles && go test -run '^$' -bench '^BenchmarkVerifyBlobCommand$' -benchtime 50x .)
 	echo
 	echo "## touchmark up from an empty directory to /healthz; resident memory then"
 	go test -run '^$' -bench Up -benchtime 5x ./integration
 	echo
-	echo "## certificates, log appends with proof, proxy manifests, decisions, 10,000 policies, predicates"
-	go test -run '^$' -bench . ./services/... ./registry-proxy ./core/...
+	echo "## certificates, log appends with proof, proxy manifests, decisions, 10,000 policies, predicates, the agent, countersignatures"
+	go test -run '^$' -bench . ./services/... ./registry-proxy ./podman/... ./cmd/... ./core/...
 } 2>&1 | grep -v -E '^(ok|PASS|\?|goos|goarch)|INFO registered route' | tee "$out"
