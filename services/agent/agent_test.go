@@ -57,19 +57,24 @@ func TestDecidesRecordsAndTells(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", image, found, want)
 		}
 	}
-	if found, err := c.Report(t.Context()); err != nil || len(found.Decisions) != 1 || found.Decisions[0].Repository != "other.example/app" || found.Decisions[0].Host != "node-1" {
+	for name, want := range map[string]gate.Code{"registry.example/../app": gate.CodeBadRequest, "app": gate.CodeBadRequest, "registry.example/broken": gate.CodeLookupFailed} {
+		if v := w.admit(name); v.Code != want || v.Admitted() {
+			t.Errorf("%s: %s, %s; want %s", name, v.Outcome, v.Code, want)
+		}
+	}
+	if found, err := c.Report(t.Context()); err != nil || len(found.Decisions) != 3 || found.Decisions[2].Repository != "other.example/app" || found.Decisions[2].Host != "node-1" {
 		t.Errorf("report: %+v, %v", found, err)
 	}
 	if _, err := c.Why(t.Context(), "NOT AN IMAGE"); err == nil || !strings.Contains(err.Error(), "400") {
 		t.Errorf("not an image: %v", err)
 	}
-	if !slices.Equal(w.sources, []string{"registry.example/app agent", "other.example/app agent"}) {
+	if !slices.Equal(w.sources[:2], []string{"registry.example/app agent", "other.example/app agent"}) {
 		t.Errorf("sources: %v", w.sources)
 	}
 	metrics := w.metrics()
 	for _, want := range []string{
 		`touchmark_decisions_total{client="other",code="no-policy",outcome="refused"} 1`, "touchmark_enforcing 1", `touchmark_reload_failed{files="policy and trust roots"} 0`,
-		"touchmark_store_failed 0", "touchmark_policy_loaded_timestamp 1.", "touchmark_decision_seconds_count 2",
+		"touchmark_store_failed 0", "touchmark_policy_loaded_timestamp 1.", "touchmark_decision_seconds_count 4",
 	} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("the metrics lack %s", want)

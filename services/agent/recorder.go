@@ -49,7 +49,12 @@ func NewRecorder(admitter gate.Admitter, s *store.Store, logger *slog.Logger) *R
 func (r *Recorder) Admit(ctx context.Context, req gate.Request) gate.Verdict {
 	start := time.Now()
 	v := r.admitter.Admit(ctx, req)
-	took := time.Since(start)
+	r.note(ctx, v, time.Since(start))
+	return v
+}
+
+// note records a verdict.
+func (r *Recorder) note(ctx context.Context, v gate.Verdict, took time.Duration) {
 	who := gate.AskerFrom(ctx)
 	r.seconds.Observe(took.Seconds())
 	client := who.Client
@@ -66,5 +71,4 @@ func (r *Recorder) Admit(ctx context.Context, req gate.Request) gate.Verdict {
 	}
 	r.logger.Log(ctx, level, "decision", "outcome", v.Outcome, "code", v.Code, "repository", v.Repository, "digest", v.Digest, "reason", v.Reason,
 		"client", who.Client, "uid", who.UID, "cached", v.Cached, "ms", took.Milliseconds())
-	return v
 }

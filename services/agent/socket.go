@@ -12,6 +12,7 @@ import (
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/gate/remote"
+	"github.com/touchmark/touchmark/core/jsonguard"
 	"github.com/touchmark/touchmark/services/agent/store"
 )
 
@@ -59,16 +60,27 @@ func (a *Agent) entitled(next http.Handler) http.Handler {
 // answer decides about one image.
 func (a *Agent) answer(ctx context.Context, q remote.Question, peer remote.Peer) gate.Verdict {
 	ctx = gate.WithAsker(ctx, gate.Asker{Client: q.Client, UID: peer.UID})
-	req, err := q.Request()
-	if err != nil {
-		return gate.Undecided(req, gate.CodeBadRequest, err)
-	}
 	physical := q.Physical
 	if physical == "" {
 		physical = q.Repository
 	}
+	req, err := q.Request()
+	for _, repository := range []string{q.Repository, physical} {
+		if err == nil {
+			_, err = attach.NormalizeRepository(repository)
+		}
+	}
+	if err != nil {
+		return gate.Verdict{
+			Outcome: gate.OutcomeUndecided, Code: gate.CodeBadRequest, Reason: "cannot decide: " + jsonguard.Excerpt(err.Error()),
+			Repository: q.Repository, Digest: q.Digest, DecidedAt: time.Now().UTC(),
+		}
+	}
 	if req.Source, err = a.config.Source(physical, a.owns(peer)); err != nil {
-		return gate.Undecided(req, gate.CodeBadRequest, err)
+		// The name is one, so the host's own files are to blame.
+		v := gate.Undecided(req, gate.CodeLookupFailed, err)
+		a.config.Recorder.note(ctx, v, 0)
+		return v
 	}
 	return a.config.Recorder.Admit(ctx, req)
 }

@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -134,6 +135,9 @@ func (w *world) load(ctx context.Context) (*policy.Set, []*trust.Root, error) {
 }
 
 func (w *world) source(physical string, withCredentials bool) (attach.Source, error) {
+	if strings.Contains(physical, "broken") {
+		return attach.Source{}, errors.New("registries.conf: line 3")
+	}
 	repo, err := name.NewRepository(physical)
 	s := attach.Source{Repository: repo}
 	if withCredentials {

@@ -90,6 +90,9 @@ func Handler(answer func(context.Context, Question, Peer) gate.Verdict) http.Han
 	})
 }
 
+// maxClient bounds the name of a client, which is recorded.
+const maxClient = 64
+
 // maxQuestionTokens bounds the JSON values of a question.
 const maxQuestionTokens = 64
 
@@ -107,8 +110,11 @@ func decode(body io.Reader) (Question, error) {
 	if err := jsonv2.Unmarshal(data, &q, jsonv2.RejectUnknownMembers(true)); err != nil {
 		return q, fmt.Errorf("%s", jsonguard.Excerpt(err.Error()))
 	}
-	if q.Repository == "" || q.Digest == "" {
+	switch {
+	case q.Repository == "" || q.Digest == "":
 		return q, errors.New("repository and digest are required")
+	case len(q.Client) > maxClient:
+		return q, fmt.Errorf("the client's name is longer than %d bytes", maxClient)
 	}
 	return q, nil
 }

@@ -196,6 +196,7 @@ func TestQuestionsAreReadStrictly(t *testing.T) {
 		{"POST", strings.Replace(good, "digest", "digst", 1), 400},
 		{"POST", `{"repository":"r.example/a"}`, 400},
 		{"POST", `{"repository":1,"digest":"x"}`, 400},
+		{"POST", strings.Replace(good, "{", `{"client":"`+strings.Repeat("x", 65)+`",`, 1), 400},
 		{"POST", `[` + good + `]`, 400},
 		{"POST", strings.Replace(good, "r.example", strings.Repeat("r", 20_000), 1), 400},
 		{"POST", strings.Replace(good, "{", `{"parents":["`+strings.Repeat(`","`, 100)+`"],`, 1), 400},
