@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	// reusedFor is the share of its validity during which a countersignature is handed out again: of ten minutes, two. Eight remain to the client, which
+	// reserve is the share of its validity in which a countersignature is not handed out any more: of ten minutes, the last two. They are for the client, which
 	// checks it within seconds, before it fetches any layer.
-	reusedFor = 5
+	reserve = 5
 	// maxCached bounds the countersignatures that are kept, at about a kilobyte each.
 	maxCached = 2048
 )
@@ -33,10 +33,10 @@ type signed struct {
 func newCache() *cache { return &cache{made: make(map[image]signed)} }
 
 // Countersign returns a countersignature of the key's form for an image that was admitted now: the whole blob that a lookaside serves. One that was
-// made before, within a fifth of its validity, is returned again. That prolongs nothing: it expires when it would have.
+// made before is returned again, until a fifth of its validity is left. That prolongs nothing: it expires when it would have.
 func (k *Key) Countersign(repository, digest string, now time.Time) ([]byte, error) {
-	im := image{repository, digest}
-	if blob, ok := k.cache.get(im, now, k.validity/reusedFor); ok {
+	im, keep := image{repository, digest}, k.validity-k.validity/reserve
+	if blob, ok := k.cache.get(im, now, keep); ok {
 		return blob, nil
 	}
 	blob, err, _ := k.cache.flights.Do(repository+"@"+digest, func() (any, error) {
@@ -46,7 +46,7 @@ func (k *Key) Countersign(repository, digest string, now time.Time) ([]byte, err
 		}
 		blob, err := sign(repository, digest, now)
 		if err == nil {
-			k.cache.put(im, signed{blob, now}, k.validity/reusedFor)
+			k.cache.put(im, signed{blob, now}, keep)
 		}
 		return blob, err
 	})
@@ -80,7 +80,7 @@ func (c *cache) put(im image, s signed, keep time.Duration) {
 		}
 	}
 	if len(c.made) >= maxCached {
-		clear(c.made) // more images within two minutes than are kept: they are signed again
+		clear(c.made) // more images within minutes than are kept: they are signed again
 	}
 	c.made[im] = s
 }

@@ -224,7 +224,8 @@ func TestRepeatedCountersignatures(t *testing.T) {
 	}{
 		{"a minute later", repository, start.Add(time.Minute), true},
 		{"another name", repository + "2", start.Add(time.Minute), false},
-		{"two minutes later", repository, start.Add(2 * time.Minute), false},
+		{"just below eight minutes later", repository, start.Add(8*time.Minute - time.Second), true},
+		{"eight minutes later", repository, start.Add(8 * time.Minute), false},
 		{"the clock was set back", repository, start.Add(-time.Hour), false},
 	} {
 		if got := sign(tt.repository, tt.at) == first; got != tt.same {
