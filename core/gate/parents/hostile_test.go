@@ -256,6 +256,36 @@ func TestRetryFindsWhatWasSearched(t *testing.T) {
 	}
 }
 
+// Whoever has searches made that take for ever keeps only themselves from
+// searching.
+func TestSearchesOfOthers(t *testing.T) {
+	w := newWorld(t)
+	m := w.pushIndex(t, "v1", 10)
+	w.sign(t, m.index)
+	f := w.finder(t, "either", func(c *parents.Config) { c.Patience = time.Second })
+	w.wire.set(func(r *http.Request) (*http.Response, error) {
+		if strings.HasSuffix(r.URL.Path, "/tags/list") && strings.Contains(r.URL.Path, "/slow") {
+			<-r.Context().Done()
+			return nil, r.Context().Err()
+		}
+		return nil, nil
+	})
+	var group sync.WaitGroup
+	for i := range 6 {
+		image := hash(t, coretest.Push(t, fmt.Sprintf("%s/slow%d:1", w.host, i), coretest.Image(t, 50)).DigestStr())
+		group.Go(func() {
+			req := w.request(t, image)
+			req.Source.Repository, req.Source.As = req.Source.Repository.Registry.Repo(fmt.Sprint("slow", i)), "mallory"
+			want(t, "a search without end", admit(f, req), gate.CodeParentUnknown)
+		})
+	}
+	group.Wait()
+	mallory := w.request(t, m.platforms[0])
+	mallory.Source.As = "mallory"
+	want(t, "mallory's next question", admit(f, mallory), gate.CodeParentUnknown)
+	want(t, "everybody else's", admit(f, w.request(t, m.platforms[0])), gate.CodeAdmitted)
+}
+
 // A caller that goes away gets no admission, and ends nobody's search.
 func TestCallerGoesAway(t *testing.T) {
 	w := newWorld(t)

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	// maxSearches bounds the searches under way, and with it what they hold: each
+	// maxSearches bounds the searches under way for one person (attach.Source.As),
+	// so that nobody keeps others from searching, and with it what they hold: each
 	// has at most walkWorkers indexes of attach.MaxManifest in memory.
 	maxSearches = 4
 	// searchFresh is how long what a search saw of a tag is believed by another one.
@@ -67,10 +68,10 @@ type searches struct {
 	ctx   context.Context
 	end   context.CancelCauseFunc
 	all   sync.WaitGroup
-	slots chan struct{}
 
 	mu       sync.Mutex
-	running  map[string]*search // by place
+	slots    map[string]chan struct{} // by person
+	running  map[string]*search       // by place
 	notes    map[wanted]note
 	repos    map[string]*seenTags // by place
 	tagsKept int
@@ -93,8 +94,7 @@ type seenTags struct {
 func (ss *searches) start(store Store, now func() time.Time) {
 	ss.store, ss.now = store, now
 	ss.ctx, ss.end = context.WithCancelCause(context.Background())
-	ss.slots = make(chan struct{}, maxSearches)
-	ss.running, ss.notes, ss.repos = map[string]*search{}, map[wanted]note{}, map[string]*seenTags{}
+	ss.slots, ss.running, ss.notes, ss.repos = map[string]chan struct{}{}, map[string]*search{}, map[wanted]note{}, map[string]*seenTags{}
 }
 
 func (ss *searches) stop() {
@@ -141,6 +141,11 @@ func (ss *searches) join(ctx context.Context, key wanted, src attach.Source) *se
 		since = n.began
 	}
 	w.seenTag = func(tag string) (seenTag, bool) { return ss.lookedAt(key.place, tag, since) }
+	slots := ss.slots[src.As]
+	if slots == nil {
+		slots = make(chan struct{}, maxSearches)
+		ss.slots[src.As] = slots
+	}
 	limited, cancelTime := context.WithTimeoutCause(context.WithoutCancel(ctx), maxWalkTime, errSearchTime)
 	ctx, s.cancel = context.WithCancelCause(limited)
 	unhook := context.AfterFunc(ss.ctx, func() { s.cancel(errClosed) })
@@ -150,7 +155,7 @@ func (ss *searches) join(ctx context.Context, key wanted, src attach.Source) *se
 		defer ss.all.Done()
 		defer cancelTime()
 		defer unhook()
-		err := ss.run(ctx, w)
+		err := run(ctx, w, slots)
 		ss.finished(s, key.place, w, err)
 	}()
 	return s
@@ -158,15 +163,15 @@ func (ss *searches) join(ctx context.Context, key wanted, src attach.Source) *se
 
 // run waits for a slot and walks. What a registry sends must not be able to end
 // the process.
-func (ss *searches) run(ctx context.Context, w *walk) (err error) {
+func run(ctx context.Context, w *walk, slots chan struct{}) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("internal error: %v", p)
 		}
 	}()
 	select {
-	case ss.slots <- struct{}{}:
-		defer func() { <-ss.slots }()
+	case slots <- struct{}{}:
+		defer func() { <-slots }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
