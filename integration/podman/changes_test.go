@@ -107,7 +107,7 @@ func TestNothingElseChanges(t *testing.T) {
 	image := s.push(t, "team/app", alice)
 	for _, system := range []lab.System{lab.Debian12, lab.Debian13} {
 		plain, enforcing := s.host(t, system), s.host(t, system)
-		s.enforce(t, enforcing)
+		s.enforce(t, enforcing.Root())
 		for _, user := range []func(*lab.Host) lab.Account{(*lab.Host).Root, (*lab.Host).Alice} {
 			before, after := user(plain), user(enforcing)
 			t.Run(string(system)+"/"+before.Name, func(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -180,19 +181,71 @@ func (r route) judge(t *testing.T, images []*situations.Image) []string {
 	return wrong
 }
 
+// everything is the value of TOUCHMARK_MATRIX with which real clients are asked about all situations, not about a sample.
+const everything = "all"
+
+// sample is n images, evenly spread over the matrix.
+func sample(images []*situations.Image, n int) []*situations.Image {
+	if os.Getenv("TOUCHMARK_MATRIX") == everything || n >= len(images) {
+		return images
+	}
+	var some []*situations.Image
+	for k := range n {
+		some = append(some, images[k*len(images)/n])
+	}
+	return some
+}
+
+// ask asks a client of a host about images, some at once, and returns what was wrong with each.
+func (r route) ask(t *testing.T, h *lab.Host, command string, images []*situations.Image) []string {
+	t.Helper()
+	for path, text := range r.files {
+		h.Write(t, path, text)
+	}
+	wrong := make([]string, len(images))
+	slots := make(chan struct{}, 4)
+	var wait sync.WaitGroup
+	for k, i := range images {
+		slots <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			args := strings.Fields(strings.NewReplacer("IMAGE", i.Reference(), "DIR", fmt.Sprintf("/root/%d", k)).Replace(command))
+			if got := h.Root().Run(t, args...); got.Status != 0 {
+				wrong[k] = got.Output()
+			}
+		})
+	}
+	wait.Wait()
+	return wrong
+}
+
 // Every client gives the verdict that was written by hand, on every route.
 func TestSituations(t *testing.T) {
 	w := situations.Build(t)
+	const skopeo = "skopeo copy -q docker://IMAGE dir:DIR"
 	for _, r := range []route{byLookaside(t, w), byProxy(t, w)} {
 		t.Run(r.name, func(t *testing.T) {
-			t.Run("containers/image 5.42.0", func(t *testing.T) {
-				wrong := r.judge(t, w.Images)
-				for k, i := range w.Images {
+			hold := func(t *testing.T, images []*situations.Image, wrong []string) {
+				for k, i := range images {
 					if err := r.check(i, wrong[k]); err != nil {
 						t.Errorf("%s: %v", i.Name, err)
 					}
 				}
-			})
+			}
+			t.Run("containers-image 5.42.0", func(t *testing.T) { hold(t, w.Images, r.judge(t, w.Images)) })
+			for _, client := range []struct {
+				system  lab.System
+				command string
+				n       int
+			}{
+				{lab.Debian12, skopeo, 40}, {lab.Debian12, "podman pull -q IMAGE", 8}, {lab.Debian12, "buildah pull -q IMAGE", 5},
+				{lab.Debian13, skopeo, 40}, {lab.Debian13, "podman pull -q --retry 0 IMAGE", 15}, {lab.Debian13, "buildah pull -q --retry 0 IMAGE", 8},
+			} {
+				t.Run(string(client.system)+" "+strings.Fields(client.command)[0], func(t *testing.T) {
+					images := sample(w.Images, client.n)
+					hold(t, images, r.ask(t, lab.NewHost(t, client.system), client.command, images))
+				})
+			}
 		})
 	}
 }

@@ -15,7 +15,7 @@ func TestPull(t *testing.T) {
 		t.Run(string(system), func(t *testing.T) {
 			t.Parallel()
 			h := s.host(t, system)
-			a := s.enforce(t, h)
+			a := s.enforce(t, h.Root())
 			for _, user := range []lab.Account{h.Root(), h.Alice()} {
 				if r := user.Must(t, 0, "podman", "run", "--rm", "--network", "none", good); r.Stdout != "team/good" {
 					t.Errorf("%s: the container said %q", user.Name, r.Output())
