@@ -13,7 +13,11 @@ cd "$(dirname "$0")/.."
 ./integration/tools.sh
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+export TOUCHMARK_PROGRAMS # see integration/internal/lab
+TOUCHMARK_PROGRAMS=$(mktemp -d)
+trap 'rm -rf "$log" "$TOUCHMARK_PROGRAMS"' EXIT
+chmod 755 "$TOUCHMARK_PROGRAMS"
+go build -o "$TOUCHMARK_PROGRAMS/" ./cmd/touchmark ./cmd/touchmark-predicates ./cmd/touchmark-keys || exit 1
 status=0
 # run MODULE TITLE ARGUMENTS... runs go test.
 run() {
