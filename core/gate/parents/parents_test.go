@@ -1,10 +1,12 @@
 package parents_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,9 +153,21 @@ func TestPersistentStore(t *testing.T) {
 }
 
 // forgetful is a store that forgets everything when it is told to, as any may.
-type forgetful struct{ *parents.Memory }
+type forgetful struct{ atomic.Pointer[parents.Memory] }
 
-func (f *forgetful) forget() { f.Memory = parents.NewMemory() }
+func (f *forgetful) forget() { f.Pointer.Store(parents.NewMemory()) }
+
+func (f *forgetful) Known(ctx context.Context, place string, index v1.Hash) bool {
+	return f.Load().Known(ctx, place, index)
+}
+
+func (f *forgetful) Parents(ctx context.Context, place string, manifest v1.Hash, limit int) []v1.Hash {
+	return f.Load().Parents(ctx, place, manifest, limit)
+}
+
+func (f *forgetful) Remember(ctx context.Context, place string, index v1.Hash, children []v1.Hash) {
+	f.Load().Remember(ctx, place, index, children)
+}
 
 // What a store forgets costs requests, and makes no platform a single image.
 func TestCTRD06_StoreThatForgets(t *testing.T) {
@@ -161,7 +175,8 @@ func TestCTRD06_StoreThatForgets(t *testing.T) {
 	signed, unsigned := w.pushIndex(t, "signed", 10), w.pushIndex(t, "unsigned", 20)
 	w.sign(t, signed.index)
 	w.sign(t, unsigned.platforms...)
-	store := &forgetful{parents.NewMemory()}
+	store := &forgetful{}
+	store.forget()
 	f := w.finder(t, "index", func(c *parents.Config) { c.Store = store })
 	for range 3 {
 		for i := range 2 {
