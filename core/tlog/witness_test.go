@@ -181,3 +181,35 @@ func TestLIB17_Cosignatures(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestLIB14_LIB17_Spelling sets one of the bits of a signature's last base64 digit that stand for nothing.
+func TestLIB14_LIB17_Spelling(t *testing.T) {
+	const digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	log, w := coretest.NewLogV2(t), coretest.NewWitness(t, "witness.example")
+	verifier, err := tlog.NewVerifier(log.Name, log.Key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := log.Checkpoint(t, tlog.Checkpoint{Origin: log.Origin, Size: 5})
+	cosigned := w.Cosign(t, plain, time.Unix(1_700_000_000, 0))
+	known := []*tlog.Witness{w.Witness()}
+	for _, tt := range []struct {
+		signer, note string
+		witnesses    []*tlog.Witness
+		ok           bool
+	}{
+		{log.Name, plain, known, false}, {w.Name, cosigned, known, false},
+		{"a witness that nobody asks for", cosigned, nil, true},
+	} {
+		if _, _, err := verifier.OpenCosigned(tt.note, tt.witnesses); err != nil {
+			t.Errorf("%s: %v", tt.signer, err)
+		}
+		last := strings.LastIndexAny(tt.note, digits)
+		value := strings.IndexByte(digits, tt.note[last])
+		misspelled := tt.note[:last] + digits[value+1:value+2] + tt.note[last+1:]
+		_, _, err := verifier.OpenCosigned(misspelled, tt.witnesses)
+		if (err == nil) != tt.ok || err != nil && err.Error() != "checkpoint: the signature of "+tt.signer+" is not canonical base64" {
+			t.Errorf("%s: misspelled: %v, want accepted %v", tt.signer, err, tt.ok)
+		}
+	}
+}
