@@ -98,7 +98,8 @@ func New(c Config) (*Gate, error) {
 
 // Reload replaces the policies and trust roots. On an error nothing changes.
 // Decisions under way finish under the rules with which they began; every later
-// one is made under the new rules, and no older verdict is given again.
+// one is made under the new rules, and no older verdict is given again, unless
+// the files say what they said before and the Store has it.
 func (g *Gate) Reload(set *policy.Set, roots []*trust.Root) error {
 	r, err := newRules(set, roots, g.now())
 	if err != nil {

@@ -28,6 +28,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/touchmark/touchmark/core/gate/parents"
@@ -152,7 +153,35 @@ func open(ctx context.Context, dir string) (*sql.DB, error) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return sqlite.Open(ctx, filepath.Join(dir, File), sqlite.Schema{Version: 1, SQL: schema})
+	path := filepath.Join(dir, File)
+	for _, own := range []string{dir, path, path + "-wal", path + "-shm"} {
+		if err := checkOwner(own); err != nil {
+			return nil, err
+		}
+	}
+	return sqlite.Open(ctx, path, sqlite.Schema{Version: 1, SQL: schema})
+}
+
+// checkOwner refuses what somebody else may have put there: admissions are
+// restored from it.
+func checkOwner(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	switch {
+	case !ok || int(stat.Uid) != os.Geteuid():
+		return fmt.Errorf("%s: belongs to another user", path)
+	case !info.IsDir() && !info.Mode().IsRegular():
+		return fmt.Errorf("%s: not a regular file", path)
+	case !info.IsDir() && info.Mode().Perm()&0o077 != 0:
+		return fmt.Errorf("%s: others may read or write it (mode %v, want 0600)", path, info.Mode().Perm())
+	}
+	return nil
 }
 
 // ErrNone is returned by [Read] where there is no file.
