@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -63,10 +64,10 @@ func (w *world) gate(tb testing.TB, rule, more string) *gate.Gate {
 	return g
 }
 
-// finder is a Finder with a memory of its own.
+// finder is a Finder with a memory of its own, and the patience of a busy machine.
 func (w *world) finder(tb testing.TB, rule string, edit ...func(*parents.Config)) *parents.Finder {
 	tb.Helper()
-	c := parents.Config{Admitter: w.gate(tb, rule, ""), Rule: func() policy.IndexRule { return policy.IndexRule(rule) }, Now: w.clock.Now}
+	c := parents.Config{Admitter: w.gate(tb, rule, ""), Rule: func() policy.IndexRule { return policy.IndexRule(rule) }, Now: w.clock.Now, Patience: time.Minute}
 	for _, e := range edit {
 		e(&c)
 	}
