@@ -9,19 +9,14 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
-	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/policy"
-	"github.com/touchmark/touchmark/core/trust"
-	"github.com/touchmark/touchmark/core/trust/publicgood"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/access"
 	"github.com/touchmark/touchmark/podman/countersign"
@@ -42,19 +37,6 @@ func newInstall() *cobra.Command {
 		},
 	}
 	cmd.AddCommand(newInstallPodman())
-	return cmd
-}
-
-func newUninstall() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "uninstall",
-		Short: "Put a host's configuration back as it was",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return usageError(errors.New("say for which clients: touchmark uninstall podman"))
-		},
-	}
-	cmd.AddCommand(newUninstallPodman())
 	return cmd
 }
 
@@ -307,154 +289,4 @@ func freePort() (string, error) {
 	}
 	defer func() { _ = l.Close() }() // nothing was sent
 	return l.Addr().String(), nil
-}
-
-// read reads the policies and trust roots that are handed in, and those that are
-// there.
-func (f *installFlags) read(ctx context.Context, config *hostconfig.Config, o *install.Options) (*policy.Set, []*trust.Root, error) {
-	o.Policies, o.Roots = map[string][]byte{}, map[string][]byte{}
-	files := slices.Clone(f.policies)
-	for _, path := range f.policies {
-		data, err := configfile.Read(path, maxInput)
-		if err != nil {
-			return nil, nil, usageError(fmt.Errorf("--policy: %w", err))
-		}
-		name := filepath.Base(path)
-		if filepath.Ext(name) != ".yaml" {
-			return nil, nil, usageError(fmt.Errorf("--policy %s: its name has to end in .yaml to be read from %s", path, config.Policy))
-		}
-		if o.Policies[name] != nil {
-			return nil, nil, usageError(fmt.Errorf("--policy %s: another file has the same name", path))
-		}
-		// What a policy refers to by a relative path must be there from its new place.
-		there := policyOptions(false)
-		there.File = filepath.Join(config.Policy, name)
-		if _, err := policy.Parse(ctx, data, there); err != nil {
-			return nil, nil, usageError(fmt.Errorf("--policy %s: in its place in %s: %w", path, config.Policy, err))
-		}
-		o.Policies[name] = data
-	}
-	present, err := policy.Files(config.Policy)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, usageError(err)
-	}
-	for _, path := range present {
-		if o.Policies[filepath.Base(path)] == nil {
-			files = append(files, path)
-		}
-	}
-	if len(files) == 0 {
-		return nil, nil, usageError(fmt.Errorf("there are no policies in %s: hand in a file with --policy", config.Policy))
-	}
-	set, err := policy.LoadFiles(ctx, files, policyOptions(false))
-	if err != nil {
-		return nil, nil, usageError(err)
-	}
-	roots, err := f.readRoots(config, o)
-	if err != nil {
-		return nil, nil, err
-	}
-	if roots, err = withPublicGood(roots, set); err != nil {
-		return nil, nil, usageError(err)
-	}
-	return set, roots, nil
-}
-
-func (f *installFlags) readRoots(config *hostconfig.Config, o *install.Options) ([]*trust.Root, error) {
-	roots, err := f.roots.load()
-	if err != nil {
-		return nil, err
-	}
-	for _, flag := range f.roots.files {
-		name, path := splitRoot(flag)
-		if path == publicgood.Name {
-			continue // built in
-		}
-		data, err := configfile.Read(path, maxInput)
-		if err != nil {
-			return nil, usageError(fmt.Errorf("--trusted-root: %w", err))
-		}
-		file := name + cmp.Or(map[string]string{".jsonl": ".jsonl"}[filepath.Ext(path)], ".json")
-		if o.Roots[file] != nil {
-			return nil, usageError(fmt.Errorf("--trusted-root %s: another one has the same name; say NAME=FILE", flag))
-		}
-		o.Roots[file] = data
-	}
-	present, err := config.RootFiles()
-	if err != nil {
-		return nil, usageError(err)
-	}
-	for _, p := range present {
-		if o.Roots[filepath.Base(p.Path)] != nil {
-			continue
-		}
-		loaded, err := loadRoots(p.Name, p.Path)
-		if err != nil {
-			return nil, usageError(err)
-		}
-		roots = append(roots, loaded...)
-	}
-	return roots, nil
-}
-
-// addUnits adds systemd's units for the agent.
-func addUnits(o *install.Options, config *hostconfig.Config) error {
-	program, err := os.Executable()
-	if err != nil {
-		return undecided(err)
-	}
-	within := *config
-	within.File, within.Agent.State, within.Agent.Socket = o.Host.Within(config.File), o.Host.Within(config.Agent.State), o.Host.Within(config.Agent.Socket)
-	units, err := systemd.Units(systemd.Options{Program: program, Config: &within, User: o.Host.User()})
-	if err != nil {
-		return usageError(err)
-	}
-	o.Units = map[string][]byte{}
-	for _, u := range units {
-		o.Units[u.Name] = u.Content
-	}
-	return nil
-}
-
-func newUninstallPodman() *cobra.Command {
-	var where whereFlags
-	var leave []string
-	var yes bool
-	cmd := &cobra.Command{
-		Use:   "podman",
-		Short: "Put podman's configuration back as it was before it was installed",
-		Long: `uninstall podman restores, byte for byte, every file that "touchmark install podman"
-changed, and takes away what it made, the host's key too. What the agent remembers
-(verdicts, its log) stays in its state directory.
-
-A file that somebody edited in between is not touched, and nothing else is either: undo
-the edit, or say --leave FILE to keep it as it is now.
-
-Exit status: 0 done; 2 wrong usage, or not confirmed; 3 could not be done.`,
-		Example: `  touchmark uninstall podman
-  touchmark uninstall podman --leave /etc/containers/policy.json`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			host, _, err := where.host()
-			if err != nil {
-				return err
-			}
-			changes, err := install.PlanRemoval(host, leave)
-			if err != nil {
-				return usageError(err)
-			}
-			if err := confirm(cmd, changes, yes); err != nil {
-				return err
-			}
-			if err := changes.Apply(cmd.Context()); err != nil {
-				return undecided(fmt.Errorf("%w; run it again to finish", err))
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), "uninstalled; stop the agent, if it still runs")
-			return nil
-		},
-	}
-	where.register(cmd)
-	cmd.Flags().StringArrayVar(&leave, "leave", nil, "`file` to leave as it is now; can be repeated")
-	cmd.Flags().BoolVar(&yes, "yes", false, "change it without asking")
-	return cmd
 }

@@ -64,41 +64,62 @@ func (c *Changes) Apply(ctx context.Context) error {
 
 func (c *Changes) installAll(ctx context.Context) error {
 	recordDir := filepath.Dir(recordFile(c.host))
-	if err := c.makeDirectories(func(dir string) bool { return dir == recordDir || strings.HasPrefix(recordDir, dir+"/") }); err != nil {
-		return err
-	}
-	if err := c.save(c.between()); err != nil {
-		return err
-	}
-	if err := c.makeDirectories(func(string) bool { return true }); err != nil {
-		return err
-	}
-	if len(c.keys) > 0 {
-		if c.generate == nil {
-			return errors.New("the host's key is missing, and nothing makes one")
-		}
-		if err := c.generate(ctx); err != nil {
-			return err
-		}
-	}
-	if err := c.writeFiles(ctx); err != nil {
-		return err
-	}
-	return c.save(c.record)
+	return inTurn(ctx,
+		func() error {
+			return c.makeDirectories(func(dir string) bool { return dir == recordDir || strings.HasPrefix(recordDir, dir+"/") })
+		},
+		func() error { return c.save(c.between()) },
+		func() error { return c.makeDirectories(func(string) bool { return true }) },
+		func() error { return c.makeKeys(ctx) },
+		func() error { return c.writeFiles(ctx) },
+		func() error { return c.save(c.record) },
+	)
 }
 
 func (c *Changes) removeAll(ctx context.Context) error {
-	if err := c.writeFiles(ctx); err != nil {
-		return err
+	return inTurn(ctx,
+		func() error { return c.writeFiles(ctx) },
+		c.removeKeys,
+		c.removeDirectories,
+		func() error { return remove(recordFile(c.host)) },
+		c.removeDirectories, // in which the record was
+	)
+}
+
+// inTurn does one step after the other, until one fails or ctx is done.
+func inTurn(ctx context.Context, steps ...func() error) error {
+	for _, step := range steps {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := step(); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (c *Changes) makeKeys(ctx context.Context) error {
+	switch {
+	case len(c.keys) == 0:
+		return nil
+	case c.generate == nil:
+		return errors.New("the host's key is missing, and nothing makes one")
+	}
+	return c.generate(ctx)
+}
+
+func (c *Changes) removeKeys() error {
 	for _, path := range c.last.Made {
 		if err := remove(path); err != nil {
 			return err
 		}
 	}
-	if err := remove(recordFile(c.host)); err != nil {
-		return err
-	}
+	return nil
+}
+
+// removeDirectories takes away what was made and is empty.
+func (c *Changes) removeDirectories() error {
 	for _, dir := range slices.Backward(c.last.Directories) {
 		if err := os.Remove(dir); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTEMPTY) {
 			return err

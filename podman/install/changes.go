@@ -136,7 +136,11 @@ func (c *Changes) directories() error {
 	if c.last != nil {
 		c.record.Directories = slices.Clone(c.last.Directories)
 	}
-	dirs := []string{filepath.Dir(recordFile(c.host))}
+	home := filepath.Dir(recordFile(c.host))
+	dirs := []string{home}
+	if c.last == nil {
+		c.record.Directories = abandoned(home)
+	}
 	for _, f := range c.files {
 		if f.to != nil {
 			dirs = append(dirs, filepath.Dir(f.path))
@@ -156,6 +160,20 @@ func (c *Changes) directories() error {
 		}
 	}
 	return nil
+}
+
+// abandoned are the directories that were made for a record which was not
+// written any more.
+func abandoned(home string) []string {
+	entries, err := os.ReadDir(home)
+	if err != nil || len(entries) > 0 {
+		return nil
+	}
+	above, err := os.ReadDir(filepath.Dir(home))
+	if err != nil || len(above) > 1 {
+		return []string{home}
+	}
+	return []string{filepath.Dir(home), home}
 }
 
 // Empty reports whether there is nothing to do.

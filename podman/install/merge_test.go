@@ -95,6 +95,7 @@ func weaker(after, before []policyjson.Requirement) bool {
 }
 
 func TestPOD01_NoVerdictWeakerAndOnlyTheDeclaredStricter(t *testing.T) {
+	t.Parallel()
 	r := ours(t)
 	scopes := [][]string{
 		{"registry.example"}, {"registry.example/acme"}, {"docker.io", "registry.example/acme/app"}, {"quay.io", "ghcr.io/acme/app", "docker.io/acme"},
