@@ -11,8 +11,9 @@ import (
 	"github.com/touchmark/touchmark/podman/countersign"
 )
 
-// answerTimeout bounds one answer. The gate's own limit is shorter; looking for an image's indexes in a large repository takes longer.
-const answerTimeout = time.Minute
+// answerTimeout bounds one answer: several names may lead to one image, and each may take the eight seconds of a decision. It ends before the minute after which
+// the agent's server gives up a connection, so that the reason gets out.
+const answerTimeout = 50 * time.Second
 
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
