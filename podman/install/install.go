@@ -287,7 +287,13 @@ func (p *planner) policyJSON() error {
 	if err != nil {
 		return err
 	}
+	if p.Form != Native {
+		p.note("what is pulled from the scopes carries a signature from now on: podman push and buildah push of it, and skopeo copy to oci:, oci-archive: and docker-archive:, need --remove-signatures")
+	}
 	p.merged = Merge(before, Demand{Rules: rules, KeepDefault: p.KeepDefault, OtherTransports: p.OtherTransports})
+	if p.Host.User() {
+		p.withoutHost(rules)
+	}
 	p.explain(before)
 	p.file(target, p.merged.JSON())
 	return nil

@@ -254,7 +254,7 @@ func TestObserveKeepsWhatWasAdmitted(t *testing.T) {
 	o := options(h, "registry.example")
 	o.Mode = install.Observe
 	c := apply(t, o)
-	if len(c.Notes) != 1 || !strings.Contains(c.Notes[0], "observing") {
+	if len(c.Notes) != 2 || !strings.Contains(c.Notes[0], "observing") || !strings.Contains(c.Notes[1], "need --remove-signatures") {
 		t.Errorf("notes %q", c.Notes)
 	}
 	file := filepath.Join(o.PolicyDir, "touchmark-observe.yaml")

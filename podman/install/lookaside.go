@@ -59,7 +59,9 @@ func planLookasides(c *registriesd.Config, texts map[string][]byte, o lookasideO
 			return nil, err
 		}
 		out.edited[file] = text
-		displaced[key] = entry{Lookaside: e.Lookaside, Staging: e.Staging, Attachments: e.UseSigstoreAttachments}
+		if !ofAgent(e.Lookaside, key) {
+			displaced[key] = entry{Lookaside: e.Lookaside, Staging: e.Staging, Attachments: e.UseSigstoreAttachments}
+		}
 	}
 	for _, key := range slices.Concat(namespaces, slices.Sorted(maps.Keys(rivals))) {
 		_, configured := c.For(key)
