@@ -158,8 +158,8 @@ func TestOPS04_ReloadStorm(t *testing.T) {
 				t.Errorf("%q: the metrics lack %s", step.text, failed)
 			}
 		}
-		if n := len(w.agent.Status().Problems()); (n > 0) != bad {
-			t.Errorf("%q: %d problems", step.text, n)
+		if problems := w.agent.Status().Problems(); (len(problems) > 0) != bad {
+			t.Errorf("%q: problems are %v", step.text, problems)
 		}
 	}
 	stop()

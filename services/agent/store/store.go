@@ -111,6 +111,8 @@ type Store struct {
 	quit   chan struct{}
 	done   chan struct{} // closed when the writer has ended
 
+	committing sync.Mutex // one transaction at a time
+
 	mu      sync.Mutex
 	err     error // why it does not work; nil if it does
 	since   time.Time

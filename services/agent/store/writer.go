@@ -136,6 +136,10 @@ func (s *Store) gather(batch []queued) []queued {
 
 // commit applies all writes or none.
 func (s *Store) commit(batch []write) error {
+	// SQLite's own lock is not fair: a busy writer would keep it from others for
+	// longer than they wait.
+	s.committing.Lock()
+	defer s.committing.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), writeTimeout)
 	defer cancel()
 	tx, err := s.db.BeginTx(ctx, nil)
