@@ -179,8 +179,7 @@ func (c *Changes) save(r *record) error {
 }
 
 // makeDirectories makes those of the missing ones that are wanted. A system's
-// are for everybody to read, as policy.json and the public key are; the staging
-// directory is for everybody to write to.
+// are for everybody to read, as policy.json and the public key are.
 func (c *Changes) makeDirectories(wanted func(dir string) bool) error {
 	for _, dir := range c.record.Directories {
 		if !wanted(dir) {
@@ -195,10 +194,7 @@ func (c *Changes) makeDirectories(wanted func(dir string) bool) error {
 			}
 		}
 		mode := fs.FileMode(0o755)
-		switch {
-		case dir == c.staging:
-			mode = 0o777 | fs.ModeSticky
-		case c.host.User() || dir == filepath.Dir(recordFile(c.host)):
+		if c.host.User() || dir == filepath.Dir(recordFile(c.host)) {
 			mode = 0o700
 		}
 		if err := os.Chmod(dir, mode); err != nil {

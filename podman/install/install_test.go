@@ -328,6 +328,11 @@ func TestPlan_Refuses(t *testing.T) {
 		t.Errorf("a broken policy.json: %v", err)
 	}
 	h = host(t, "debian", "")
+	put(t, install.LookasideFile(h), "docker: {}\n")
+	if _, err := install.Plan(options(h, "registry.example")); err == nil || !strings.Contains(err.Error(), install.LookasideFile(h)) {
+		t.Errorf("a file of ours without a record: %v", err)
+	}
+	h = host(t, "debian", "")
 	put(t, filepath.Join(h.RegistriesDir(), "flow.yaml"), "docker: {registry.example: {lookaside: 'https://x/'}}\n")
 	if _, err := install.Plan(options(h, "registry.example")); err == nil || !strings.Contains(err.Error(), "flow.yaml") {
 		t.Errorf("an entry that has no lines: %v", err)

@@ -90,10 +90,10 @@ func planLookasides(c *registriesd.Config, texts map[string][]byte, o lookasideO
 }
 
 // stagingBefore is where somebody wants signatures for a namespace to be
-// written: where they were written before. default-docker does not count:
-// distributions' files name a directory there that only root can write to, and a
-// push of an image that was countersigned would fail for everybody else. Nor
-// does a web server's URL, to which nothing can be written.
+// written: where they were written before. default-docker does not count: the
+// directory that distributions' files name there is for signatures that are to
+// be published, and countersignatures are not. Nor does a web server's URL, to
+// which nothing can be written.
 func stagingBefore(c *registriesd.Config, namespace string) string {
 	for _, key := range podman.DockerScopes(namespace) {
 		e, _, _ := c.Entry(key)

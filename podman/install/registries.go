@@ -32,9 +32,10 @@ func DisplacedFile(h podman.Host) string {
 	return filepath.Join(h.Touchmark(), "podman", "displaced.yaml")
 }
 
-// Staging is the directory to which clients of the whole system write the
-// signatures of images that they push. Everybody may, as in /tmp: a rootless
-// user, too, pushes what was pulled with a countersignature.
+// Staging is the directory to which root's clients write the signatures of
+// images that they push. Nobody else may: they write through symbolic links, and
+// make directories there that belong to whoever pushed first. Users who push
+// with signatures have a directory of their own, by an installation of their own.
 func Staging(h podman.Host) string { return filepath.Join(h.Root, "/var/lib/touchmark-staging") }
 
 // Chain is the lookaside that clients would have asked about a physical
@@ -71,9 +72,15 @@ func (p *planner) registriesD() error {
 	if err != nil {
 		return err
 	}
+	if own := LookasideFile(p.Host); texts[own] != nil {
+		return fmt.Errorf("%s: is there, and %s does not know of it; delete it if Touchmark wrote it", own, recordFile(p.Host))
+	}
 	table, err := p.table()
 	if err != nil {
 		return err
+	}
+	if e, file, _ := c.Entry(registriesd.DefaultKey); strings.HasPrefix(e.Staging, "file:") && !p.Host.User() && p.Form != Native {
+		p.note("%s has signatures written to %s: rootless users who may not write there need --remove-signatures for skopeo copy from the scopes to other registries", file, e.Staging)
 	}
 	o := lookasideOptions{agent: "http://" + p.Listen, staging: "file://" + p.Host.Within(Staging(p.Host)), attachments: p.Form == Native, native: map[string]string{}}
 	if p.Host.User() {
