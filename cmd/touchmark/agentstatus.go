@@ -66,12 +66,12 @@ func printStatus(w io.Writer, s agent.Status, now time.Time) {
 	}
 	mode := "enforcing"
 	if !s.Enforcing {
-		mode = "observing: nothing is refused"
+		mode = "observing"
 	}
 	line("agent:       %s, up since %s, %s", s.Version, s.Started.Format(time.RFC3339), mode)
 	line("policy:      sha256 %.16s..., loaded %s", s.Policy.Digest, ago(s.Policy.Loaded))
 	if len(s.Observing) > 0 {
-		line("             only observing: %s", strings.Join(s.Observing, ", "))
+		line("             only observed: %s", strings.Join(s.Observing, ", "))
 	}
 	for _, r := range s.Roots {
 		line("trust root:  %s, refreshed %s, good until %s", r.Name, ago(r.Refreshed), r.Until.Format(time.RFC3339))

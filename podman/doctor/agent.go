@@ -25,7 +25,7 @@ type Agent interface {
 type AgentStatus struct {
 	// Enforcing is false when it admits what it would refuse.
 	Enforcing bool
-	// Observing are the policies that only observe.
+	// Observing says what is only observed, such as "policy release".
 	Observing []string
 	// Reload says why the files on disk cannot be used; "" if they are in use.
 	Reload string
@@ -62,11 +62,11 @@ func checkAgent(ctx context.Context, s *snapshot) {
 
 func (s *snapshot) checkStatus(status AgentStatus) {
 	where := s.at(s.Intent.Socket)
-	if !status.Enforcing {
+	if !status.Enforcing && len(status.Observing) == 0 {
 		s.find("agent-observing", where, "the agent observes: what it would refuse gets in")
 	}
-	for _, policy := range status.Observing {
-		s.find("agent-observing", where+": "+policy, "the policy %s observes: what it would refuse gets in", policy)
+	for _, what := range status.Observing {
+		s.find("agent-observing", where+": "+what, "the agent only observes %s: what it would refuse gets in", what)
 	}
 	if status.Reload != "" {
 		s.find("agent-reload-failing", where, "%s", status.Reload)

@@ -9,7 +9,7 @@ import (
 
 // What an agent's metrics say of its state at the moment they are read.
 var (
-	enforcingDesc = prometheus.NewDesc("touchmark_enforcing", "1 if images that are not admitted are refused, 0 if the whole site only observes.", nil, nil)
+	enforcingDesc = prometheus.NewDesc("touchmark_enforcing", "1 if what the policies do not admit is refused, 0 if any of it is only observed.", nil, nil)
 	loadedDesc    = prometheus.NewDesc("touchmark_policy_loaded_timestamp", "When the policy in force was read, in seconds since 1970.", nil, nil)
 	reloadDesc    = prometheus.NewDesc("touchmark_reload_failed", "1 if changed files could not be used, and what was read before stays in force.", []string{"files"}, nil)
 	storeDesc     = prometheus.NewDesc("touchmark_store_failed", "1 if the agent cannot remember decisions.", nil, nil)

@@ -11,9 +11,10 @@ import (
 type Status struct {
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
-	// Enforcing is false if the whole site only observes. Observing are the policies
-	// that do.
-	Enforcing bool          `json:"enforcing"`
+	// Enforcing is false if anything is admitted that enforcing would refuse.
+	Enforcing bool `json:"enforcing"`
+	// Observing says what that is: "the whole site", "policy NAME", "images that no
+	// policy is about".
 	Observing []string      `json:"observing,omitempty"`
 	Policy    PolicyStatus  `json:"policy"`
 	Files     []FilesStatus `json:"files,omitempty"`
@@ -80,17 +81,13 @@ func (a *Agent) Status() Status {
 	rules := a.watcher.Status()
 	site := rules.Set.Enforcement
 	s := Status{
-		Version: a.config.Version, Started: a.started.UTC(), Enforcing: site.Mode != policy.Observe,
+		Version: a.config.Version, Started: a.started.UTC(), Observing: observing(rules.Set),
 		Policy: PolicyStatus{Digest: fmt.Sprintf("%x", rules.Set.Digest), Loaded: rules.Enforced.UTC()},
 	}
 	if rules.Err != nil {
 		s.Policy.Error, s.Policy.Since = rules.Err.Error(), rules.Since.UTC()
 	}
-	for _, p := range rules.Set.Policies {
-		if p.Mode == policy.Observe {
-			s.Observing = append(s.Observing, p.Name)
-		}
-	}
+	s.Enforcing = len(s.Observing) == 0
 	for _, f := range a.further {
 		s.Files = append(s.Files, f.read())
 	}
@@ -108,4 +105,21 @@ func (a *Agent) Status() Status {
 		s.Notices = append(s.Notices, n.Text)
 	}
 	return s
+}
+
+// observing lists what is admitted although enforcing would refuse it.
+func observing(set *policy.Set) (what []string) {
+	site := set.Enforcement
+	if site.Mode == policy.Observe {
+		what = append(what, "the whole site")
+	}
+	if site.Unmatched.InsecureAdmit || site.Unmatched.Mode == policy.Observe {
+		what = append(what, "images that no policy is about")
+	}
+	for _, p := range set.Policies {
+		if p.Mode == policy.Observe {
+			what = append(what, "policy "+p.Name)
+		}
+	}
+	return what
 }
