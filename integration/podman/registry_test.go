@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 )
 
-// recorder is a registry that remembers what it was sent, and can be down.
+// recorder is a registry that remembers what it was sent and how often it was asked for evidence, and that can be in trouble.
 type recorder struct {
 	Host     string // and port
 	registry http.Handler
@@ -25,13 +25,17 @@ type recorder struct {
 	manifests []string            // that were written: repository:reference digest
 	blobs     map[string][]string // that were written, by repository
 	named     map[string]bool     // digests that stand in manifests that were written
+	asked     int                 // for evidence
 	down      bool
+	password  string        // that it demands of alice
+	hold      chan struct{} // what asks for evidence waits until it is closed
+	held      chan struct{} // gets something whenever somebody begins to wait
 }
 
 func newRecorder(t testing.TB) *recorder {
 	r := &recorder{
 		registry: registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))),
-		blobs:    make(map[string][]string), named: make(map[string]bool),
+		blobs:    make(map[string][]string), named: make(map[string]bool), held: make(chan struct{}, 1000),
 	}
 	server := httptest.NewServer(r)
 	t.Cleanup(server.Close)
@@ -44,13 +48,44 @@ var (
 	digests     = regexp.MustCompile(`sha256:[0-9a-f]{64}`)
 )
 
-func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+// admits answers in the registry's place if it is in trouble.
+func (r *recorder) admits(w http.ResponseWriter, req *http.Request) bool {
 	r.mu.Lock()
-	down := r.down
+	evidence := strings.Contains(req.URL.Path, "/referrers/")
+	if evidence {
+		r.asked++
+	}
+	down, password, hold := r.down, r.password, r.hold
 	r.mu.Unlock()
 	if down {
 		w.Header().Set("Retry-After", "3600") // else clients try again for a while
 		w.WriteHeader(http.StatusServiceUnavailable)
+		return false
+	}
+	if user, got, _ := req.BasicAuth(); password != "" && (user != "alice" || got != password) {
+		w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		return false
+	}
+	if evidence && hold != nil {
+		r.held <- struct{}{}
+		select {
+		case <-hold:
+		case <-req.Context().Done():
+		}
+	}
+	return true
+}
+
+// trouble changes what is wrong with the registry.
+func (r *recorder) trouble(change func(*recorder)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change(r)
+}
+
+func (r *recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	if !r.admits(w, req) {
 		return
 	}
 	var body []byte
@@ -97,13 +132,6 @@ func (r *recorder) sent(namespace string) []string {
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
-}
-
-// setDown makes every answer a 503, or none.
-func (r *recorder) setDown(down bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.down = down
 }
 
 type statusWriter struct {
