@@ -219,6 +219,7 @@ func TestAgentKilledAndRestarted(t *testing.T) {
 		args   []string
 	}{
 		{0, []string{"agent", "status", "--user"}},
+		{0, []string{"agent", "status", "--user", "-o", "json"}},
 		{exitUndecided, []string{"why", "--user", "registry.example/never"}},
 		{exitUndecided, []string{"why", "--user", h.registry + "/app@" + other.String()}},
 		{exitUsage, []string{"why", "--user", "UPPER CASE"}},
@@ -276,14 +277,16 @@ func TestAgentTakesOverSockets(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = notify.Close() }()
-	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+h.path("notify"))
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+h.path("notify"), "WATCHDOG_USEC=300000")
 	started(t, cmd)
 	if v := <-early; v.Code != gate.CodeAdmitted {
 		t.Errorf("asked before the agent was there: %s: %s", v.Code, v.Reason)
 	}
 	buf := make([]byte, 64)
-	if n, err := notify.Read(buf); err != nil || string(buf[:n]) != "READY=1" {
-		t.Errorf("the manager is told %q, %v", buf[:n], err)
+	for _, want := range []string{"READY=1", "WATCHDOG=1", "WATCHDOG=1"} {
+		if n, err := notify.Read(buf); err != nil || string(buf[:n]) != want {
+			t.Errorf("the manager is told %q, %v; want %s", buf[:n], err, want)
+		}
 	}
 	resp, err := http.Get("http://" + tcp.Addr().String() + "/healthz")
 	if err != nil {

@@ -74,7 +74,11 @@ func printStatus(w io.Writer, s agent.Status, now time.Time) {
 		line("             only observed: %s", strings.Join(s.Observing, ", "))
 	}
 	for _, r := range s.Roots {
-		line("trust root:  %s, refreshed %s, good until %s", r.Name, ago(r.Refreshed), r.Until.Format(time.RFC3339))
+		text := fmt.Sprintf("%s, sha256 %.16s..., loaded %s", r.Name, r.Digest, ago(r.Loaded))
+		if r.Mirror != "" {
+			text += fmt.Sprintf(", refreshed %s, good until %s", ago(r.Refreshed), r.Until.Format(time.RFC3339))
+		}
+		line("trust root:  %s", text)
 	}
 	for _, n := range s.Notices {
 		line("notice:      %s", n)

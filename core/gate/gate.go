@@ -117,6 +117,9 @@ func (g *Gate) Reload(set *policy.Set, roots []*trust.Root) error {
 	return nil
 }
 
+// Roots are the trust roots in force, those of the policy files among them.
+func (g *Gate) Roots() []RootInfo { return slices.Clone(g.rules.Load().roots) }
+
 // IndexRule is the site's at the moment.
 func (g *Gate) IndexRule() policy.IndexRule { return g.rules.Load().policies.Enforcement.Index }
 

@@ -55,11 +55,13 @@ type Follower struct {
 	last   *trust.Root // that Load returned
 }
 
-// RootStatus is what became of following a trust root.
+// RootStatus is a trust root in force, and what became of following it.
 type RootStatus struct {
-	Name   string `json:"name"`
+	Name   string    `json:"name"`
+	Digest string    `json:"digest,omitempty"` // SHA-256 of trusted_root.json
+	Loaded time.Time `json:"loaded,omitzero"`  // when it was read
+	// Mirror is where it is followed; empty, like all below, if it is not.
 	Mirror string `json:"mirror,omitempty"`
-	Digest string `json:"digest,omitempty"` // SHA-256 of trusted_root.json
 	// Expires is when the first part of the metadata ends, and Until when the root
 	// is not used any more.
 	Expires   time.Time `json:"expires,omitzero"`

@@ -52,6 +52,9 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(s.Store.Dropped))
 	now := time.Now()
 	for _, r := range s.Roots {
+		if r.Mirror == "" {
+			continue // a file is as good as it was
+		}
 		gauge(rootAgeDesc, seconds(r.Refreshed), r.Name)
 		gauge(rootUntilDesc, seconds(r.Until), r.Name)
 		gauge(rootStaleDesc, truth(now.After(r.Expires))+truth(now.After(r.Until)), r.Name)

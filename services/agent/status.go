@@ -25,6 +25,22 @@ type Status struct {
 	Notices []string `json:"notices,omitempty"`
 }
 
+// roots are the trust roots in force.
+func (a *Agent) roots() []RootStatus {
+	var out []RootStatus
+	for _, info := range a.config.Gate.Roots() {
+		root := RootStatus{Name: info.Name, Digest: info.Digest}
+		for _, f := range a.config.Followers {
+			if status := f.Status(); status.Name == info.Name {
+				root = status
+			}
+		}
+		root.Loaded = info.Loaded
+		out = append(out, root)
+	}
+	return out
+}
+
 // Problems are what somebody should see to, one sentence each.
 func (s Status) Problems() []error {
 	var out []error
@@ -91,9 +107,7 @@ func (a *Agent) Status() Status {
 	for _, f := range a.further {
 		s.Files = append(s.Files, f.read())
 	}
-	for _, f := range a.config.Followers {
-		s.Roots = append(s.Roots, f.Status())
-	}
+	s.Roots = a.roots()
 	if a.config.Store != nil {
 		st := a.config.Store.Status()
 		s.Store = StoreStatus{Works: st.Err == nil, Dropped: st.Dropped}
