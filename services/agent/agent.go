@@ -42,6 +42,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"sync"
 	"time"
@@ -71,9 +72,6 @@ const (
 	drainTimeout = 10 * time.Second
 	// maxHeader bounds a request's headers, in bytes; real ones have 300.
 	maxHeader = 8 << 10
-	// maxConns bounds the connections of each listener: a node that pulls 200
-	// images at once has that many. Further ones wait.
-	maxConns = 512
 )
 
 // Config is what an [Agent] is made from. Gate, Recorder, Set, Load, Source and
@@ -102,6 +100,9 @@ type Config struct {
 	Logger *slog.Logger // nil discards
 	// Version is the program's, for the status.
 	Version string
+	// Peer tells which user's socket is at the other end of a connection on
+	// loopback, so that one user cannot have all of them; nil knows nobody.
+	Peer func(local, remote netip.AddrPort) (uid int, ok bool)
 	// User says that this is one user's agent: it answers nobody else.
 	User bool
 }
@@ -170,7 +171,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	failed := make(chan error, len(servers))
 	for i, s := range servers {
 		background.Go(func() {
-			if err := s.Serve(limit(listeners[i], maxConns)); !errors.Is(err, http.ErrServerClosed) {
+			if err := s.Serve(limit(listeners[i], a.peerOf, a.owns)); !errors.Is(err, http.ErrServerClosed) {
 				failed <- fmt.Errorf("serving %s: %w", listeners[i].Addr(), err)
 			}
 		})

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"net"
 	"net/http"
 	"time"
 
@@ -32,13 +33,28 @@ func (a *Agent) socketHandler() http.Handler {
 }
 
 // owns reports whether somebody may see everything: root, or our own user.
-func (a *Agent) owns(p remote.Peer) bool { return p.UID == 0 || p.UID == a.uid }
+func (a *Agent) owns(uid int) bool { return uid == 0 || uid == a.uid }
+
+// peerOf is the user at the other end of a connection, -1 if that is not known.
+func (a *Agent) peerOf(conn net.Conn) int {
+	if peer, ok := remote.PeerFrom(remote.ConnContext(context.Background(), conn)); ok {
+		return peer.UID
+	}
+	local, okLocal := conn.LocalAddr().(*net.TCPAddr)
+	far, okFar := conn.RemoteAddr().(*net.TCPAddr)
+	if a.config.Peer != nil && okLocal && okFar {
+		if uid, ok := a.config.Peer(local.AddrPort(), far.AddrPort()); ok {
+			return uid
+		}
+	}
+	return -1
+}
 
 // known answers those whom the agent serves at all.
 func (a *Agent) known(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		peer, ok := remote.PeerFrom(r.Context())
-		if !ok || a.config.User && !a.owns(peer) {
+		if !ok || a.config.User && !a.owns(peer.UID) {
 			http.Error(w, "this agent answers its own user only", http.StatusForbidden)
 			return
 		}
@@ -49,7 +65,7 @@ func (a *Agent) known(next http.Handler) http.Handler {
 // entitled answers root and our own user.
 func (a *Agent) entitled(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if peer, ok := remote.PeerFrom(r.Context()); !ok || !a.owns(peer) {
+		if peer, ok := remote.PeerFrom(r.Context()); !ok || !a.owns(peer.UID) {
 			http.Error(w, "only root and the agent's own user may see this", http.StatusForbidden)
 			return
 		}
@@ -76,7 +92,7 @@ func (a *Agent) answer(ctx context.Context, q remote.Question, peer remote.Peer)
 			Repository: q.Repository, Digest: q.Digest, DecidedAt: time.Now().UTC(),
 		}
 	}
-	if req.Source, err = a.config.Source(physical, a.owns(peer)); err != nil {
+	if req.Source, err = a.config.Source(physical, a.owns(peer.UID)); err != nil {
 		// The name is one, so the host's own files are to blame.
 		v := gate.Undecided(req, gate.CodeLookupFailed, err)
 		a.config.Recorder.note(ctx, v, 0)
@@ -100,7 +116,7 @@ func (a *Agent) why(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q := store.Query{Repository: repository, Digest: digest}
-	if !a.owns(peer) {
+	if !a.owns(peer.UID) {
 		q.UID = &peer.UID
 	}
 	a.tell(w, r, func(ctx context.Context) ([]store.Decision, error) { return a.config.Store.Decisions(ctx, q) })
