@@ -143,6 +143,7 @@ func same(a, b *verify.Result) string {
 // bundle, and two bits of each byte of the other forms; with -short two bits of
 // every fourth byte of all of them.
 func TestLIB35_A021_Fields(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	met := map[string]bool{}
 	for name, e := range single(t, w) {
@@ -175,6 +176,7 @@ func TestLIB35_A021_Fields(t *testing.T) {
 // TestLIB35_Bundle flips two bits of every byte of a bundle's JSON text, or of a
 // layer's annotations; with -short of every eighth byte.
 func TestLIB35_Bundle(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for name, e := range single(t, w) {
 		if e.Payload != nil {
@@ -282,6 +284,7 @@ func TestLIB35_Artifact(t *testing.T) {
 // is read, or the evidence is, or nothing that matters has changed. One bit of
 // each byte keeps the test short.
 func TestLIB35_TrustRoot(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	raw := w.TrustedRootJSON(t)
 	e := w.sign(t, coretest.SignOptions{Log: w.V2})

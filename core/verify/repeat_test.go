@@ -64,6 +64,7 @@ func questions(tb testing.TB, w *world) map[string]verify.Input {
 
 // TestA057_Repeated asks 1,000 times with one input, and a hundred times with each of the others; with -short a twentieth of that.
 func TestA057_Repeated(t *testing.T) {
+	t.Parallel()
 	all := questions(t, newWorld(t))
 	for name, in := range all {
 		before, root := clone(in.Evidence), coretest.FormatRoot(t, in.Root)

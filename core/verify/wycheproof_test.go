@@ -69,6 +69,7 @@ func wycheproofDir(t *testing.T) string {
 //
 // Some verdicts differ from the vectors' by intent: see [byAnotherScheme]. "Acceptable" PKCS #1 v1.5 signatures, which lack a NULL in the encoded digest, are refused.
 func TestA157_LIB32_Wycheproof(t *testing.T) {
+	t.Parallel()
 	dir := wycheproofDir(t)
 	vectors, valid, whole := 0, 0, 0
 	for _, file := range wycheproofFiles {
