@@ -31,12 +31,8 @@ import (
 	"go.podman.io/image/v5/types"
 )
 
-const (
-	// timeout bounds the judging of one image. Registries of the tests hang on purpose, and those whom it asks for signatures wait for some seconds.
-	timeout = time.Minute
-	// workers are how many images are judged at once.
-	workers = 8
-)
+// timeout bounds the judging of one image. Registries of the tests hang on purpose, and those whom it asks for signatures wait for some seconds.
+const timeout = time.Minute
 
 // Question is an image.
 type Question struct {
@@ -54,6 +50,7 @@ func main() {
 	policy := flag.String("policy", "", "the `file` policy.json")
 	registriesD := flag.String("registries.d", "", "the `directory` registries.d")
 	registriesConf := flag.String("registries.conf", "", "the `file` registries.conf")
+	workers := flag.Int("workers", 8, "how many images are judged at once")
 	flag.Parse()
 	// This machine's own settings and credentials have no say.
 	const none = "/proc/self/none"
@@ -61,13 +58,13 @@ func main() {
 		SignaturePolicyPath: *policy, RegistriesDirPath: *registriesD, SystemRegistriesConfPath: *registriesConf, SystemRegistriesConfDirPath: none,
 		AuthFilePath: none, DockerPerHostCertDirPath: none, OSChoice: "linux", ArchitectureChoice: "amd64",
 	}
-	if err := run(sys, os.Stdin, os.Stdout); err != nil {
+	if err := run(sys, *workers, os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "policyjudge:", err)
 		os.Exit(1)
 	}
 }
 
-func run(sys *types.SystemContext, in io.Reader, out io.Writer) error {
+func run(sys *types.SystemContext, workers int, in io.Reader, out io.Writer) error {
 	policy, err := signature.DefaultPolicy(sys)
 	if err != nil {
 		return fmt.Errorf("reading policy: %w", err)
