@@ -76,9 +76,26 @@ type Gate struct {
 	cache   *cache
 	store   Store // may be nil
 	flights singleflight.Group
-	// verifying holds a place for each decision that verifies signatures, so
-	// that costly evidence beside many images can't take every processor.
-	verifying chan struct{}
+	turns   turns
+}
+
+// turns hold a place for each decision that verifies signatures, so that costly
+// evidence beside many images can't take every processor. Questions that are
+// asked without anybody's credentials have places of their own: any user of a
+// host may put them, about any registry, and root's pulls must not stand behind
+// them.
+type turns struct{ anonymous, entitled chan struct{} }
+
+func newTurns() turns {
+	n := runtime.GOMAXPROCS(0)
+	return turns{anonymous: make(chan struct{}, n), entitled: make(chan struct{}, n)}
+}
+
+func (t turns) of(s attach.Source) chan struct{} {
+	if s.As == "" {
+		return t.anonymous
+	}
+	return t.entitled
 }
 
 // New makes a gate. It is an error if a policy refers to a trust root that is
@@ -89,7 +106,7 @@ func New(c Config) (*Gate, error) {
 		g.now = time.Now
 	}
 	g.cache = newCache(g.now)
-	g.verifying = make(chan struct{}, runtime.GOMAXPROCS(0))
+	g.turns = newTurns()
 	if err := g.Reload(c.Policy, c.Roots); err != nil {
 		return nil, err
 	}
@@ -108,7 +125,7 @@ func (g *Gate) Reload(set *policy.Set, roots []*trust.Root) error {
 	// Not their digests: policies that were made in a program, not read from a
 	// file, may differ and have the same one.
 	r.generation = g.reloads.Add(1)
-	r.verifying = g.verifying
+	r.turns = g.turns
 	r.storedUnder = r.name()
 	if g.store != nil {
 		g.store.Begin(r.storedUnder, g.now())

@@ -22,7 +22,7 @@ type rules struct {
 	// generation counts the gate's reloads; a verdict is cached under it, so
 	// that none is given again after one.
 	generation uint64
-	verifying  chan struct{} // see [Gate]
+	turns      turns
 	// storedUnder is the rules' name in a [Store]; "" if they have none.
 	storedUnder string
 	// expected is what core/verify is to expect for each authority that verifies

@@ -141,9 +141,10 @@ func (s *search) lookAt(ctx context.Context, pl place, digest v1.Hash) error {
 			Subject: digest.String(), Manifest: o.Manifest.String(), ArtifactType: plain(o.ArtifactType), Name: o.Name,
 		})
 	}
+	turns := s.turns.of(s.req.Source)
 	select {
-	case s.verifying <- struct{}{}:
-		defer func() { <-s.verifying }()
+	case turns <- struct{}{}:
+		defer func() { <-turns }()
 	case <-ctx.Done():
 		return cmp.Or(err, context.Cause(ctx))
 	}
