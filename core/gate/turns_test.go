@@ -7,27 +7,25 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"net/http"
+	"io"
+	"log"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/core/policy"
 )
 
 // TestA071_OthersEvidenceDoesNotHoldUpRootsPulls: a user of the host has the agent verify costly evidence without end, of images
 // in a registry of their own. What is asked with the agent's credentials is decided all the same.
 func TestA071_OthersEvidenceDoesNotHoldUpRootsPulls(t *testing.T) {
-	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/v2/" { // which says that this is a registry, and an empty one
-			http.NotFound(w, r)
-		}
-	}))
-	defer registry.Close()
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -50,13 +48,14 @@ func TestA071_OthersEvidenceDoesNotHoldUpRootsPulls(t *testing.T) {
 	for range cap(g.turns.anonymous) {
 		g.turns.anonymous <- struct{}{}
 	}
-	repository, err := name.NewRepository(strings.TrimPrefix(registry.URL, "http://")+"/app", name.Insecure)
+	image := coretest.Push(t, strings.TrimPrefix(server.URL, "http://")+"/app:1", coretest.Image(t, 1))
+	digest, err := v1.NewHash(image.DigestStr())
 	if err != nil {
 		t.Fatal(err)
 	}
 	req := Request{
-		Repository: "registry.example/app", Digest: v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("a", 64)}, ParentsKnown: true,
-		Source: attach.Source{Repository: repository, As: "agent"},
+		Repository: "registry.example/app", Digest: digest, ParentsKnown: true,
+		Source: attach.Source{Repository: image.Context(), As: "agent"},
 	}
 	if v := g.Admit(t.Context(), req); v.Outcome != OutcomeRefused || v.Code != CodeUnsigned {
 		t.Errorf("with credentials: %s, %s: %s", v.Outcome, v.Code, v.Reason)
