@@ -79,7 +79,7 @@ var brokens = []broken{
 	{code: "rewrite-ambiguous", spoil: func(t *testing.T, w *world) {
 		w.registries(t, fmt.Sprintf("[[registry]]\nprefix = \"*.acme.example\"\nlocation = %q\ninsecure = true\n", w.registry))
 	}},
-	{code: "signatures-extension", spoil: func(_ *testing.T, w *world) { w.evil = true }, ask: func(_ *world, c *doctor.Config) { c.Network = true }},
+	{code: "signatures-extension", spoil: func(_ *testing.T, w *world) { w.evil.Store(true) }, ask: func(_ *world, c *doctor.Config) { c.Network = true }},
 	{code: "agent-down", spoil: func(_ *testing.T, w *world) { w.agent.Close(); w.down = errors.New("connection refused") }},
 	{code: "agent-not-listening", spoil: func(_ *testing.T, w *world) { w.agent.Close(); w.status.UID = 0 }},
 	{code: "agent-port-taken", spoil: func(t *testing.T, w *world) {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,15 +50,15 @@ type world struct {
 	admitted string // digest of good
 	unsigned string // digest of bad
 	config   *hostconfig.Config
-	key      *countersign.Key
+	key      atomic.Pointer[countersign.Key]
 	agent    *httptest.Server
 	status   doctor.AgentStatus // that the agent gives
 	down     error              // that it gives instead
-	observe  bool               // it admits anything
+	observe  atomic.Bool        // it admits anything
 	// evil has the registry say that it keeps signatures itself, so that clients do not ask the agent. Then extra gives the signature for a path of the
 	// registry; nil, or if extra is: there is none.
-	evil         bool
-	extra        func(path string) []byte
+	evil         atomic.Bool
+	extra        atomic.Pointer[func(path string) []byte]
 	throughProxy string // host and port of the proxy that images are to come through
 }
 
@@ -67,7 +68,7 @@ func (w *world) Status(context.Context) (doctor.AgentStatus, error) { return w.s
 // Admit makes it the agent's gate.
 func (w *world) Admit(_ context.Context, r gate.Request) gate.Verdict {
 	v := gate.Verdict{Outcome: gate.OutcomeRefused, Code: gate.CodeUnsigned, Reason: "nobody has signed it", Repository: r.Repository, Digest: r.Digest.String(), DecidedAt: time.Now()}
-	if w.observe || r.Digest.String() == w.admitted && r.Repository == acme+"/app/good" {
+	if w.observe.Load() || r.Digest.String() == w.admitted && r.Repository == acme+"/app/good" {
 		v.Outcome, v.Code = gate.OutcomeAdmitted, gate.CodeAdmitted
 	}
 	return v
@@ -142,19 +143,19 @@ func (w *world) installKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.key = key
+	w.key.Store(key)
 }
 
 // Countersign lets tests put another key in the agent's hands.
 func (w *world) Countersign(repository, digest string, now time.Time) ([]byte, error) {
-	return w.key.Countersign(repository, digest, now)
+	return w.key.Load().Countersign(repository, digest, now)
 }
 
 // startRegistry starts a registry, which is whose images are to be judged, and so not to be relied on.
 func (w *world) startRegistry(t *testing.T) (host string) {
 	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	server := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		if w.evil {
+		if w.evil.Load() {
 			// OpenShift's extension for signatures, docs/signature-protocols.md of containers/image.
 			out.Header().Set("X-Registry-Supports-Signatures", "1")
 			if strings.HasPrefix(r.URL.Path, "/extensions/") {
@@ -168,10 +169,13 @@ func (w *world) startRegistry(t *testing.T) (host string) {
 	return strings.TrimPrefix(server.URL, "http://")
 }
 
+// signs has the registry give signatures.
+func (w *world) signs(extra func(path string) []byte) { w.extra.Store(&extra) }
+
 func (w *world) serveSignatures(out http.ResponseWriter, path string) {
 	var blob []byte
-	if w.extra != nil {
-		blob = w.extra(path)
+	if extra := w.extra.Load(); extra != nil {
+		blob = (*extra)(path)
 	}
 	if blob == nil {
 		fmt.Fprint(out, `{"signatures": []}`)

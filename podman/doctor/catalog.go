@@ -138,7 +138,7 @@ var fileCauses = []Cause{
 	{"key-readable", Open, "others than the agent can read the host's secret key: they sign what they like", "make it 0600, and a new key, since the old one may be known", true},
 	{"key-missing", Broken, "the agent's secret key is not there", reinstall, true},
 	{"policies-missing", Broken, "there are no policies: the agent refuses every image", "write one: touchmark policy learn", false},
-	{"state-writable", Open, "others can write the agent's state: it holds verdicts that outlive a restart", "give the directory to the agent's user, with mode 0700", true},
+	{"state-writable", Warning, "others can write the agent's state: they can make it forget, though not remember what was not so, since it takes no file of another user's", "give the directory to the agent's user, with mode 0700", true},
 }
 
 var bypassCauses = []Cause{

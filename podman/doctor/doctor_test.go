@@ -145,6 +145,8 @@ func TestWarnings(t *testing.T) {
 			old := time.Now().Add(-time.Hour)
 			return os.Chtimes(root+"/var/lib/containers/storage/overlay-images/aa", old, old)
 		}, ask: func(c *doctor.Config) { c.Intent.Public = "/etc/touchmark/podman/countersign.gpg" }},
+		{code: "state-writable", files: map[string]string{"/var/lib/touchmark/agent.db": ""}, spoil: func(root string) error { return os.Chmod(root+"/var/lib/touchmark", 0o777) },
+			ask: func(c *doctor.Config) { c.Intent.State = "/var/lib/touchmark" }},
 		{code: "docker-present", files: map[string]string{"/usr/bin/dockerd": ""}},
 		{code: "client-missing", spoil: func(root string) error { return os.Remove(root + "/usr/bin/podman") }},
 	} {
