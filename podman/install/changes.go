@@ -47,9 +47,10 @@ func (p *planner) changes() (*Changes, error) {
 		to := state{Data: f.data, Mode: f.mode, UID: p.Host.UID, GID: gid(p.Host)}
 		if existed {
 			to.Mode, to.UID, to.GID = was.Mode, was.UID, was.GID
+			to.close(p.Host)
 		}
 		c.add(f.path, now, &to)
-		if !existed || !bytes.Equal(was.Data, f.data) {
+		if !existed || !was.equal(to) {
 			c.record.Files = append(c.record.Files, saved{Path: f.path, Existed: existed, state: was, Written: []string{digest(f.data)}, Input: f.input})
 		}
 	}
@@ -110,7 +111,7 @@ func (c *Changes) add(path string, now, to *state) {
 	switch {
 	case now == nil && to == nil:
 		return
-	case now != nil && to != nil && bytes.Equal(now.Data, to.Data) && now.Mode == to.Mode && now.UID == to.UID && now.GID == to.GID:
+	case now != nil && to != nil && now.equal(*to):
 		return
 	}
 	c.files = append(c.files, change{path, now, to})

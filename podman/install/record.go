@@ -1,6 +1,7 @@
 package install
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -56,6 +57,20 @@ type state struct {
 	Mode fs.FileMode `json:"mode"` // permissions
 	UID  int         `json:"uid"`
 	GID  int         `json:"gid"`
+}
+
+// equal reports whether nothing distinguishes two states.
+func (s state) equal(other state) bool {
+	return bytes.Equal(s.Data, other.Data) && s.Mode == other.Mode && s.UID == other.UID && s.GID == other.GID
+}
+
+// close takes a file from everybody but root and the user whose configuration it
+// is: who can write policy.json decides what is pulled, whatever is in it.
+func (s *state) close(h podman.Host) {
+	s.Mode &^= 0o022
+	if s.UID != 0 && s.UID != h.UID && os.Geteuid() == 0 { // only root can take files away
+		s.UID, s.GID = h.UID, gid(h)
+	}
 }
 
 // recordFile is where a host's record lies: beside the configuration, and not in
