@@ -28,11 +28,7 @@ import (
 // admitted that was not before, and only declared scopes are stricter.
 func TestPOD01_MergedPoliciesByContainersImage(t *testing.T) {
 	dir := t.TempDir()
-	judge := filepath.Join(dir, "policyjudge")
-	build := exec.CommandContext(t.Context(), "go", "build", "-C", "policyjudge", "-tags", "containers_image_openpgp,containers_image_storage_stub", "-o", judge, ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building policyjudge: %v\n%s", err, out)
-	}
+	judge := buildPolicyJudge(t)
 	m := newMergeWorld(t, dir)
 	shapes, err := filepath.Glob("../../podman/install/testdata/policies/*.json")
 	if err != nil || len(shapes) < 12 {
@@ -85,6 +81,88 @@ func TestPOD01_MergedPoliciesByContainersImage(t *testing.T) {
 		}
 	}
 	t.Logf("%d verdicts, %d of them admit", judged, admitted)
+}
+
+// TestPOD03_PolicyJSONIsReadAsContainersImageReadsIt changes each shape of
+// policy.json in one place: what clients refuse is refused here, and what they
+// take is taken.
+func TestPOD03_PolicyJSONIsReadAsContainersImageReadsIt(t *testing.T) {
+	judge := buildPolicyJudge(t)
+	shapes, err := filepath.Glob("../../podman/install/testdata/policies/*.json")
+	if err != nil || len(shapes) < 12 {
+		t.Fatalf("%d shapes, %v", len(shapes), err)
+	}
+	texts := map[string]bool{}
+	for _, path := range shapes {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, changed := range policyVariants(string(text)) {
+			texts[changed] = true
+		}
+	}
+	file := filepath.Join(t.TempDir(), "policy.json")
+	refused := 0
+	for text := range texts {
+		writeMerge(t, file, []byte(text))
+		cmd := exec.CommandContext(t.Context(), judge, "-policy", file, "-registries.d", t.TempDir(), "-registries.conf", os.DevNull)
+		out, theirs := cmd.CombinedOutput()
+		_, ours := policyjson.Parse([]byte(text), file)
+		if theirs != nil {
+			refused++
+		}
+		// How names in identities are written is left to clients.
+		if bytes.Contains(out, []byte("prefix ")) && bytes.Contains(out, []byte("is not valid")) {
+			continue
+		}
+		if (theirs == nil) != (ours == nil) {
+			t.Errorf("containers/image: %v %s\nhere: %v\n%s", theirs, out, ours, text)
+		}
+	}
+	t.Logf("%d texts, %d of them refused", len(texts), refused)
+}
+
+// policyVariants are a text and what becomes of it by one change in one place.
+func policyVariants(text string) []string {
+	out := []string{text, text + "{}", text + " "}
+	lines := strings.SplitAfter(text, "\n")
+	for i, line := range lines {
+		with := func(s ...string) {
+			out = append(out, strings.Join(slices.Concat(lines[:i], s, lines[i+1:]), ""))
+		}
+		with()
+		with(line, line)
+		indent := line[:len(line)-len(strings.TrimLeft(line, " "))]
+		key, value, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		if !ok {
+			continue
+		}
+		end := ""
+		if strings.HasSuffix(value, ",") {
+			end = ","
+		}
+		with(indent, strings.ToUpper(key), ": ", value, "\n")
+		with(indent, `"unknown": 1, `, key, ": ", value, "\n")
+		if strings.HasSuffix(value, "{") || strings.HasSuffix(value, "[") {
+			continue // what it opens is closed somewhere
+		}
+		for _, other := range []string{"null", `""`, "1", "[]", "{}", `["x"]`, `"x"`, `"YQ=="`} {
+			with(indent, key, ": ", other, end, "\n")
+		}
+	}
+	return out
+}
+
+// buildPolicyJudge builds the program that asks containers/image.
+func buildPolicyJudge(t *testing.T) string {
+	t.Helper()
+	judge := filepath.Join(t.TempDir(), "policyjudge")
+	build := exec.CommandContext(t.Context(), "go", "build", "-C", "policyjudge", "-tags", "containers_image_openpgp,containers_image_storage_stub", "-o", judge, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building policyjudge: %v\n%s", err, out)
+	}
+	return judge
 }
 
 // accepts reports whether a rule demands nothing.

@@ -4,9 +4,9 @@
 // [Parse] is as strict as containers/image: an unknown key, one that stands
 // twice or one that is missing is an error, and so is a requirement whose
 // fields contradict each other. What it does not look at is what lies behind
-// paths, whether keys can be read, and the scopes of transports other than
-// docker and dir. The text of each requirement is kept, and written back as it
-// is but for white space.
+// paths, whether keys can be read, how names in identities are written, and the
+// scopes of transports other than docker and those of paths. The text of each
+// requirement is kept, and written back as it is but for white space.
 //
 // [File.Effective] answers what holds for one image. A requirement's list is
 // never empty; all of it must be satisfied.

@@ -43,7 +43,7 @@ func TestParse(t *testing.T) {
 		{"field too many", rule(`{"type":"reject"}`), rule(`{"type":"reject","keyPath":"x"}`), "default[0].keyPath: unknown key"},
 		{"no key", rule(signed), rule(`{"type":"signedBy","keyType":"GPGKeys"}`), "exactly one of"},
 		{"two keys", rule(signed), rule(`{"type":"signedBy","keyType":"GPGKeys","keyPath":"x","keyData":"eA=="}`), "exactly one of"},
-		{"empty keyPath", rule(signed), rule(`{"type":"signedBy","keyType":"GPGKeys","keyPath":""}`), "keyPath: empty"},
+		{"empty keyPath", rule(signed), rule(`{"type":"signedBy","keyType":"GPGKeys","keyPath":""}`), "is empty"},
 		{"keyType", rule(signed), rule(`{"type":"signedBy","keyType":"PGP","keyPath":"x"}`), "keyType: unknown type"},
 		{"no keyType", rule(signed), rule(`{"type":"signedBy","keyPath":"x"}`), "keyType: unknown type"},
 		{"identity null", rule(signed), rule(`{"type":"signedBy","keyType":"GPGKeys","keyPath":"x","signedIdentity":null}`), "signedIdentity: not an object"},
@@ -51,6 +51,7 @@ func TestParse(t *testing.T) {
 			rule(`{"type":"signedBy","keyType":"GPGKeys","keyPath":"x","signedIdentity":{"type":"any"}}`), "signedIdentity.type"},
 		{"identity field", rule(`{"type":"signedBy","keyType":"GPGKeys","keyPath":"x","signedIdentity":{"type":"remapIdentity","prefix":"a.example","signedPrefix":"b.example"}}`),
 			rule(`{"type":"signedBy","keyType":"GPGKeys","keyPath":"x","signedIdentity":{"type":"remapIdentity","prefix":"a.example"}}`), "signedPrefix: missing"},
+		{"empty rekor key", rule(`{"type":"sigstoreSigned","keyPath":"a","rekorPublicKeyPath":""}`), rule(`{"type":"sigstoreSigned","keyPath":"","rekorPublicKeyPath":"r"}`), "exactly one of"},
 		{"sigstore keys", rule(`{"type":"sigstoreSigned","keyPaths":["a","b"]}`), rule(`{"type":"sigstoreSigned","keyPaths":[]}`), "no entries"},
 		{"sigstore two", rule(`{"type":"sigstoreSigned","keyPath":"a","rekorPublicKeyPath":"r"}`), rule(`{"type":"sigstoreSigned","keyPath":"a","keyPaths":["b"]}`), "exactly one of"},
 		{"fulcio without log", rule(`{"type":"sigstoreSigned","fulcio":{"caPath":"a","oidcIssuer":"i","subjectEmail":"e"},"rekorPublicKeyData":"eA=="}`),
@@ -60,7 +61,7 @@ func TestParse(t *testing.T) {
 		{"pki with log", rule(`{"type":"sigstoreSigned","pki":{"caRootsPath":"a","subjectHostname":"h"}}`),
 			rule(`{"type":"sigstoreSigned","pki":{"caRootsPath":"a","subjectHostname":"h"},"rekorPublicKeyPath":"r"}`), "do not go together"},
 		{"pki roots", rule(`{"type":"sigstoreSigned","pki":{"caRootsData":"eA==","subjectEmail":"e"}}`),
-			rule(`{"type":"sigstoreSigned","pki":{"caRootsPath":"a","caRootsData":"eA==","subjectEmail":"e"}}`), "exactly one of"},
+			rule(`{"type":"sigstoreSigned","pki":{"caRootsPath":"a","caRootsData":"eA==","subjectEmail":"e"}}`), "exactly one of caRootsPath"},
 		{"base layer", rule(`{"type":"signedBaseLayer","baseLayerIdentity":{"type":"matchExact"}}`), rule(`{"type":"signedBaseLayer"}`), "baseLayerIdentity: missing"},
 		{"path scope", withDefault + reject + `,"transports":{"dir":{"/srv/x":` + accept + `}}}`, withDefault + reject + `,"transports":{"dir":{"/srv/../x":` + accept + `}}}`, "absolute path"},
 		{"archive scope", withDefault + reject + `,"transports":{"docker-archive":{"":` + accept + `}}}`, withDefault + reject + `,"transports":{"docker-archive":{"/x":` + accept + `}}}`, "no scope"},
@@ -113,14 +114,14 @@ func TestPOD03_EffectiveScopes(t *testing.T) {
 
 // TestJSON_IsStable also sees that what is not interpreted is written back.
 func TestJSON_IsStable(t *testing.T) {
-	text := `{"transports":{"docker":{"b.example":[` + signed + `,{"type":"sigstoreSigned","keyData":"eA==","signedIdentity":{"type":"exactRepository","dockerRepository":"a&b.example/<x>"}}],"a.example":` + reject + `}},"default":` + accept + `}`
+	text := `{"transports":{"docker":{"b.example":[` + signed + `,{"type":"sigstoreSigned","keyPath":"/a&b/<x>"}],"a.example":` + reject + `}},"default":` + accept + `}`
 	f := parse(t, text)
 	once := f.JSON()
 	again := parse(t, string(once))
 	if diff := cmp.Diff(string(once), string(again.JSON())); diff != "" {
 		t.Error(diff)
 	}
-	if !strings.Contains(string(once), `"a&b.example/<x>"`) || !f.Equal(again) {
+	if !strings.Contains(string(once), `"/a&b/<x>"`) || !f.Equal(again) {
 		t.Errorf("written as\n%s", once)
 	}
 	c := f.Clone()

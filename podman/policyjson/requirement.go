@@ -158,30 +158,6 @@ func requirements(place string, data []byte) ([]Requirement, error) {
 	return out, nil
 }
 
-// one refuses a requirement that does not have exactly one of the members.
-func one(m *members, names ...string) error {
-	if n := m.count(names...); n != 1 {
-		return fmt.Errorf("%s: exactly one of %q is needed, there are %d", m.place, names, n)
-	}
-	return nil
-}
-
-// readPath reads a file's name into a list; it may be missing, but not empty.
-func readPath(m *members, name string, into *[]string) error {
-	if m.count(name) == 0 {
-		return nil
-	}
-	var path string
-	if err := m.decode(name, &path); err != nil {
-		return err
-	}
-	if path == "" {
-		return fmt.Errorf("%s.%s: empty", m.place, name)
-	}
-	*into = append(*into, path)
-	return nil
-}
-
 // readIdentityOf reads signedIdentity, which has a default.
 func readIdentityOf(m *members) (*Identity, error) {
 	data, ok := m.members["signedIdentity"]

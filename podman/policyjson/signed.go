@@ -1,7 +1,9 @@
 package policyjson
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -20,11 +22,21 @@ func (r *Requirement) readSignedBy(m *members) error {
 	if !slices.Contains(keyTypes, r.KeyType) {
 		return fmt.Errorf("%s.keyType: unknown type %q", m.place, r.KeyType)
 	}
-	if err := one(m, sources...); err != nil {
+	if n := m.count(sources...); n != 1 {
+		return fmt.Errorf("%s: exactly one of %q is needed, there are %d", m.place, sources, n)
+	}
+	var path string
+	var data []byte
+	if err := errors.Join(m.decode("keyPath", &path), m.decode("keyPaths", &r.KeyPaths), m.decode("keyData", &data)); err != nil {
 		return err
 	}
-	if err := r.readKeys(m); err != nil {
-		return err
+	switch {
+	case path != "":
+		r.KeyPaths = []string{path}
+	case data != nil:
+		r.KeyDatas = [][]byte{data}
+	case r.KeyPaths == nil: // an empty list is taken, and accepts no key
+		return fmt.Errorf("%s: %q is empty", m.place, sources)
 	}
 	var err error
 	r.Identity, err = readIdentityOf(m)
@@ -32,149 +44,123 @@ func (r *Requirement) readSignedBy(m *members) error {
 }
 
 // readSigstoreSigned follows signature.newPRSigstoreSigned of
-// go.podman.io/image/v5.
+// go.podman.io/image/v5: an empty path, and bytes that are null, are as if they
+// were not there.
 func (r *Requirement) readSigstoreSigned(m *members) error {
 	sources := []string{"keyPath", "keyPaths", "keyData", "keyDatas", "fulcio", "pki"}
 	logs := []string{"rekorPublicKeyPath", "rekorPublicKeyPaths", "rekorPublicKeyData", "rekorPublicKeyDatas"}
 	if err := m.only(slices.Concat([]string{"type", "signedIdentity"}, sources, logs)...); err != nil {
 		return err
 	}
-	if err := one(m, sources...); err != nil {
+	var keys, rekor material
+	if err := keys.read(m, "keyPath", "keyPaths", "keyData", "keyDatas"); err != nil {
 		return err
 	}
-	if n := m.count(logs...); n > 1 {
-		return fmt.Errorf("%s: at most one of %q is allowed, there are %d", m.place, logs, n)
-	}
-	r.Rekor = m.count(logs...) == 1
-	switch {
-	case m.count("fulcio") == 1 && !r.Rekor:
-		return fmt.Errorf("%s: fulcio needs one of %q", m.place, logs)
-	case m.count("pki") == 1 && r.Rekor:
-		return fmt.Errorf("%s: pki and a Rekor key do not go together", m.place)
-	}
-	if err := r.readKeys(m); err != nil {
-		return err
-	}
-	if err := r.readLogs(m); err != nil {
+	if err := rekor.read(m, logs[0], logs[1], logs[2], logs[3]); err != nil {
 		return err
 	}
 	if err := r.readCertificates(m); err != nil {
 		return err
+	}
+	r.KeyPaths, r.KeyDatas, r.RekorKeyPaths, r.Rekor = keys.paths, keys.datas, rekor.paths, rekor.sources > 0
+	switch n := keys.sources + m.count("fulcio", "pki"); {
+	case n != 1:
+		return fmt.Errorf("%s: exactly one of %q is needed, there are %d", m.place, sources, n)
+	case rekor.sources > 1:
+		return fmt.Errorf("%s: at most one of %q is allowed, there are %d", m.place, logs, rekor.sources)
+	case r.Fulcio != nil && !r.Rekor:
+		return fmt.Errorf("%s: fulcio needs one of %q", m.place, logs)
+	case r.PKI != nil && r.Rekor:
+		return fmt.Errorf("%s: pki and a Rekor key do not go together", m.place)
 	}
 	var err error
 	r.Identity, err = readIdentityOf(m)
 	return err
 }
 
-// readKeys reads whichever member holds the keys.
-func (r *Requirement) readKeys(m *members) error {
-	if err := readPath(m, "keyPath", &r.KeyPaths); err != nil {
+// material are keys in up to four members, and how many of those say something.
+type material struct {
+	sources int
+	paths   []string
+	datas   [][]byte
+}
+
+func (k *material) read(m *members, path, paths, data, datas string) error {
+	var onePath string
+	var oneData []byte
+	if err := errors.Join(m.decode(path, &onePath), m.decode(paths, &k.paths), m.decode(data, &oneData), m.decode(datas, &k.datas)); err != nil {
 		return err
 	}
-	if err := m.decode("keyPaths", &r.KeyPaths); err != nil {
-		return err
-	}
-	// An empty list of signedBy is taken by clients, and accepts no key.
-	if m.count("keyPaths") == 1 && (r.KeyPaths == nil || r.Type == SigstoreSigned && len(r.KeyPaths) == 0) {
-		return fmt.Errorf("%s.keyPaths: no entries", m.place)
-	}
-	if m.count("keyData") == 1 {
-		var data []byte
-		if err := m.decode("keyData", &data); err != nil {
-			return err
+	for name, n := range map[string]int{paths: len(k.paths), datas: len(k.datas)} {
+		if m.count(name) == 1 && n == 0 {
+			return fmt.Errorf("%s.%s: no entries", m.place, name)
 		}
-		if data == nil {
-			return fmt.Errorf("%s.keyData: empty", m.place)
-		}
-		r.KeyDatas = [][]byte{data}
 	}
-	if err := m.decode("keyDatas", &r.KeyDatas); err != nil {
-		return err
+	k.sources = m.count(paths, datas)
+	if onePath != "" {
+		k.sources++
+		k.paths = append(k.paths, onePath)
 	}
-	if m.count("keyDatas") == 1 && len(r.KeyDatas) == 0 {
-		return fmt.Errorf("%s.keyDatas: no entries", m.place)
+	if oneData != nil {
+		k.sources++
+		k.datas = append(k.datas, oneData)
 	}
 	return nil
 }
 
-// readLogs reads whichever member holds the Rekor log's keys. Whether they can
-// be used, clients find out when they verify.
-func (r *Requirement) readLogs(m *members) error {
-	if err := readPath(m, "rekorPublicKeyPath", &r.RekorKeyPaths); err != nil {
-		return err
-	}
-	if err := m.decode("rekorPublicKeyPaths", &r.RekorKeyPaths); err != nil {
-		return err
-	}
-	var data []byte
-	if err := m.decode("rekorPublicKeyData", &data); err != nil {
-		return err
-	}
-	var datas [][]byte
-	if err := m.decode("rekorPublicKeyDatas", &datas); err != nil {
-		return err
-	}
-	if r.Rekor && len(r.RekorKeyPaths) == 0 && data == nil && len(datas) == 0 {
-		return fmt.Errorf("%s: the Rekor key is empty", m.place)
-	}
-	return nil
-}
-
-// readCertificates reads fulcio or pki.
+// readCertificates reads fulcio and pki.
 func (r *Requirement) readCertificates(m *members) error {
 	if data, ok := m.members["fulcio"]; ok {
 		r.Fulcio = &Fulcio{}
-		f, err := certificates(m.place+".fulcio", data, "caPath", "caData", map[string]*string{
-			"caPath": &r.Fulcio.CAPath, "oidcIssuer": &r.Fulcio.OIDCIssuer, "subjectEmail": &r.Fulcio.SubjectEmail,
-		}, "caData")
-		if err != nil {
+		var ca []byte
+		place := m.place + ".fulcio"
+		err := certificates(place, data, map[string]any{
+			"caPath": &r.Fulcio.CAPath, "caData": &ca, "oidcIssuer": &r.Fulcio.OIDCIssuer, "subjectEmail": &r.Fulcio.SubjectEmail,
+		})
+		switch {
+		case err != nil:
 			return err
-		}
-		if r.Fulcio.OIDCIssuer == "" || r.Fulcio.SubjectEmail == "" {
-			return fmt.Errorf("%s: oidcIssuer and subjectEmail are needed", f.place)
+		case (r.Fulcio.CAPath != "") == (ca != nil):
+			return fmt.Errorf("%s: exactly one of caPath and caData is needed", place)
+		case r.Fulcio.OIDCIssuer == "" || r.Fulcio.SubjectEmail == "":
+			return fmt.Errorf("%s: oidcIssuer and subjectEmail are needed", place)
 		}
 	}
 	if data, ok := m.members["pki"]; ok {
 		r.PKI = &PKI{}
-		p, err := certificates(m.place+".pki", data, "caRootsPath", "caRootsData", map[string]*string{
-			"caRootsPath": &r.PKI.CARootsPath, "caIntermediatesPath": &r.PKI.CAIntermediatesPath,
+		var roots, intermediates []byte
+		place := m.place + ".pki"
+		err := certificates(place, data, map[string]any{
+			"caRootsPath": &r.PKI.CARootsPath, "caRootsData": &roots, "caIntermediatesPath": &r.PKI.CAIntermediatesPath, "caIntermediatesData": &intermediates,
 			"subjectEmail": &r.PKI.SubjectEmail, "subjectHostname": &r.PKI.SubjectHostname,
-		}, "caRootsData", "caIntermediatesData")
-		if err != nil {
+		})
+		switch {
+		case err != nil:
 			return err
-		}
-		if r.PKI.SubjectEmail == "" && r.PKI.SubjectHostname == "" {
-			return fmt.Errorf("%s: subjectEmail or subjectHostname is needed", p.place)
-		}
-		if p.count("caIntermediatesPath", "caIntermediatesData") > 1 {
-			return fmt.Errorf("%s: caIntermediatesPath and caIntermediatesData do not go together", p.place)
+		case (r.PKI.CARootsPath != "") == (roots != nil):
+			return fmt.Errorf("%s: exactly one of caRootsPath and caRootsData is needed", place)
+		case r.PKI.CAIntermediatesPath != "" && intermediates != nil:
+			return fmt.Errorf("%s: caIntermediatesPath and caIntermediatesData do not go together", place)
+		case r.PKI.SubjectEmail == "" && r.PKI.SubjectHostname == "":
+			return fmt.Errorf("%s: subjectEmail or subjectHostname is needed", place)
 		}
 	}
 	return nil
 }
 
-// certificates reads an object with texts, and bytes that only have to be
-// bytes; its authority is in a file or in bytes.
-func certificates(place string, data []byte, inFile, inBytes string, texts map[string]*string, bytes ...string) (*members, error) {
+// certificates reads an object whose members may all be missing.
+func certificates(place string, data []byte, fields map[string]any) error {
 	m, err := object(place, data)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	allowed := slices.Clone(bytes)
-	for name, into := range texts {
-		allowed = append(allowed, name)
+	if err := m.only(slices.Collect(maps.Keys(fields))...); err != nil {
+		return err
+	}
+	for name, into := range fields {
 		if err := m.decode(name, into); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := m.only(allowed...); err != nil {
-		return nil, err
-	}
-	for _, name := range bytes {
-		var value []byte
-		if err := m.decode(name, &value); err != nil {
-			return nil, err
-		}
-	}
-	return m, one(m, inFile, inBytes)
+	return nil
 }
