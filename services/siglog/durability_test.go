@@ -230,3 +230,23 @@ func TestLOG12_LOG23_OpenRefusals(t *testing.T) {
 		t.Error("the good one did not come back")
 	}
 }
+
+// A first start that was cut off while it wrote log.json leaves no file behind for good.
+func TestLOG06_LeftoversOfTheFirstStart(t *testing.T) {
+	cfg := newConfig(t)
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	leftover := filepath.Join(cfg.Dir, ".new-123")
+	if err := os.WriteFile(leftover, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := siglog.New(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if _, err := os.Stat(leftover); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is still there: %v", leftover, err)
+	}
+}

@@ -40,6 +40,10 @@ func loadState(dir, hostname string) (uint64, error) {
 		if _, err := os.Lstat(filepath.Join(dir, "v1")); !errors.Is(err, fs.ErrNotExist) {
 			return 0, fmt.Errorf("%s is missing, although there is a tree", path)
 		}
+		// Of a first start that was cut off.
+		if err := durable.RemoveTemporary(dir); err != nil {
+			return 0, err
+		}
 		return createState(path, hostname)
 	}
 	if err != nil {

@@ -56,5 +56,21 @@ func SyncDir(dir string) error {
 	return err
 }
 
+// RemoveTemporary removes what a crash left of [WriteFile] in a directory that nobody else writes to.
+func RemoveTemporary(dir string) error {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if IsTemporary(f.Name()) {
+			if err := os.Remove(filepath.Join(dir, f.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // IsTemporary reports whether a file of this name is what a crash left of [WriteFile].
 func IsTemporary(name string) bool { return strings.HasPrefix(filepath.Base(name), temporary) }

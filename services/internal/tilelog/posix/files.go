@@ -57,19 +57,3 @@ func (e *Engine) Checkpoint() ([]byte, error) {
 func (e *Engine) SetCheckpoint(b []byte) error {
 	return durable.WriteFile(e.Name(tilelog.Resource{Kind: tilelog.CheckpointResource}), b, 0o600)
 }
-
-// removeTemporary removes what a crash left of SetCheckpoint.
-func (e *Engine) removeTemporary() error {
-	files, err := os.ReadDir(e.dir)
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		if durable.IsTemporary(f.Name()) {
-			if err := os.Remove(filepath.Join(e.dir, f.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}

@@ -119,7 +119,7 @@ func (e *Engine) open() error {
 	} else if err != nil {
 		return fmt.Errorf("opening log directory: %w", err)
 	}
-	if err := e.removeTemporary(); err != nil {
+	if err := durable.RemoveTemporary(e.dir); err != nil {
 		return fmt.Errorf("opening log directory: %w", err)
 	}
 	// Tessera makes its mark anew, but would never replace a damaged one.
