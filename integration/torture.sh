@@ -23,11 +23,12 @@ mkdir -p "$(dirname "$out")"
 	SIGLOG_TEST_ROUNDS=$rounds go test -timeout 60m -count 1 -v -run '^TestLOG06' ./services/siglog
 	echo
 	echo "## first starts, issuing and publishing are killed, ten times over"
-	go test -timeout 60m -count 10 -run 'Kill' ./services/stack ./services/trustroot
+	go test -timeout 60m -count 10 -run 'Kill' ./services/stack ./services/trustroot | grep -v 'INFO registered route'
 	echo
 	echo "## $inputs inputs for both verifiers, and every bit of good evidence"
 	(cd integration/oracles && CAMPAIGN_SEED=$seed CAMPAIGN_INPUTS=$inputs FLIP_EVERY=$every \
-		go test -timeout 120m -count 1 -v -run '^TestLIB35_(Campaign|EveryBit)' . 2>/dev/null | sed -E 's/^ +[a-z_]+\.go:[0-9]+: //')
+		go test -timeout 120m -count 1 -v -run '^TestLIB35_(Campaign|EveryBit)' . 2>/dev/null |
+		sed -nE 's/^ +[a-z_]+\.go:[0-9]+: //p; /^(--- |panic|ok|FAIL)/p') # the reference prints, too
 	echo
 	echo "## $mutants mutants of each of the verifier's packages"
 	./integration/mutation.sh "$mutants" "$seed" | grep '^# core' || true # which survived stands in mutation.txt
