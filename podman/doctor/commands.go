@@ -141,33 +141,6 @@ func (s *snapshot) checkOther(code, where, what, path string) {
 	}
 }
 
-// opens says why a policy.json lets images in that are to be enforced. One that
-// can't be used lets none in; one whose name has variables in it can't be
-// looked at.
-func (s *snapshot) opens(path string) (why string, open bool) {
-	if !filepath.IsAbs(path) || strings.ContainsAny(path, "$`*%") {
-		return "which only the shell can find", true
-	}
-	p := s.readPolicy([]string{s.at(path)})
-	if p.file == nil {
-		return "", false
-	}
-	for _, scope := range s.Intent.Scopes {
-		if reqs, from := p.file.Effective("docker", scope); s.demand(reqs) == accepts {
-			return "which accepts " + scope + " by its " + from, true
-		}
-	}
-	for _, scope := range p.file.Scopes("docker") {
-		if scope != "" && s.Intent.declared(scope) && s.demand(p.file.Transports["docker"][scope]) == accepts {
-			return "which accepts " + scope, true
-		}
-	}
-	if reqs, from := p.file.Effective("docker", ""); !s.Intent.OthersAccepted && s.demand(reqs) == accepts {
-		return "which accepts every registry by its " + from, true
-	}
-	return "", false
-}
-
 // checkOtherRegistries adds a finding if the environment names another
 // registries.conf and images are to come through the proxy.
 func (s *snapshot) checkOtherRegistries(where, path string) {

@@ -66,27 +66,36 @@ func (s *snapshot) ours(r policyjson.Requirement) bool {
 // checkRequirements looks at a rule that demands the host's signature: whether
 // such a signature is accepted, and no other.
 func (s *snapshot) checkRequirements(where, scope string, reqs []policyjson.Requirement) {
+	open, rest := s.problems(scope, reqs)
+	for _, p := range slices.Concat(rest, open) {
+		s.find(p.code, cmp.Or(p.where, where), "%s", p.message)
+	}
+}
+
+// problems are what is wrong with a rule that demands the host's signature.
+// open lets other images in.
+func (s *snapshot) problems(scope string, reqs []policyjson.Requirement) (open, rest []problem) {
 	// All requirements must be met, so one that is tight is enough against
 	// being open, and one that is broken is enough to refuse.
-	var open [][]problem
+	tight := false
 	for _, r := range reqs {
 		if r.Type == policyjson.Accept || !s.ours(r) {
 			continue
 		}
-		problems := append(s.identityProblems(r, scope), s.keyProblems(r)...)
-		for _, p := range problems {
-			if cause(p.code).Severity != Open {
-				s.find(p.code, cmp.Or(p.where, where), "%s", p.message)
+		before := len(open)
+		for _, p := range append(s.identityProblems(r, scope), s.keyProblems(r)...) {
+			if cause(p.code).Severity == Open {
+				open = append(open, p)
+			} else {
+				rest = append(rest, p)
 			}
 		}
-		open = append(open, slices.DeleteFunc(problems, func(p problem) bool { return cause(p.code).Severity != Open }))
+		tight = tight || len(open) == before
 	}
-	if slices.ContainsFunc(open, func(p []problem) bool { return len(p) == 0 }) {
-		return
+	if tight {
+		open = nil
 	}
-	for _, p := range slices.Concat(open...) {
-		s.find(p.code, cmp.Or(p.where, where), "%s", p.message)
-	}
+	return open, rest
 }
 
 // problem is a finding that may yet not count.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/access"
+	"github.com/touchmark/touchmark/podman/countersign"
 	"github.com/touchmark/touchmark/podman/registriesd"
 )
 
@@ -58,7 +59,7 @@ func checkUsers(_ context.Context, s *snapshot) {
 	for _, a := range s.accounts {
 		h := podman.Host{Root: s.Host.Root, Home: a.home, UID: a.uid}
 		if path := h.PolicyJSON(); s.exists(path) {
-			s.checkUserPolicy(a, path)
+			s.checkUserPolicy(a, path, h.Touchmark())
 			continue
 		}
 		s.checkUserLookaside(a, h)
@@ -66,8 +67,10 @@ func checkUsers(_ context.Context, s *snapshot) {
 	}
 }
 
-func (s *snapshot) checkUserPolicy(a account, path string) {
-	if why, open := s.opens(s.name(path)); open {
+// checkUserPolicy looks at a user's own policy.json. What that user's own agent
+// signs, for which touchmark is the configuration, is that agent's business.
+func (s *snapshot) checkUserPolicy(a account, path, touchmark string) {
+	if why, open := s.opens(s.name(path), countersign.PublicFiles(touchmark)...); open {
 		s.find("user-policy", path, "is what counts for %s, %s", a.name, why)
 		return
 	}
