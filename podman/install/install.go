@@ -304,6 +304,11 @@ func (p *planner) explain(before *policyjson.File) {
 	if before == nil {
 		return
 	}
+	for _, scope := range p.Scopes {
+		if reqs, from := before.Effective("docker", scope); slices.ContainsFunc(reqs, func(r policyjson.Requirement) bool { return r.Type == policyjson.Reject }) {
+			p.note("%s: policy.json rejects its images already (%s), and goes on doing so, whatever the policies say", scope, from)
+		}
+	}
 	for _, transport := range append([]string{"docker"}, transports...) {
 		was, _ := before.Effective(transport, "")
 		is, _ := p.merged.Effective(transport, "")

@@ -72,7 +72,7 @@ func planLookasides(c *registriesd.Config, texts map[string][]byte, o lookasideO
 			continue
 		}
 		ours[key] = entry{
-			Lookaside: o.agent + "/lookaside/" + registryOf(key), Staging: cmp.Or(stagingBefore(c, key), o.staging),
+			Lookaside: o.agent + "/lookaside/" + registryOf(key), Staging: cmp.Or(stagingBefore(c, key, o.rootStaging), o.staging),
 			Attachments: own.UseSigstoreAttachments,
 		}
 		if !configured && o.defaultLookaside != "" && o.readsOthers(key) {
@@ -93,12 +93,13 @@ func planLookasides(c *registriesd.Config, texts map[string][]byte, o lookasideO
 // written: where they were written before. default-docker does not count: the
 // directory that distributions' files name there is for signatures that are to
 // be published, and countersignatures are not. Nor does a web server's URL, to
-// which nothing can be written.
-func stagingBefore(c *registriesd.Config, namespace string) string {
+// which nothing can be written, nor the directory of the host's own installation,
+// to which only root can.
+func stagingBefore(c *registriesd.Config, namespace, root string) string {
 	for _, key := range podman.DockerScopes(namespace) {
 		e, _, _ := c.Entry(key)
 		if write := cmp.Or(e.Staging, e.Lookaside); write != "" {
-			if strings.HasPrefix(write, "file:") {
+			if strings.HasPrefix(write, "file:") && write != root {
 				return write
 			}
 			return ""
@@ -116,6 +117,8 @@ type lookasideOptions struct {
 	native  map[string]string
 	agent   string // URL, without the path
 	staging string // file URL
+	// rootStaging is what staging is for root.
+	rootStaging string
 	// defaultLookaside is where clients look if nothing is configured, as a URL;
 	// "" if there is nothing.
 	defaultLookaside string

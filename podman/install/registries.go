@@ -21,6 +21,9 @@ import (
 const (
 	lookasideFile = "touchmark.yaml"
 	proxyFile     = "touchmark.conf"
+	// hostsFile is what a user's copy of the host's lookasideFile is called, beside
+	// the user's own.
+	hostsFile = "touchmark-host.yaml"
 )
 
 // LookasideFile is the file in registries.d that names the agent.
@@ -46,7 +49,10 @@ func Chain(h podman.Host) (func(physical string) (lookaside string, ok bool), er
 	if err != nil {
 		return nil, err
 	}
-	c.Files = slices.DeleteFunc(c.Files, func(f registriesd.File) bool { return filepath.Base(f.Path) == lookasideFile })
+	c.Files = slices.DeleteFunc(c.Files, func(f registriesd.File) bool {
+		name := filepath.Base(f.Path)
+		return name == lookasideFile || name == hostsFile
+	})
 	path := DisplacedFile(h)
 	s, exists, err := readState(path)
 	if err != nil {
@@ -82,7 +88,8 @@ func (p *planner) registriesD() error {
 	if e, file, _ := c.Entry(registriesd.DefaultKey); strings.HasPrefix(e.Staging, "file:") && !p.Host.User() && p.Form != Native {
 		p.note("%s has signatures written to %s: rootless users who may not write there need --remove-signatures for skopeo copy from the scopes to other registries", file, e.Staging)
 	}
-	o := lookasideOptions{agent: "http://" + p.Listen, staging: "file://" + p.Host.Within(Staging(p.Host)), attachments: p.Form == Native, native: map[string]string{}}
+	root := "file://" + p.Host.Within(Staging(p.Host))
+	o := lookasideOptions{agent: "http://" + p.Listen, staging: root, rootStaging: root, attachments: p.Form == Native, native: map[string]string{}}
 	if p.Host.User() {
 		o.staging = "file://" + p.Host.Within(p.Host.DefaultLookaside())
 	}
@@ -128,6 +135,10 @@ func (p *planner) registriesD() error {
 	}
 	for _, path := range slices.Sorted(maps.Keys(texts)) {
 		target := filepath.Join(p.Host.RegistriesDir(), filepath.Base(path))
+		hosts := target == LookasideFile(p.Host) // which ours hides
+		if hosts {
+			target = filepath.Join(p.Host.RegistriesDir(), hostsFile)
+		}
 		text, edited := l.edited[path]
 		switch {
 		case edited && p.overrides(path):
@@ -135,7 +146,7 @@ func (p *planner) registriesD() error {
 		case edited:
 			p.file(target, text)
 			p.note("%s is made from %s, whose place it takes: later changes there no longer count", target, path)
-		case fresh && path != target:
+		case hosts, fresh && path != target:
 			// Releases before 2026 read the user's directory alone once there is one.
 			p.file(target, texts[path])
 		}
