@@ -2,7 +2,9 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,23 +24,39 @@ type account struct {
 }
 
 // readAccounts are the users whose files count: of a user's host that user's,
-// of the system's root's and everybody's with a home.
+// of the system's root's and everybody's with a home. Users whom a directory
+// service knows do not stand in passwd(5): each home in /home is somebody's.
 func (s *snapshot) readAccounts() []account {
 	if s.Host.User() {
 		return []account{{"this user", strings.TrimPrefix(s.Host.Home, s.Host.Root), s.Host.UID}}
 	}
 	data, _ := s.read(s.at("/etc/passwd"))
 	accounts := []account{{"root", "/root", 0}}
+	add := func(a account) {
+		a.home = filepath.Clean(a.home)
+		if len(accounts) > maxAccounts || a.home == "/" || !ownHome(a.home) || slices.ContainsFunc(accounts, func(b account) bool { return a.home == b.home && a.uid == b.uid }) {
+			return
+		}
+		if s.exists(s.at(a.home)) {
+			accounts = append(accounts, a)
+		}
+	}
 	for _, line := range strings.Split(string(data), "\n") {
 		// name:password:UID:GID:GECOS:directory:shell
 		f := strings.Split(line, ":")
-		if len(f) != 7 || f[0] == "root" || !filepath.IsAbs(f[5]) || f[5] == "/" || len(accounts) == maxAccounts {
+		if len(f) != 7 || !filepath.IsAbs(f[5]) {
 			continue
 		}
-		uid, err := strconv.Atoi(f[2])
-		if err == nil && s.exists(s.at(f[5])) && ownHome(f[5]) {
-			accounts = append(accounts, account{f[0], filepath.Clean(f[5]), uid})
+		if uid, err := strconv.Atoi(f[2]); err == nil {
+			add(account{f[0], f[5], uid})
 		}
+	}
+	for _, home := range s.list(s.at("/home")) {
+		add(account{filepath.Base(home), s.name(home), s.ownerOf(home)})
+	}
+	if len(accounts) > maxAccounts {
+		s.unreadable(s.at("/etc/passwd"), fmt.Errorf("there are more than %d users, and the files of the rest are not looked at", maxAccounts))
+		accounts = accounts[:maxAccounts]
 	}
 	return accounts
 }
@@ -58,9 +76,12 @@ func checkUsers(_ context.Context, s *snapshot) {
 	}
 	for _, a := range s.accounts {
 		h := podman.Host{Root: s.Host.Root, Home: a.home, UID: a.uid}
-		if path := h.PolicyJSON(); s.exists(path) {
+		path := h.PolicyJSON()
+		if _, _, err := s.resolve(path); err == nil {
 			s.checkUserPolicy(a, path, h.Touchmark())
 			continue
+		} else if !missing(err) {
+			s.unreadable(path, err)
 		}
 		s.checkUserLookaside(a, h)
 		s.checkUserRegistries(a, h)
