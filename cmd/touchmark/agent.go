@@ -146,7 +146,7 @@ func runAgent(ctx context.Context, c *hostconfig.Config, flags hostFlags, logger
 	a, err := agent.New(agent.Config{
 		Gate: g, Set: set, Files: c.Files(), Load: rules.load, Recorder: recorder, Source: files.source, Followers: rules.followers,
 		Further: furtherFiles(c, host, files), Listeners: listeners, Mounts: map[string]http.Handler{lookaside.Prefix: mount},
-		Store: records, Logger: logger, Version: version(), Peer: lookaside.PeerUID, User: flags.user,
+		Store: records, Logger: logger, Version: version(), Peer: new(lookaside.Peers).UID, User: flags.user,
 	})
 	if err != nil {
 		return errors.Join(err, listeners.Close())

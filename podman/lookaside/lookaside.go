@@ -16,7 +16,7 @@
 //
 // # Who asks
 //
-// A request carries no credentials. On loopback, the kernel knows which user's socket is at the other end ([PeerUID]). The agent's own account and root are answered with the
+// A request carries no credentials. On loopback, the kernel knows which user's socket is at the other end ([Peers]). The agent's own account and root are answered with the
 // agent's credentials for registries; everybody else, by a system's agent, as if there were none: they learn of a private image what the registry tells
 // a stranger. A user's own agent answers nobody else.
 //
@@ -60,7 +60,7 @@ type Config struct {
 	Chain func(physical string) (lookaside string, ok bool)
 	// Transport carries the requests to chained lookasides, http.DefaultTransport if nil.
 	Transport http.RoundTripper
-	// Peer tells whose socket is at the other end of a connection; nil is [PeerUID].
+	// Peer tells whose socket is at the other end of a connection; nil is that of [Peers].
 	Peer func(local, remote netip.AddrPort) (uid int, ok bool)
 	// User says that this is one user's agent: it answers nobody else.
 	User bool
@@ -88,7 +88,7 @@ func New(c Config) (*Handler, error) {
 		c.Chain = func(string) (string, bool) { return "", false }
 	}
 	if c.Peer == nil {
-		c.Peer = PeerUID
+		c.Peer = new(Peers).UID
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"sync/atomic"
 )
 
 // maxTable bounds what is read of the kernel's table of TCP sockets, in bytes: two hundred thousand of them. Whoever is beyond is unknown.
@@ -18,16 +19,25 @@ const maxTable = 32 << 20
 // established is the state of a connection that neither side has closed. Sockets in other states may have lost their owner, and then read as root's.
 const established = "01"
 
-// PeerUID returns the user to whom the socket at the other end of a TCP connection belongs; ok is false if the kernel does not know one: the connection is
+// Peers knows whose connections are. The zero value is ready, and may be used by many goroutines.
+type Peers struct{ diag atomic.Bool } // the kernel has found a socket by sock_diag
+
+// UID returns the user to whom the socket at the other end of a TCP connection belongs; ok is false if the kernel does not know one: the connection is
 // closed, or comes from another network namespace or machine. remote is the other end's address.
-func PeerUID(local, remote netip.AddrPort) (uid int, ok bool) {
+func (p *Peers) UID(local, remote netip.AddrPort) (uid int, ok bool) {
 	if uid, ok := askKernel(remote, local); ok {
+		p.diag.Store(true)
 		return uid, true
+	}
+	// A kernel without sock_diag says what it says of a socket that is not there. Once it was seen to have it, it is believed: the tables cost milliseconds
+	// for each connection that somebody opens and closes at once.
+	if p.diag.Load() {
+		return 0, false
 	}
 	return fromTables(local, remote)
 }
 
-// fromTables looks into the tables of all sockets, which takes milliseconds where there are thousands. It also finds IPv4 connections of IPv6 sockets.
+// fromTables looks into the tables of all sockets, which takes milliseconds where there are thousands.
 func fromTables(local, remote netip.AddrPort) (uid int, ok bool) {
 	for _, table := range []struct {
 		file   string

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,7 +44,7 @@ func connect(t testing.TB, network, address string, uid int) (local, remote neti
 
 // ways are the two ways to learn of a peer.
 var ways = map[string]func(local, remote netip.AddrPort) (int, bool){
-	"either": PeerUID, "tables": fromTables,
+	"either": new(Peers).UID, "tables": fromTables,
 	"kernel": func(local, remote netip.AddrPort) (int, bool) { return askKernel(remote, local) },
 }
 
@@ -132,10 +133,32 @@ func TestPeerWithMappedAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer server.Close()
-	uid, ok := PeerUID(server.LocalAddr().(*net.TCPAddr).AddrPort(), server.RemoteAddr().(*net.TCPAddr).AddrPort())
-	if !ok || uid != os.Geteuid() {
-		t.Errorf("user %d, %v; want %d", uid, ok, os.Geteuid())
+	local, remote := server.LocalAddr().(*net.TCPAddr).AddrPort(), server.RemoteAddr().(*net.TCPAddr).AddrPort()
+	for name, peer := range ways {
+		if uid, ok := peer(local, remote); !ok || uid != os.Geteuid() {
+			t.Errorf("%s: user %d, %v; want %d", name, uid, ok, os.Geteuid())
+		}
 	}
+}
+
+// Whoever opens and closes connections without end does not have all sockets of the host looked through for each.
+func TestPOD08_ClosedConnectionsAreCheap(t *testing.T) {
+	local, remote, client := connect(t, "tcp4", "127.0.0.1:0", os.Geteuid())
+	if _, ok := askKernel(remote, local); !ok {
+		t.Skip("this kernel has no sock_diag, or forbids it here")
+	}
+	var p Peers
+	if _, ok := p.UID(local, remote); !ok || !p.diag.Load() {
+		t.Fatal("an open connection is nobody's")
+	}
+	client.Close()
+	start := time.Now()
+	for range 1000 {
+		if uid, ok := p.UID(local, remote); ok {
+			t.Fatalf("a closed connection is user %d's", uid)
+		}
+	}
+	t.Logf("%s for each", time.Since(start)/1000)
 }
 
 func BenchmarkPeerUID(b *testing.B) {

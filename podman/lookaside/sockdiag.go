@@ -39,7 +39,7 @@ func askKernel(own, other netip.AddrPort) (uid int, ok bool) {
 	if sender, isNetlink := from.(*unix.SockaddrNetlink); err != nil || !isNetlink || sender.Pid != 0 { // 0 is the kernel
 		return 0, false
 	}
-	return readSocket(answer[:n], request)
+	return readSocket(answer[:n], own, other)
 }
 
 // socketRequest is the message that asks for a socket, in the machine's byte order but for ports and addresses.
@@ -65,17 +65,30 @@ func socketRequest(own, other netip.AddrPort) []byte {
 	return append(b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff) // INET_DIAG_NOCOOKIE
 }
 
-// readSocket reads the answer. It must be about the very socket that was asked for: where there is none, the kernel may name the one that listens.
-func readSocket(answer, request []byte) (uid int, ok bool) {
+// readSocket reads the answer. It must be about the very socket that was asked for: where there is none, the kernel may name the one that listens. A
+// client's IPv6 socket may hold an IPv4 connection, whose addresses are then mapped ones.
+func readSocket(answer []byte, own, other netip.AddrPort) (uid int, ok bool) {
 	if len(answer) < answerSize || binary.NativeEndian.Uint16(answer[4:]) != unix.SOCK_DIAG_BY_FAMILY {
 		return 0, false // or an error
 	}
-	message := answer[headerSize:answerSize]
-	const ends = 2 + 2 + 16 + 16 // of the socket's ID: ports and addresses
-	id, wanted := message[4:4+socketIDSize], request[requestSize-socketIDSize:]
-	tail := message[4+socketIDSize:] // expires, rqueue, wqueue, uid, inode
-	if message[1] != stateOpen || string(id[:ends]) != string(wanted[:ends]) || binary.NativeEndian.Uint32(tail[16:]) == 0 {
+	message := answer[headerSize:answerSize] // family, state, timer, retransmits, the socket's ID
+	id, tail := message[4:4+socketIDSize], message[4+socketIDSize:]
+	ports, ends := id[:4], id[4:36]
+	if message[1] != stateOpen || binary.BigEndian.Uint16(ports) != own.Port() || binary.BigEndian.Uint16(ports[2:]) != other.Port() ||
+		socketAddr(message[0], ends[:16]) != own.Addr().Unmap() || socketAddr(message[0], ends[16:]) != other.Addr().Unmap() ||
+		binary.NativeEndian.Uint32(tail[16:]) == 0 { // tail: expires, rqueue, wqueue, uid, inode
 		return 0, false
 	}
 	return int(binary.NativeEndian.Uint32(tail[12:])), true
+}
+
+// socketAddr reads one of the addresses of a socket's ID.
+func socketAddr(family byte, raw []byte) netip.Addr {
+	switch family {
+	case unix.AF_INET:
+		return netip.AddrFrom4([4]byte(raw[:4]))
+	case unix.AF_INET6:
+		return netip.AddrFrom16([16]byte(raw)).Unmap()
+	}
+	return netip.Addr{}
 }
