@@ -65,8 +65,8 @@ func (s *snapshot) checkStatus(status AgentStatus) {
 	if !status.Enforcing && len(status.Observing) == 0 {
 		s.find("agent-observing", where, "the agent observes: what it would refuse gets in")
 	}
-	for _, what := range status.Observing {
-		s.find("agent-observing", where+": "+what, "the agent only observes %s: what it would refuse gets in", what)
+	if what := strings.Join(status.Observing, ", "); what != "" {
+		s.find("agent-observing", where, "the agent only observes %s: what it would refuse gets in", what)
 	}
 	if status.Reload != "" {
 		s.find("agent-reload-failing", where, "%s", status.Reload)

@@ -86,7 +86,7 @@ var keyringCauses = []Cause{
 	{"keyring-other", Broken, "the keyring that policy.json names does not hold the agent's key", reinstall + "; after a rotation, restart the agent", true},
 	{"keyring-extra", Open, "the keyring that policy.json names holds keys that are not the agent's: what they signed gets in unjudged", "remove the other keys; " + reinstall, true},
 	{"keyring-writable", Open, "others than its owner can write the keyring: they add a key of their own", "give the file to root, with mode 0644, and its directories too", true},
-	{"key-previous", Warning, "a key that was rotated out is still accepted", "take it out of podman.previous of config.yaml", false},
+	{"key-previous", Warning, "a key that was rotated out is still accepted", "restart the agent, so that it signs with the new one, and ten minutes later: touchmark agent key retire", false},
 	{"sigstore-compiled-out", Broken, "this host's client cannot verify Sigstore signatures, and policy.json demands them", "use podman.form: openpgp, which every client reads", false},
 }
 
@@ -119,7 +119,7 @@ var registriesCauses = []Cause{
 
 var agentCauses = []Cause{
 	{"agent-down", Broken, "the agent does not answer: every image of a declared scope is refused", "systemctl enable --now touchmark-agent.socket", false},
-	{"agent-observing", Open, "the agent observes: it admits what enforcing would refuse", "set mode: enforce", false},
+	{"agent-observing", Open, "the agent observes: it admits what enforcing would refuse", "run touchmark install podman --mode enforce, or take mode: observe out of the policy that is named", false},
 	{"agent-reload-failing", Broken, "the files on disk cannot be used: the agent judges by what it read before", "correct the file that the message names", false},
 	{"agent-refresh-failing", Warning, "a trust root cannot be refreshed", "see that its repository can be reached", false},
 	{"agent-store-failing", Warning, "the agent cannot remember: after a restart, images are judged anew", "look after the directory agent.state", false},
@@ -135,7 +135,7 @@ var fileCauses = []Cause{
 	{"config-missing", Broken, "there is no config.yaml: nothing says what this host is to enforce", reinstall, true},
 	{"config-unusable", Broken, "config.yaml cannot be used", "correct the line that the message names", false},
 	{"config-writable", Open, "others than its owner can write config.yaml, a policy or a trust root: they decide what is admitted", "give the files to root, with mode 0644", true},
-	{"key-readable", Open, "others than the agent can read the host's secret key: they sign what they like", "make it 0600, and a new key, since the old one may be known", true},
+	{"key-readable", Open, "others than the agent can read the host's secret key: they sign what they like", "make it 0600, and a new key, since the old one may be known: touchmark agent key rotate", true},
 	{"key-missing", Broken, "the agent's secret key is not there", reinstall, true},
 	{"policies-missing", Broken, "there are no policies: the agent refuses every image", "write one: touchmark policy learn", false},
 	{"state-writable", Warning, "others can write the agent's state: they can make it forget, though not remember what was not so, since it takes no file of another user's", "give the directory to the agent's user, with mode 0700", true},

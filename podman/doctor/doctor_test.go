@@ -43,6 +43,25 @@ func examine(t *testing.T, c doctor.Config) *doctor.Report {
 	return r
 }
 
+// Distributions ship some ninety aliases, and they are one finding: the cause is not lost among them.
+func TestAliasesAreOneFinding(t *testing.T) {
+	for policy, want := range map[string]int{`{"default":[{"type":"insecureAcceptAnything"}]}`: 1, `{"default":[{"type":"reject"}]}`: 0} {
+		h := host(t, map[string]string{
+			"/etc/containers/policy.json":                           policy,
+			"/etc/containers/registries.conf.d/000-shortnames.conf": "[aliases]\n\"a\" = \"quay.io/a/a\"\n\"b\" = \"quay.io/b/b\"\n\"c\" = \"quay.io/c/c\"\n",
+		})
+		var got []string
+		for _, f := range examine(t, doctor.Config{Host: h, Intent: garbageIntent}).Findings {
+			if f.Code == "alias-unjudged" {
+				got = append(got, f.Message)
+			}
+		}
+		if len(got) != want || want == 1 && got[0] != "a means quay.io/a/a, which nothing judges; 2 more do the same, up to c" {
+			t.Errorf("%s: %q, want %d", policy, got, want)
+		}
+	}
+}
+
 // read are the files that some check reads.
 var read = []string{
 	"/etc/containers/policy.json", "/etc/containers/registries.conf", "/etc/containers/registries.conf.d/a.conf", "/etc/containers/registries.d/a.yaml",

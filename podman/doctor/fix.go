@@ -117,6 +117,9 @@ func (s *snapshot) tighten(r *Report) (steps []Step, err error) {
 			if err != nil {
 				return steps, err
 			}
+			if f.Code == "key-readable" && step.Done != "" {
+				step.Done += "; whoever read it can sign: touchmark agent key rotate, restart the agent, touchmark agent key retire"
+			}
 			steps = append(steps, step.forCode(f.Code)...)
 		}
 		for range maxLinks {

@@ -3,6 +3,8 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -131,11 +133,7 @@ func checkShortNames(_ context.Context, s *snapshot) {
 		return
 	}
 	names := a.ShortNames()
-	for alias, target := range names.Aliases {
-		if target != "" && !s.judged(target) {
-			s.find("alias-unjudged", s.Host.RegistriesConf()+": aliases["+alias+"]", "%s means %s, which nothing judges", alias, target)
-		}
-	}
+	s.checkAliases(s.Host.RegistriesConf()+" and its drop-ins", names.Aliases)
 	for _, registry := range names.Search {
 		if !s.judged(registry + "/" + samplePath) {
 			s.find("search-unjudged", s.Host.RegistriesConf()+": unqualified-search-registries", "short names are looked for in %s, which nothing judges", registry)
@@ -162,11 +160,26 @@ func (s *snapshot) checkRemembered() {
 		s.unreadable(file, err)
 		return
 	}
-	for alias, target := range conf.Aliases {
-		if strings.Contains(target, "/") && !s.judged(target) {
-			s.find("alias-unjudged", file, "%s means %s, which nothing judges", alias, target)
-		}
+	s.checkAliases(file, conf.Aliases)
+}
+
+// checkAliases makes one finding of all aliases that stand in one place:
+// distributions ship some ninety of them, and one rule that accepts makes
+// unjudged ones of all.
+func (s *snapshot) checkAliases(where string, aliases map[string]string) {
+	unjudged := slices.Sorted(maps.Keys(aliases))
+	unjudged = slices.DeleteFunc(unjudged, func(alias string) bool {
+		target := aliases[alias]
+		return !strings.Contains(target, "/") || s.judged(target)
+	})
+	if len(unjudged) == 0 {
+		return
 	}
+	first, others := unjudged[0], ""
+	if n := len(unjudged) - 1; n > 0 {
+		others = fmt.Sprintf("; %d more do the same, up to %s", n, unjudged[n])
+	}
+	s.find("alias-unjudged", where+": aliases["+first+"]", "%s means %s, which nothing judges%s", first, aliases[first], others)
 }
 
 // checkExtension asks the registries whether they keep signatures themselves:

@@ -28,6 +28,9 @@ func (r *Report) Text(w io.Writer) error {
 		}
 		fmt.Fprintf(&b, "\n%s: %s\n  %s\n  %s\n  remedy: %s%s\n", f.Severity, f.Code, f.Where, f.Message, f.Remedy, fix)
 	}
+	if len(r.Tried) > 0 {
+		b.WriteString("\n")
+	}
 	for _, t := range r.Tried {
 		what := "refused"
 		switch {
@@ -36,7 +39,7 @@ func (r *Report) Text(w io.Writer) error {
 		case t.Admitted:
 			what = "admitted"
 		}
-		fmt.Fprintf(&b, "\nprobe: %s: %s\n", t.Image, what)
+		fmt.Fprintf(&b, "probe: %s: %s\n", t.Image, what)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
