@@ -52,7 +52,11 @@ Exit status: 0 rotated, 2 a file is wrong, or the key is not in a file.`,
 		Example: `  touchmark agent key rotate && systemctl restart touchmark-agent`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.change(cmd, func(c countersign.Config) error { return countersign.Rotate(cmd.Context(), c) })
+			if err := f.change(cmd, func(c countersign.Config) error { return countersign.Rotate(cmd.Context(), c) }); err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.ErrOrStderr(), "now restart the agent, and ten minutes later: touchmark agent key retire")
+			return nil
 		},
 	}
 	f.register(cmd)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +22,7 @@ func TestAgentKey(t *testing.T) {
 		cmd := newAgentKey()
 		var out bytes.Buffer
 		cmd.SetOut(&out)
-		cmd.SetErr(&out)
+		cmd.SetErr(io.Discard) // what to do next
 		cmd.SetArgs(append(args, "--config", file))
 		err := cmd.ExecuteContext(t.Context())
 		return out.String(), err

@@ -30,7 +30,7 @@ needs to be seen to.`,
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			c, err := f.load()
+			c, err := f.find().load()
 			if err != nil {
 				return err
 			}

@@ -63,7 +63,7 @@ func printReport(w io.Writer, found []store.Decision) error {
 	for _, d := range found {
 		what := string(d.Outcome) + ": " + string(d.Code)
 		if d.Code == gate.CodeObserved {
-			what = "would be refused"
+			what = "would not be admitted"
 		}
 		fmt.Fprintf(table, "%s@%.19s\t%s\t%d\t%s\t%s\n", d.Repository, d.Digest, what, d.Count, d.Last.Format(time.RFC3339), d.Host)
 	}

@@ -49,7 +49,7 @@ Exit status: 0 the last decision admitted the image, 1 it refused it, 2 wrong us
 				return err
 			}
 			if len(found) == 0 {
-				return undecided(fmt.Errorf("no decision about %s is recorded here", args[0]))
+				return undecided(fmt.Errorf("no decision about %s is recorded here, under this very name; \"touchmark verify %s\" decides now", args[0], args[0]))
 			}
 			if !all {
 				found = found[:1]

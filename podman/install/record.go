@@ -86,6 +86,9 @@ func readRecord(h podman.Host) (*record, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("reading what was installed: %w; run this as root, or with --user for yourself alone", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading what was installed: %w", err)
 	}
