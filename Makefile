@@ -13,7 +13,7 @@ demo: build ## the whole story on this machine, on loopback only
 	./bin/touchmark demo
 
 build: ## bin/touchmark and the programs that it runs
-	$(GO) build -trimpath -o bin/ ./cmd/touchmark ./cmd/touchmark-predicates ./cmd/touchmark-keys
+	$(GO) build -trimpath -o bin/ ./cmd/touchmark ./cmd/touchmark-predicates ./cmd/touchmark-keys ./cmd/touchmark-containerd
 
 test: ## everything, where goroutines meet with the race detector; says what it could not run
 	./integration/test.sh

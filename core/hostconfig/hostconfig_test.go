@@ -40,6 +40,11 @@ podman:
   form: sigstore
   validity: 5m
   scopes: [registry.example/acme, "*.example.com"]
+containerd:
+  config: /srv/containerd.toml
+  hosts: [certs.d, /srv/certs.d]
+  credentials: auth.json
+  standalone: false
 `
 
 func TestLoad(t *testing.T) {
@@ -57,6 +62,9 @@ func TestLoad(t *testing.T) {
 		}},
 		Agent:  hostconfig.Agent{Listen: "[::1]:7999", Socket: filepath.Join(dir, "run/agent.sock"), State: filepath.Join(dir, "state")},
 		Podman: hostconfig.Podman{Key: "awskms:///alias/host", Form: hostconfig.Sigstore, Validity: 5 * time.Minute, Scopes: []string{"registry.example/acme", "*.example.com"}},
+		Containerd: hostconfig.Containerd{
+			Config: "/srv/containerd.toml", Hosts: []string{filepath.Join(dir, "certs.d"), "/srv/certs.d"}, Credentials: filepath.Join(dir, "auth.json"),
+		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -75,11 +83,17 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := hostconfig.Defaults{File: "/cfg/touchmark/config.yaml", Socket: "/run/user/1000/touchmark/agent.sock", State: "/home/alice/.local/state/touchmark"}
+	want := hostconfig.Defaults{
+		File: "/cfg/touchmark/config.yaml", Socket: "/run/user/1000/touchmark/agent.sock", State: "/home/alice/.local/state/touchmark",
+		Containerd: "/cfg/containerd/config.toml",
+	}
 	if diff := cmp.Diff(want, user); diff != "" {
 		t.Error(diff)
 	}
-	system := hostconfig.Defaults{File: "/mnt/etc/touchmark/config.yaml", Listen: "127.0.0.1:7467", Socket: "/mnt/run/touchmark/agent.sock", State: "/mnt/var/lib/touchmark"}
+	system := hostconfig.Defaults{
+		File: "/mnt/etc/touchmark/config.yaml", Listen: "127.0.0.1:7467", Socket: "/mnt/run/touchmark/agent.sock", State: "/mnt/var/lib/touchmark",
+		Containerd: "/mnt/etc/containerd/config.toml",
+	}
 	if diff := cmp.Diff(system, hostconfig.System("/mnt")); diff != "" {
 		t.Error(diff)
 	}
@@ -96,6 +110,9 @@ func TestDefaults(t *testing.T) {
 			Trust:  hostconfig.Trust{Dir: "/etc/touchmark/trust", MaxStale: hostconfig.DefaultMaxStale},
 			Agent:  hostconfig.Agent{Listen: "127.0.0.1:7467", Socket: "/run/touchmark/agent.sock", State: "/var/lib/touchmark"},
 			Podman: hostconfig.Podman{Key: "/etc/touchmark/podman/countersign.key", Form: hostconfig.OpenPGP, Validity: 10 * time.Minute},
+			Containerd: hostconfig.Containerd{
+				Config: "/etc/containerd/config.toml", Credentials: "/etc/touchmark/containerd/auth.json", Standalone: true,
+			},
 		}
 		if diff := cmp.Diff(want, c); diff != "" {
 			t.Errorf("%q: %s", text, diff)
