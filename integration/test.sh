@@ -17,7 +17,7 @@ export TOUCHMARK_PROGRAMS # see integration/internal/lab
 TOUCHMARK_PROGRAMS=$(mktemp -d)
 trap 'rm -rf "$log" "$TOUCHMARK_PROGRAMS"' EXIT
 chmod 755 "$TOUCHMARK_PROGRAMS"
-go build -o "$TOUCHMARK_PROGRAMS/" ./cmd/touchmark ./cmd/touchmark-predicates ./cmd/touchmark-keys || exit 1
+go build -o "$TOUCHMARK_PROGRAMS/" ./cmd/touchmark ./cmd/touchmark-predicates ./cmd/touchmark-keys ./cmd/touchmark-containerd || exit 1
 status=0
 # run MODULE TITLE ARGUMENTS... runs go test.
 run() {
