@@ -37,6 +37,10 @@ install rekor-cli github.com/sigstore/rekor/cmd/rekor-cli@v1.5.4
 install oras oras.land/oras/cmd/oras@v1.3.6
 install crane github.com/google/go-containerregistry/cmd/crane@v0.22.1
 install registry github.com/distribution/distribution/v3/cmd/registry@v3.1.2
+# runc, which runs the containers, is the distribution's own.
+for name in containerd ctr containerd-shim-runc-v2; do
+	install $name github.com/containerd/containerd/v2/cmd/$name@v2.4.2
+done
 
 # debian installs container clients that are newer than the machine's own, in the root
 # directory of an installed system, which tests lay hosts over. A change of the suite or

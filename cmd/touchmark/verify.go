@@ -38,6 +38,9 @@ IMAGE may lie in an OCI layout (oci:DIRECTORY[:NAME]) or archive
 contacted. Say with --repository what the image is; a layout's own word is not
 taken for it.
 
+With --client containerd it decides as this host's agent would for containerd: by the
+configuration of --config, and with the registries reached as containerd reaches them. touchmark-containerd runs it so where there is no agent.
+
 Exit status: 0 admitted, 1 refused, 2 wrong usage, 3 could not decide.`,
 		Example: `  touchmark verify --policy policy.yaml --trusted-root trusted_root.json registry.example/app:1
   touchmark verify --certificate-identity alice@acme.example \
@@ -48,11 +51,13 @@ Exit status: 0 admitted, 1 refused, 2 wrong usage, 3 could not decide.`,
     --certificate-oidc-issuer https://login.acme.example \
     --trusted-root trusted_root.json registry.example/app:1
   touchmark verify --policy policy.yaml --trusted-root trusted_root.json \
-    --repository registry.example/app oci-archive:app.tar`,
+    --repository registry.example/app oci-archive:app.tar
+  touchmark verify --client containerd registry.example/app@sha256:...`,
 		Args: oneImage,
 		RunE: d.run,
 	}
 	d.register(cmd)
+	d.registerClient(cmd)
 	return cmd
 }
 
@@ -63,6 +68,15 @@ type decision struct {
 	repository string
 	output     string
 	text       func(io.Writer, gate.Verdict) // shows the verdict to a person
+
+	client string // to decide as the agent does for it; "" for none
+}
+
+// registerClient adds the flag for deciding as this host's agent.
+func (d *decision) registerClient(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&d.client, "client", "", "decide as this host's agent does for this `program`: containerd")
+	cmd.MarkFlagsMutuallyExclusive("client", "repository")
+	cmd.MarkFlagsMutuallyExclusive("client", "allow-http-registry")
 }
 
 func (d *decision) register(cmd *cobra.Command) {
@@ -76,7 +90,7 @@ func (d *decision) run(cmd *cobra.Command, args []string) error {
 	if err := checkOutput(d.output); err != nil {
 		return err
 	}
-	v, err := d.judge(cmd.Context(), args[0])
+	v, err := d.decide(cmd.Context(), args[0])
 	if err != nil {
 		return err
 	}
@@ -90,6 +104,14 @@ func (d *decision) run(cmd *cobra.Command, args []string) error {
 		fmt.Fprint(cmd.OutOrStdout(), printable(text.String()))
 	}
 	return verdictError(v)
+}
+
+// decide gives the verdict, by the flags' rules or as the agent does.
+func (d *decision) decide(ctx context.Context, image string) (gate.Verdict, error) {
+	if d.client == "" {
+		return d.judge(ctx, image)
+	}
+	return asClient(ctx, d.client, d.rules, image)
 }
 
 // judge finds an image and asks the gate about it.

@@ -18,6 +18,8 @@ type Defaults struct {
 	Listen string // empty for a user: see [Port]
 	Socket string
 	State  string
+	// Containerd is containerd's own configuration.
+	Containerd string
 }
 
 // System are the defaults of a host, below root, which is "/" but for a mounted
@@ -28,6 +30,8 @@ func System(root string) Defaults {
 		Listen: "127.0.0.1:" + Port,
 		Socket: filepath.Join(root, "/run/touchmark/agent.sock"),
 		State:  filepath.Join(root, "/var/lib/touchmark"),
+
+		Containerd: filepath.Join(root, "/etc/containerd/config.toml"),
 	}
 }
 
@@ -50,6 +54,8 @@ func User(getenv func(string) string, uid int) (Defaults, error) {
 		File:   filepath.Join(dir("XDG_CONFIG_HOME", filepath.Join(home, ".config")), "touchmark", "config.yaml"),
 		Socket: filepath.Join(dir("XDG_RUNTIME_DIR", fmt.Sprintf("/run/user/%d", uid)), "touchmark", "agent.sock"),
 		State:  filepath.Join(dir("XDG_STATE_HOME", filepath.Join(home, ".local", "state")), "touchmark"),
+
+		Containerd: filepath.Join(dir("XDG_CONFIG_HOME", filepath.Join(home, ".config")), "containerd", "config.toml"),
 	}, nil
 }
 

@@ -16,6 +16,11 @@
 //	  form: openpgp                   # or sigstore
 //	  validity: 10m                   # of a countersignature, ten minutes at most
 //	  scopes: [registry.example/acme] # of policy.json, that require a countersignature
+//	containerd:
+//	  config: /etc/containerd/config.toml
+//	  hosts: [/etc/containerd/certs.d] # directories of hosts.toml, in the place of config.toml's config_path
+//	  credentials: containerd/auth.json # for registries, in the format of Docker's config.json
+//	  standalone: true                # touchmark-containerd may decide without an agent
 //
 // Everything may be left out. The file is read strictly: an unknown field, a
 // field that stands twice, and an empty value are errors that name file, line
@@ -63,6 +68,8 @@ type Config struct {
 	Trust  Trust
 	Agent  Agent
 	Podman Podman
+
+	Containerd Containerd
 }
 
 // Trust says where trust roots come from.
@@ -92,6 +99,14 @@ type Podman struct {
 	Form     string // [OpenPGP] or [Sigstore]
 	Validity time.Duration
 	Scopes   []string
+}
+
+// Containerd is what the enforcement in containerd works with.
+type Containerd struct {
+	Config      string   // containerd's own config.toml; it need not exist
+	Hosts       []string // directories of hosts.toml; empty for those that Config names
+	Credentials string   // file; it need not exist
+	Standalone  bool     // decide without an agent where none answers
 }
 
 // Load reads a file, d.File if path is empty. A file that does not exist is an
@@ -126,6 +141,9 @@ func New(path string, d Defaults) *Config {
 		Trust:  Trust{Dir: filepath.Join(dir, "trust"), MaxStale: DefaultMaxStale},
 		Agent:  Agent{Listen: d.Listen, Socket: d.Socket, State: d.State},
 		Podman: Podman{Key: filepath.Join(dir, "podman", "countersign.key"), Form: OpenPGP, Validity: MaxValidity},
+		Containerd: Containerd{
+			Config: d.Containerd, Credentials: filepath.Join(dir, "containerd", "auth.json"), Standalone: true,
+		},
 	}
 }
 

@@ -62,6 +62,12 @@ type document struct {
 		Validity string   `yaml:"validity"`
 		Scopes   []string `yaml:"scopes"`
 	} `yaml:"podman"`
+	Containerd struct {
+		Config      string   `yaml:"config"`
+		Hosts       []string `yaml:"hosts"`
+		Credentials string   `yaml:"credentials"`
+		Standalone  *bool    `yaml:"standalone"`
+	} `yaml:"containerd"`
 }
 
 // parser turns one document into a Config.
@@ -78,7 +84,7 @@ func Parse(data []byte, path string, d Defaults) (*Config, error) {
 		return nil, err
 	}
 	c := New(path, d)
-	for _, step := range []func(*document, *Config) error{p.rules, p.agent, p.podman} {
+	for _, step := range []func(*document, *Config) error{p.rules, p.agent, p.podman, p.containerd} {
 		if err := step(doc, c); err != nil {
 			return nil, err
 		}
@@ -165,7 +171,10 @@ func (p *parser) yamlError(err error) error {
 	if m := yamlUnknown.FindStringSubmatch(e.Problem); m != nil {
 		e.Field, e.Problem = m[1], "unknown field"
 	} else if m := yamlType.FindStringSubmatch(e.Problem); m != nil {
-		want := map[bool]string{true: "a text", false: "a mapping or a list"}[m[1] == "string"]
+		want := map[string]string{"string": "a text", "bool": "true or false"}[m[1]]
+		if want == "" {
+			want = "a mapping or a list"
+		}
 		e.Problem = "is of another type; want " + want
 	}
 	return e
@@ -304,6 +313,19 @@ func (p *parser) podman(doc *document, c *Config) error {
 		c.Podman.Validity = d
 	}
 	c.Podman.Scopes = doc.Podman.Scopes
+	return nil
+}
+
+// containerd reads what the enforcement in containerd works with.
+func (p *parser) containerd(doc *document, c *Config) error {
+	c.Containerd.Config = p.path(doc.Containerd.Config, c.Containerd.Config)
+	c.Containerd.Credentials = p.path(doc.Containerd.Credentials, c.Containerd.Credentials)
+	for _, dir := range doc.Containerd.Hosts {
+		c.Containerd.Hosts = append(c.Containerd.Hosts, p.path(dir, ""))
+	}
+	if doc.Containerd.Standalone != nil {
+		c.Containerd.Standalone = *doc.Containerd.Standalone
+	}
 	return nil
 }
 

@@ -88,6 +88,10 @@ type Config struct {
 	// Source says where evidence is looked for beside a physical repository, with
 	// the agent's registry credentials or without any.
 	Source func(physical string, withCredentials bool) (attach.Source, error)
+	// Clients decide, in the place of Recorder and Source, what the clients of these
+	// names ask; their verdicts are recorded all the same. It is for clients that say
+	// nothing of where they look: physical is the repository as the client calls it.
+	Clients map[string]func(ctx context.Context, req gate.Request, physical string, withCredentials bool) gate.Verdict
 	// Followers are the trust roots that are followed by TUF, among those that Load
 	// gives.
 	Followers []*Follower

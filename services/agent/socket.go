@@ -92,6 +92,12 @@ func (a *Agent) answer(ctx context.Context, q remote.Question, peer remote.Peer)
 			Repository: q.Repository, Digest: q.Digest, DecidedAt: time.Now().UTC(),
 		}
 	}
+	if decide, ok := a.config.Clients[q.Client]; ok {
+		start := time.Now()
+		v := decide(ctx, req, physical, a.owns(peer.UID))
+		a.config.Recorder.note(ctx, v, time.Since(start))
+		return v
+	}
 	if req.Source, err = a.config.Source(physical, a.owns(peer.UID)); err != nil {
 		// The name is one, so the host's own files are to blame.
 		v := gate.Undecided(req, gate.CodeLookupFailed, err)

@@ -97,7 +97,7 @@ func (c *Client) admit(ctx context.Context, req gate.Request) (gate.Verdict, err
 	case answer.StatusCode != http.StatusOK:
 		return gate.Verdict{}, fmt.Errorf("it answers %s: %s", answer.Status, jsonguard.Excerpt(string(data)))
 	}
-	return parse(data, req)
+	return Parse(data, req)
 }
 
 // plainly takes the request's made-up URL out of an error, and says which time
@@ -113,9 +113,9 @@ func plainly(ctx context.Context, err error) error {
 	return errors.Unwrap(err)
 }
 
-// parse reads a verdict, and holds it against the question. Fields that are not
+// Parse reads a verdict's JSON, and holds it against the question. Fields that are not
 // known are passed over: an agent may be newer than who asks it.
-func parse(data []byte, req gate.Request) (gate.Verdict, error) {
+func Parse(data []byte, req gate.Request) (gate.Verdict, error) {
 	var v gate.Verdict
 	if err := jsonguard.CheckOpen(data); err != nil {
 		return v, fmt.Errorf("reading the verdict: %w", err)

@@ -39,7 +39,8 @@ const (
 // Question is a [gate.Request] without what only a process of its own can have.
 type Question struct {
 	// Client is the program that asks, such as "podman". It is for the record of
-	// decisions, and believed for nothing else.
+	// decisions, and says whose configuration tells where images are; nobody is
+	// believed to be anyone by it.
 	Client       string   `json:"client,omitempty"`
 	Repository   string   `json:"repository"` // the logical name
 	Digest       string   `json:"digest"`
