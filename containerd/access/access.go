@@ -31,10 +31,12 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -183,7 +185,7 @@ func (a *Access) Admit(ctx context.Context, next gate.Admitter, req gate.Request
 	if err != nil {
 		return gate.Undecided(req, gate.CodeLookupFailed, err)
 	}
-	var undecided, refused *gate.Verdict
+	var undecided, absent, refused *gate.Verdict
 	end := time.Now().Add(patience)
 	for i, p := range places {
 		req.Source = p.Source
@@ -198,6 +200,9 @@ func (a *Access) Admit(ctx context.Context, next gate.Admitter, req gate.Request
 		case v.Outcome == gate.OutcomeRefused:
 			refused = &v
 			continue
+		case lacksImage(v):
+			absent = &v // containerd goes on to the next, too
+			continue
 		case late:
 			v = gate.Undecided(req, gate.CodeTimeout, fmt.Errorf("no answer from %s in time", p.Registry))
 		case v.Code == gate.CodeForbidden && p.Anonymous:
@@ -208,10 +213,16 @@ func (a *Access) Admit(ctx context.Context, next gate.Admitter, req gate.Request
 			undecided = &v
 		}
 	}
-	if undecided != nil {
-		return *undecided
-	}
-	return *refused
+	return *cmp.Or(undecided, refused, absent)
+}
+
+// lacksImage reports whether a registry answered that it does not have the image:
+// then it has nothing beside it either.
+func lacksImage(v gate.Verdict) bool {
+	return v.Code == gate.CodeLookupFailed && slices.ContainsFunc(v.Lookups, func(l attach.Lookup) bool {
+		u, err := url.Parse(l.URL)
+		return err == nil && l.Status == http.StatusNotFound && strings.HasSuffix(u.Path, "/manifests/"+v.Digest)
+	})
 }
 
 // remedy is what to do where there are no credentials.
