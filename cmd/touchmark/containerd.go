@@ -66,6 +66,6 @@ func asClient(ctx context.Context, client string, f ruleFlags, image string) (ga
 	}
 	finder := parents.New(parents.Config{Admitter: g, Rule: g.IndexRule})
 	defer func() { _ = finder.Close() }() // nothing can go wrong there
-	req := gate.Request{Repository: attach.LogicalName(ref.Context()), Digest: digest, ParentsKnown: true}
+	req := gate.Request{Repository: attach.LogicalName(ref.Context()), Digest: digest}
 	return containerdAccess(c).Admit(ctx, finder, req, ref.Context().Name(), true), nil
 }

@@ -36,7 +36,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -189,8 +188,10 @@ func (a *Access) Admit(ctx context.Context, next gate.Admitter, req gate.Request
 	end := time.Now().Add(patience)
 	for i, p := range places {
 		req.Source = p.Source
-		// What one place does not use of its time is the next ones'.
-		each, cancel := context.WithTimeoutCause(ctx, time.Until(end)/time.Duration(len(places)-i), fmt.Errorf("no answer from %s in time", p.Registry))
+		each, cancel := ctx, context.CancelFunc(func() {})
+		if len(places) > 1 { // what one place does not use of its time is the next ones'
+			each, cancel = context.WithTimeout(ctx, time.Until(end)/time.Duration(len(places)-i))
+		}
 		v := next.Admit(each, req)
 		late := each.Err() != nil && ctx.Err() == nil
 		cancel()
@@ -200,14 +201,14 @@ func (a *Access) Admit(ctx context.Context, next gate.Admitter, req gate.Request
 		case v.Outcome == gate.OutcomeRefused:
 			refused = &v
 			continue
-		case lacksImage(v):
+		case len(places) > 1 && lacksImage(ctx, v, req):
 			absent = &v // containerd goes on to the next, too
 			continue
 		case late:
 			v = gate.Undecided(req, gate.CodeTimeout, fmt.Errorf("no answer from %s in time", p.Registry))
 		case v.Code == gate.CodeForbidden && p.Anonymous:
-			v.Reason = fmt.Sprintf("cannot decide about %s@%s: no registry credentials on this node for %s, which shows its signatures to nobody without; %s",
-				req.Repository, req.Digest, p.Registry, a.remedy(withCredentials))
+			v.Reason = fmt.Sprintf("cannot decide about %s@%s: no registry credentials on this node for %s: %s (%s)",
+				req.Repository, req.Digest, p.Registry, a.remedy(withCredentials), strings.TrimPrefix(v.Reason, fmt.Sprintf("cannot decide about %s@%s: ", req.Repository, req.Digest)))
 		}
 		if undecided == nil {
 			undecided = &v
@@ -216,13 +217,14 @@ func (a *Access) Admit(ctx context.Context, next gate.Admitter, req gate.Request
 	return *cmp.Or(undecided, refused, absent)
 }
 
-// lacksImage reports whether a registry answered that it does not have the image:
+// lacksImage reports whether a registry says that it does not have the image:
 // then it has nothing beside it either.
-func lacksImage(v gate.Verdict) bool {
-	return v.Code == gate.CodeLookupFailed && slices.ContainsFunc(v.Lookups, func(l attach.Lookup) bool {
-		u, err := url.Parse(l.URL)
-		return err == nil && l.Status == http.StatusNotFound && strings.HasSuffix(u.Path, "/manifests/"+v.Digest)
-	})
+func lacksImage(ctx context.Context, v gate.Verdict, req gate.Request) bool {
+	if v.Code != gate.CodeLookupFailed {
+		return false
+	}
+	there, err := attach.Has(ctx, req.Source, req.Digest)
+	return err == nil && !there
 }
 
 // remedy is what to do where there are no credentials.

@@ -17,7 +17,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/touchmark/touchmark/containerd/access"
-	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
 )
 
@@ -234,8 +233,18 @@ func (a answers) Admit(_ context.Context, req gate.Request) gate.Verdict {
 
 // One place that admits is enough; an outage of one is no refusal.
 func TestCTRD05_Places(t *testing.T) {
+	var lacks bool // the mirror lacks the image; otherwise it is down
+	mirror := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case !lacks:
+			w.WriteHeader(http.StatusBadRequest)
+		case r.URL.Path != "/v2/":
+			http.NotFound(w, r)
+		}
+	}))
+	defer mirror.Close()
 	h := newHost(t)
-	h.write(t, "certs.d/registry.example/hosts.toml", "server = \"https://s.example\"\n[host.\"https://m.example\"]\n")
+	h.write(t, "certs.d/registry.example/hosts.toml", "server = \"https://s.invalid\"\n[host.\""+mirror.URL+"\"]\n")
 	a := h.certsD()
 	digest := v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("a", 64)}
 	verdict := func(o gate.Outcome, c gate.Code) gate.Verdict {
@@ -243,24 +252,23 @@ func TestCTRD05_Places(t *testing.T) {
 	}
 	yes, no := verdict(gate.OutcomeAdmitted, gate.CodeAdmitted), verdict(gate.OutcomeRefused, gate.CodeUnsigned)
 	down, forbidden := verdict(gate.OutcomeUndecided, gate.CodeLookupFailed), verdict(gate.OutcomeUndecided, gate.CodeForbidden)
-	lacks := down
-	lacks.Lookups = []attach.Lookup{{Method: "GET", URL: "https://m.example/v2/app/manifests/" + digest.String() + "?ns=x", Status: 404}}
 	for what, c := range map[string]struct {
+		lacks          bool
 		mirror, server gate.Verdict
 		code           gate.Code
 		says           string
 	}{
-		"the mirror has the signature": {yes, no, gate.CodeAdmitted, ""},
-		"the server has the signature": {no, yes, gate.CodeAdmitted, ""},
-		"the mirror is down":           {down, yes, gate.CodeAdmitted, ""},
-		"neither has it":               {no, no, gate.CodeUnsigned, "because"},
-		"the mirror lacks the image":   {lacks, no, gate.CodeUnsigned, "because"},
-		"both lack the image":          {lacks, lacks, gate.CodeLookupFailed, "because"},
-		"unsigned, and a mirror down":  {down, no, gate.CodeLookupFailed, "because"},
-		"unsigned, and the server is":  {no, down, gate.CodeLookupFailed, "because"},
-		"no credentials":               {lacks, forbidden, gate.CodeForbidden, "no registry credentials on this node for s.example"},
+		"the mirror has the signature": {false, yes, no, gate.CodeAdmitted, ""},
+		"the server has the signature": {false, no, yes, gate.CodeAdmitted, ""},
+		"the mirror is down":           {false, down, yes, gate.CodeAdmitted, ""},
+		"neither has it":               {false, no, no, gate.CodeUnsigned, "because"},
+		"the mirror lacks the image":   {true, down, no, gate.CodeUnsigned, "because"},
+		"unsigned, and a mirror down":  {false, down, no, gate.CodeLookupFailed, "because"},
+		"unsigned, and the server is":  {false, no, down, gate.CodeLookupFailed, "because"},
+		"no credentials":               {true, down, forbidden, gate.CodeForbidden, "no registry credentials on this node for s.invalid"},
 	} {
-		v := a.Admit(t.Context(), answers{"m.example": c.mirror, "s.example": c.server}, gate.Request{Repository: "registry.example/app", Digest: digest}, "registry.example/app", true)
+		lacks = c.lacks
+		v := a.Admit(t.Context(), answers{strings.TrimPrefix(mirror.URL, "http://"): c.mirror, "s.invalid": c.server}, gate.Request{Repository: "registry.example/app", Digest: digest}, "registry.example/app", true)
 		if v.Code != c.code || v.Admitted() != (c.code == gate.CodeAdmitted) || !strings.Contains(v.Reason, c.says) {
 			t.Errorf("%s: %s, %s (%s), want %s", what, v.Outcome, v.Code, v.Reason, c.code)
 		}

@@ -54,7 +54,7 @@ func Parse(args []string, stdin io.Reader) (gate.Request, error) {
 	if err != nil {
 		return gate.Request{}, fmt.Errorf("-digest: %w", err)
 	}
-	repository, err := parseName(given["-name"], digest)
+	repository, tagged, err := parseName(given["-name"], digest)
 	if err != nil {
 		return gate.Request{}, fmt.Errorf("-name: %w", err)
 	}
@@ -64,8 +64,8 @@ func Parse(args []string, stdin io.Reader) (gate.Request, error) {
 	}
 	return gate.Request{
 		Repository: attach.LogicalName(repository), Digest: digest, MediaType: mediaType,
-		// What is asked about is what the user named: whichever index lists it was not asked for.
-		ParentsKnown: true, Source: attach.Source{Repository: repository},
+		// What a tag names is not one of an index; what a digest names may have been chosen from one.
+		ParentsKnown: tagged, Source: attach.Source{Repository: repository},
 	}, nil
 }
 
@@ -104,10 +104,11 @@ func parseDigest(text string) (v1.Hash, error) {
 }
 
 // parseName reads containerd's name of an image: with its registry, and with a
-// tag, a digest or both. No registry is made up for a name that has none.
-func parseName(text string, digest v1.Hash) (name.Repository, error) {
-	fail := func(why string) (name.Repository, error) {
-		return name.Repository{}, fmt.Errorf("%q %s", jsonguard.Excerpt(text), why)
+// tag, a digest or both. No registry is made up for a name that has none. tagged is
+// false if containerd goes by a digest.
+func parseName(text string, digest v1.Hash) (repository name.Repository, tagged bool, err error) {
+	fail := func(why string) (name.Repository, bool, error) {
+		return name.Repository{}, false, fmt.Errorf("%q %s", jsonguard.Excerpt(text), why)
 	}
 	if len(text) > maxReference {
 		return fail(fmt.Sprintf("has %d bytes, at most %d are an image's name", len(text), maxReference))
@@ -120,13 +121,14 @@ func parseName(text string, digest v1.Hash) (name.Repository, error) {
 	if err != nil {
 		return fail("is not an image's name with a tag or a digest")
 	}
-	if pinned, ok := ref.(name.Digest); ok && pinned.DigestStr() != digest.String() {
+	pinned, byDigest := ref.(name.Digest)
+	if byDigest && pinned.DigestStr() != digest.String() {
 		return fail(fmt.Sprintf("and the digest %s disagree", digest))
 	}
 	if _, err := attach.NormalizeRepository(ref.Context().Name()); err != nil {
 		return fail("is not a repository's name by the distribution specification")
 	}
-	return ref.Context(), nil
+	return ref.Context(), !byDigest, nil
 }
 
 // parseDescriptor reads the descriptor, and returns the media type. Members
