@@ -40,11 +40,6 @@ podman:
   form: sigstore
   validity: 5m
   scopes: [registry.example/acme, "*.example.com"]
-containerd:
-  config: /srv/containerd.toml
-  hosts: [certs.d, /srv/certs.d]
-  credentials: auth.json
-  standalone: false
 `
 
 func TestLoad(t *testing.T) {
@@ -60,11 +55,9 @@ func TestLoad(t *testing.T) {
 			{Name: "acme", Mirror: "https://sigstore.acme.example/tuf", Root: filepath.Join(dir, "tuf/root.json")},
 			{Name: "sigstore", Mirror: hostconfig.PublicGood},
 		}},
-		Agent:  hostconfig.Agent{Listen: "[::1]:7999", Socket: filepath.Join(dir, "run/agent.sock"), State: filepath.Join(dir, "state")},
-		Podman: hostconfig.Podman{Key: "awskms:///alias/host", Form: hostconfig.Sigstore, Validity: 5 * time.Minute, Scopes: []string{"registry.example/acme", "*.example.com"}},
-		Containerd: hostconfig.Containerd{
-			Config: "/srv/containerd.toml", Hosts: []string{filepath.Join(dir, "certs.d"), "/srv/certs.d"}, Credentials: filepath.Join(dir, "auth.json"),
-		},
+		Agent:      hostconfig.Agent{Listen: "[::1]:7999", Socket: filepath.Join(dir, "run/agent.sock"), State: filepath.Join(dir, "state")},
+		Podman:     hostconfig.Podman{Key: "awskms:///alias/host", Form: hostconfig.Sigstore, Validity: 5 * time.Minute, Scopes: []string{"registry.example/acme", "*.example.com"}},
+		Containerd: hostconfig.Containerd{Config: "/etc/containerd/config.toml", Credentials: filepath.Join(dir, "containerd/auth.json"), Standalone: true},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -83,17 +76,11 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := hostconfig.Defaults{
-		File: "/cfg/touchmark/config.yaml", Socket: "/run/user/1000/touchmark/agent.sock", State: "/home/alice/.local/state/touchmark",
-		Containerd: "/cfg/containerd/config.toml",
-	}
+	want := hostconfig.Defaults{File: "/cfg/touchmark/config.yaml", Socket: "/run/user/1000/touchmark/agent.sock", State: "/home/alice/.local/state/touchmark", Containerd: "/cfg/containerd/config.toml"}
 	if diff := cmp.Diff(want, user); diff != "" {
 		t.Error(diff)
 	}
-	system := hostconfig.Defaults{
-		File: "/mnt/etc/touchmark/config.yaml", Listen: "127.0.0.1:7467", Socket: "/mnt/run/touchmark/agent.sock", State: "/mnt/var/lib/touchmark",
-		Containerd: "/mnt/etc/containerd/config.toml",
-	}
+	system := hostconfig.Defaults{File: "/mnt/etc/touchmark/config.yaml", Listen: "127.0.0.1:7467", Socket: "/mnt/run/touchmark/agent.sock", State: "/mnt/var/lib/touchmark", Containerd: "/mnt/etc/containerd/config.toml"}
 	if diff := cmp.Diff(system, hostconfig.System("/mnt")); diff != "" {
 		t.Error(diff)
 	}
@@ -107,12 +94,10 @@ func TestDefaults(t *testing.T) {
 		}
 		want := &hostconfig.Config{
 			File: "/etc/touchmark/config.yaml", Policy: "/etc/touchmark/policy.d",
-			Trust:  hostconfig.Trust{Dir: "/etc/touchmark/trust", MaxStale: hostconfig.DefaultMaxStale},
-			Agent:  hostconfig.Agent{Listen: "127.0.0.1:7467", Socket: "/run/touchmark/agent.sock", State: "/var/lib/touchmark"},
-			Podman: hostconfig.Podman{Key: "/etc/touchmark/podman/countersign.key", Form: hostconfig.OpenPGP, Validity: 10 * time.Minute},
-			Containerd: hostconfig.Containerd{
-				Config: "/etc/containerd/config.toml", Credentials: "/etc/touchmark/containerd/auth.json", Standalone: true,
-			},
+			Trust:      hostconfig.Trust{Dir: "/etc/touchmark/trust", MaxStale: hostconfig.DefaultMaxStale},
+			Agent:      hostconfig.Agent{Listen: "127.0.0.1:7467", Socket: "/run/touchmark/agent.sock", State: "/var/lib/touchmark"},
+			Podman:     hostconfig.Podman{Key: "/etc/touchmark/podman/countersign.key", Form: hostconfig.OpenPGP, Validity: 10 * time.Minute},
+			Containerd: hostconfig.Containerd{Config: "/etc/containerd/config.toml", Credentials: "/etc/touchmark/containerd/auth.json", Standalone: true},
 		}
 		if diff := cmp.Diff(want, c); diff != "" {
 			t.Errorf("%q: %s", text, diff)
@@ -220,4 +205,27 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("the error does not name the file: %v", err)
 		}
 	})
+}
+
+func TestContainerd(t *testing.T) {
+	d := hostconfig.System("/")
+	c, err := hostconfig.Parse(nil, "/etc/touchmark/config.yaml", d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := hostconfig.Containerd{Config: "/etc/containerd/config.toml", Credentials: "/etc/touchmark/containerd/auth.json", Standalone: true}
+	if diff := cmp.Diff(want, c.Containerd); diff != "" {
+		t.Error(diff)
+	}
+	c, err = hostconfig.Parse([]byte("containerd: {config: c.toml, hosts: [certs.d, /x], credentials: /a.json, standalone: false}\n"), "/etc/touchmark/config.yaml", d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = hostconfig.Containerd{Config: "/etc/touchmark/c.toml", Hosts: []string{"/etc/touchmark/certs.d", "/x"}, Credentials: "/a.json"}
+	if diff := cmp.Diff(want, c.Containerd); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := hostconfig.Parse([]byte("containerd:\n  standalone: perhaps\n"), "/etc/touchmark/config.yaml", d); err == nil || !strings.Contains(err.Error(), "true or false") {
+		t.Errorf("%v", err)
+	}
 }

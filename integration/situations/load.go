@@ -19,7 +19,7 @@ import (
 var matrix []byte
 
 // Points are the enforcement points that the matrix knows exceptions of.
-var Points = []string{"gate", "command", "proxy", "lookaside"}
+var Points = []string{"gate", "command", "proxy", "lookaside", "containerd"}
 
 // Situation is one row of the matrix.
 type Situation struct {
