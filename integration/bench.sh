@@ -23,6 +23,9 @@ mkdir -p "$(dirname "$out")"
 	echo "## touchmark up from an empty directory to /healthz; resident memory then"
 	go test -run '^$' -bench Up -benchtime 5x ./integration
 	echo
+	echo "## what the agent adds to a pull by skopeo, beside the pull without it; containerd's verifier from start to answer"
+	go test -run '^$' -bench . ./integration/podman ./integration/containerd
+	echo
 	echo "## certificates, log appends with proof, proxy manifests, decisions, 10,000 policies, predicates, the agent, countersignatures"
 	go test -run '^$' -bench . ./services/... ./registry-proxy ./podman/... ./cmd/... ./core/...
 } 2>&1 | grep -v -E '^(ok|PASS|\?|goos|goarch)|INFO registered route' | tee "$out"

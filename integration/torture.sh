@@ -30,6 +30,9 @@ mkdir -p "$(dirname "$out")"
 		go test -timeout 120m -count 1 -v -run '^TestLIB35_(Campaign|EveryBit)' . 2>/dev/null |
 		sed -nE 's/^ +[a-z_]+\.go:[0-9]+: //p; /^(--- |panic|ok|FAIL)/p') # the reference prints, too
 	echo
+	echo "## every situation, with real clients"
+	TOUCHMARK_MATRIX=all go test -timeout 60m -count 1 -run '^TestSituations$' ./integration/podman
+	echo
 	echo "## $mutants mutants of each of the verifier's packages"
 	./integration/mutation.sh "$mutants" "$seed" | grep '^# core' || true # which survived stands in mutation.txt
 	echo
