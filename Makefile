@@ -13,7 +13,8 @@ demo: build ## the whole story on this machine, on loopback only
 	./bin/touchmark demo
 
 build: ## bin/touchmark and the programs that it runs
-	$(GO) build -trimpath -o bin/ ./cmd/touchmark ./cmd/touchmark-predicates ./cmd/touchmark-keys ./cmd/touchmark-containerd
+	$(GO) build -trimpath -o bin/ ./cmd/touchmark ./cmd/touchmark-predicates ./cmd/touchmark-keys
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags=-s -o bin/ ./cmd/touchmark-containerd
 
 test: ## everything, where goroutines meet with the race detector; says what it could not run
 	./integration/test.sh

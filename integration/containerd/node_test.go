@@ -22,7 +22,6 @@ const version = "v2.4.2"
 type node struct {
 	dir    string // short, for the paths of sockets
 	config string // config.yaml
-	log    string // file, containerd's
 	ctr    string
 }
 
