@@ -30,7 +30,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		select {
 		case <-ticks.C:
 		case <-end:
-			t.Fatalf("%s: not within 20 seconds", what)
+			t.Fatalf("%s: not within a minute", what)
 		}
 	}
 }
