@@ -113,9 +113,9 @@ func (b *builder) dressMore(tb testing.TB, i *Image, subject name.Digest) {
 	plain := Facts{}
 	switch i.Facts.Get("also") {
 	case "mallory":
-		b.write(tb, i, subject, b.evidence(tb, plain.with(Facts{"signer": "mallory"}), about))
+		b.write(tb, i, subject, b.evidence(tb, i, plain.with(Facts{"signer": "mallory"}), about))
 	case "slsa", "spdx":
-		b.write(tb, i, subject, b.evidence(tb, plain.with(Facts{"about": i.Facts.Get("also")}), about))
+		b.write(tb, i, subject, b.evidence(tb, i, plain.with(Facts{"about": i.Facts.Get("also")}), about))
 	case "notation":
 		b.writeReferrer(tb, i, subject, "application/vnd.cncf.notary.signature", []byte("not for us"))
 	case "100-bad":
@@ -129,7 +129,7 @@ func (b *builder) dressMore(tb testing.TB, i *Image, subject name.Digest) {
 func (b *builder) writeBad(tb testing.TB, i *Image, subject name.Digest, n int) {
 	tb.Helper()
 	const annotation = "dev.cosignproject.cosign/signature"
-	e := b.evidence(tb, Facts{"form": "legacy"}, sum(tb, subject))
+	e := b.evidence(tb, i, Facts{"form": "legacy"}, sum(tb, subject))
 	annotations, err := bundle.LegacyAnnotations(e)
 	if err != nil {
 		tb.Fatal(err)

@@ -46,14 +46,15 @@ func (b *builder) dress(tb testing.TB, i *Image, subject name.Digest) {
 		if f.Get("damage") == "other-image" {
 			about[0] ^= 1
 		}
-		e := b.evidence(tb, f, about)
-		b.damage(tb, f, e, about)
+		e := b.evidence(tb, i, f, about)
+		b.damage(tb, i, f, e, about)
 		b.write(tb, i, subject, e)
 	}
 }
 
-// evidence makes what the facts say about the image with this digest.
-func (b *builder) evidence(tb testing.TB, f Facts, digest [32]byte) *bundle.Evidence {
+// evidence makes what the facts say about the image with this digest, a part of
+// i.
+func (b *builder) evidence(tb testing.TB, i *Image, f Facts, digest [32]byte) *bundle.Evidence {
 	tb.Helper()
 	s := *b.private
 	switch f.Get("root") {
@@ -63,7 +64,7 @@ func (b *builder) evidence(tb testing.TB, f Facts, digest [32]byte) *bundle.Evid
 		s.CA = b.own
 	}
 	o := coretest.SignOptions{
-		Identity: people[f.Get("signer")], Key: b.keys[f.Get("signer")], Reference: b.Registry + "/app",
+		Identity: people[f.Get("signer")], Key: b.keys[f.Get("signer")], Reference: i.Repository,
 		PredicateType: predicateTypes[f.Get("about")], Predicate: predicates[f.Get("predicate")],
 		WithoutTimestamp: f.Get("time") == "none", WithoutLog: f.Get("log") == "none",
 	}
@@ -118,13 +119,13 @@ func (b *builder) evidence(tb testing.TB, f Facts, digest [32]byte) *bundle.Evid
 }
 
 // damage changes good evidence.
-func (b *builder) damage(tb testing.TB, f Facts, e *bundle.Evidence, digest [32]byte) {
+func (b *builder) damage(tb testing.TB, i *Image, f Facts, e *bundle.Evidence, digest [32]byte) {
 	tb.Helper()
 	switch f.Get("damage") {
 	case "signature":
 		signature := e.Signature()
 		signature[len(signature)-1] ^= 1
 	case "other-entry":
-		e.Entries = b.evidence(tb, f, digest).Entries
+		e.Entries = b.evidence(tb, i, f, digest).Entries
 	}
 }

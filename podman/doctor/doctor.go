@@ -32,6 +32,7 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/podman"
+	"github.com/touchmark/touchmark/podman/install"
 )
 
 // Answers to the question whether a host enforces.
@@ -49,6 +50,8 @@ type Report struct {
 	Scopes []string `json:"scopes"`
 	// Findings are the causes found, the worst first.
 	Findings []Finding `json:"findings"`
+	// Notes are what users of the host should know; nothing is wrong.
+	Notes []string `json:"notes,omitempty"`
 	// Tried are the pulls of a probe.
 	Tried []Tried `json:"tried,omitempty"`
 	// Time is when the host was examined.
@@ -149,6 +152,9 @@ func Examine(ctx context.Context, c Config) (*Report, error) {
 		check(ctx, s)
 	}
 	r := &Report{Scopes: c.Intent.Scopes, Findings: s.findings, Time: c.Now}
+	if len(r.Scopes) > 0 {
+		r.Notes = []string{install.Carried}
+	}
 	r.conclude()
 	return r, nil
 }

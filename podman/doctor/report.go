@@ -28,8 +28,11 @@ func (r *Report) Text(w io.Writer) error {
 		}
 		fmt.Fprintf(&b, "\n%s: %s\n  %s\n  %s\n  remedy: %s%s\n", f.Severity, f.Code, f.Where, f.Message, f.Remedy, fix)
 	}
-	if len(r.Tried) > 0 {
+	if len(r.Notes)+len(r.Tried) > 0 {
 		b.WriteString("\n")
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(&b, "note: %s\n", n)
 	}
 	for _, t := range r.Tried {
 		what := "refused"

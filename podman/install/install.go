@@ -288,7 +288,7 @@ func (p *planner) policyJSON() error {
 		return err
 	}
 	if p.Form != Native {
-		p.note("what is pulled from the scopes carries a signature from now on: podman push and buildah push of it, and skopeo copy to oci:, oci-archive: and docker-archive:, need --remove-signatures")
+		p.note(Carried)
 	}
 	p.merged = Merge(before, Demand{Rules: rules, KeepDefault: p.KeepDefault, OtherTransports: p.OtherTransports})
 	if p.Host.User() {
@@ -324,3 +324,7 @@ func (p *planner) explain(before *policyjson.File) {
 		}
 	}
 }
+
+// Carried says which commands need a flag on a host that enforces: clients keep a
+// signature with what they pulled, and some can't keep it.
+const Carried = "what is pulled from the scopes carries a signature: podman push and buildah push of it, and skopeo copy to oci:, oci-archive: and docker-archive:, need --remove-signatures"
