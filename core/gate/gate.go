@@ -127,10 +127,12 @@ func (g *Gate) Reload(set *policy.Set, roots []*trust.Root) error {
 	r.generation = g.reloads.Add(1)
 	r.turns = g.turns
 	r.storedUnder = r.name()
+	g.rules.Store(r)
+	// Afterwards, since a disk may be slow, and a revocation must not wait for it:
+	// what is stored under other rules is not found under these.
 	if g.store != nil {
 		g.store.Begin(r.storedUnder, g.now())
 	}
-	g.rules.Store(r)
 	return nil
 }
 
