@@ -16,6 +16,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/gate/parents"
+	"github.com/touchmark/touchmark/core/gate/reload"
 	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/access"
@@ -116,6 +117,7 @@ func runAgent(ctx context.Context, c *hostconfig.Config, flags hostFlags, logger
 	if err != nil {
 		return usageError(err)
 	}
+	seen := reload.Look(c.Files())
 	set, roots, err := rules.load(ctx)
 	if err != nil {
 		return err
@@ -144,7 +146,7 @@ func runAgent(ctx context.Context, c *hostconfig.Config, flags hostFlags, logger
 		return undecided(err)
 	}
 	a, err := agent.New(agent.Config{
-		Gate: g, Set: set, Files: c.Files(), Load: rules.load, Recorder: recorder, Source: files.source, Followers: rules.followers,
+		Gate: g, Set: set, Files: c.Files(), Seen: seen, Load: rules.load, Recorder: recorder, Source: files.source, Followers: rules.followers,
 		Clients: map[string]func(context.Context, gate.Request, string, bool) gate.Verdict{containerdClient: asContainerd(c, finder)},
 		Further: furtherFiles(c, host, files), Listeners: listeners, Mounts: map[string]http.Handler{lookaside.Prefix: mount},
 		Store: records, Logger: logger, Version: version(), Peer: new(lookaside.Peers).UID, User: flags.user,

@@ -102,6 +102,7 @@ func (f proxyFlags) run(cmd *cobra.Command) error {
 			return usageError(fmt.Errorf("--tls-cert %s, --tls-key %s: %w", f.tlsCert, f.tlsKey, err))
 		}
 	}
+	seen := reload.Look(f.rules.files())
 	set, roots, err := f.load(cmd.Context())
 	if err != nil {
 		return err
@@ -124,7 +125,7 @@ func (f proxyFlags) run(cmd *cobra.Command) error {
 	server.Use(p.Handler())
 	go func() {
 		_ = reload.New(reload.Config{
-			Gate: g, Set: set, Files: f.rules.files(), Load: f.load,
+			Gate: g, Set: set, Files: f.rules.files(), Seen: seen, Load: f.load,
 			Changed: func(s reload.Status) { logReload(logger, s) },
 			Notice:  func(n policy.Notice) { logger.Warn(n.Text, "kind", n.Kind, "image", n.Image, "days", n.Days) },
 		}).Run(cmd.Context()) // ends with the proxy

@@ -78,10 +78,11 @@ const (
 // Listeners are required.
 type Config struct {
 	// Gate's rules are kept those of Files, which Load reads anew. Set is what it
-	// was made from.
+	// was made from, and Seen how the files were before that; see [reload.Look].
 	Gate  *gate.Gate
 	Set   *policy.Set
 	Files []string
+	Seen  reload.State
 	Load  func(context.Context) (*policy.Set, []*trust.Root, error)
 	// Recorder answers. What it asks leads to Gate in the end.
 	Recorder *Recorder
@@ -132,7 +133,7 @@ func New(c Config) (*Agent, error) {
 		a.logger = slog.New(slog.DiscardHandler)
 	}
 	a.watcher = reload.New(reload.Config{
-		Gate: c.Gate, Set: c.Set, Files: c.Files, Load: c.Load, Changed: a.logReload,
+		Gate: c.Gate, Set: c.Set, Files: c.Files, Seen: c.Seen, Load: c.Load, Changed: a.logReload,
 		Notice: func(n policy.Notice) { a.logger.Warn(n.Text, "kind", n.Kind, "image", n.Image, "days", n.Days) },
 	})
 	for _, f := range c.Further {

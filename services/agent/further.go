@@ -20,13 +20,14 @@ type Further struct {
 // further is the state of a Further.
 type further struct {
 	Further
+	seen reload.State // before they were read, or soon after
 
 	mu     sync.Mutex
 	status FilesStatus
 }
 
 func newFurther(f Further, loaded time.Time) *further {
-	return &further{Further: f, status: FilesStatus{Name: f.Name, Loaded: loaded.UTC()}}
+	return &further{Further: f, seen: reload.Look(f.Files), status: FilesStatus{Name: f.Name, Loaded: loaded.UTC()}}
 }
 
 func (f *further) read() FilesStatus {
@@ -37,7 +38,7 @@ func (f *further) read() FilesStatus {
 
 // run reads the files anew whenever they change.
 func (f *further) run(ctx context.Context, logger *slog.Logger) {
-	_ = reload.Watch(ctx, f.Files, nil, func(ctx context.Context) { // ends with the context
+	_ = reload.Watch(ctx, f.Files, f.seen, nil, func(ctx context.Context) { // ends with the context
 		err := f.Load(ctx)
 		f.mu.Lock()
 		defer f.mu.Unlock()

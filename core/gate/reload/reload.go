@@ -45,6 +45,9 @@ type Config struct {
 	Set *policy.Set
 	// Files are the files, and directories of files, that Load reads.
 	Files []string
+	// Seen is how they were before Set was read from them, see [Look]. What was
+	// changed since is loaded. The zero value stands for how they are at [New].
+	Seen State
 	// Load reads policies and trust roots anew.
 	Load func(context.Context) (*policy.Set, []*trust.Root, error)
 	// Changed is called, if it is not nil, after each attempt to load; one at a
@@ -78,6 +81,9 @@ type Watcher struct {
 
 // New makes a watcher for a gate that was just made from the same files.
 func New(c Config) *Watcher {
+	if c.Seen == (State{}) {
+		c.Seen = Look(c.Files)
+	}
 	return &Watcher{config: c, announced: make(map[policy.Notice]bool), status: Status{Enforced: time.Now(), Set: c.Set}}
 }
 
@@ -90,17 +96,24 @@ func (w *Watcher) Status() Status {
 
 // Run watches until the context ends, and returns its error.
 func (w *Watcher) Run(ctx context.Context) error {
-	return Watch(ctx, w.config.Files, func() { w.announce(time.Now()) }, w.load)
+	return Watch(ctx, w.config.Files, w.config.Seen, func() { w.announce(time.Now()) }, w.load)
 }
 
-// Watch calls changed whenever files, or directories of files, have changed and
-// come to rest; and look, if it is not nil, each time before they are looked at.
+// State is how files were at one moment. What cannot be read is a state too.
+type State [sha256.Size]byte
+
+// Look takes the state of files, and of directories of files. Who watches files
+// that it read takes it before it reads them: what is written meanwhile would
+// otherwise be taken for what was read.
+func Look(files []string) State { return fingerprint(files) }
+
+// Watch calls changed whenever files, or directories of files, are not as they
+// were seen last, and have come to rest; and look, if it is not nil, each time before they are looked at.
 // It ends with the context, and returns its error.
-func Watch(ctx context.Context, files []string, look func(), changed func(context.Context)) error {
+func Watch(ctx context.Context, files []string, seen State, look func(), changed func(context.Context)) error {
 	ticks := time.NewTicker(interval)
 	defer ticks.Stop()
-	loaded := fingerprint(files)
-	last := loaded
+	loaded, last := seen, seen
 	for {
 		if look != nil {
 			look()
@@ -110,7 +123,7 @@ func Watch(ctx context.Context, files []string, look func(), changed func(contex
 			return ctx.Err()
 		case <-ticks.C:
 		}
-		now := fingerprint(files)
+		now := Look(files)
 		// A file that is being written changes from one look to the next.
 		if now != loaded && now == last {
 			loaded = now
@@ -156,9 +169,8 @@ func (w *Watcher) load(ctx context.Context) {
 	}
 }
 
-// fingerprint tells one state of the files from another. What cannot be read
-// is a state too.
-func fingerprint(files []string) [sha256.Size]byte {
+// fingerprint tells one state of the files from another.
+func fingerprint(files []string) State {
 	h := sha256.New()
 	for _, path := range files {
 		err := filepath.WalkDir(path, func(name string, d fs.DirEntry, err error) error {
@@ -178,7 +190,7 @@ func fingerprint(files []string) [sha256.Size]byte {
 			fmt.Fprintf(h, "%q: %v\n", path, err)
 		}
 	}
-	return [sha256.Size]byte(h.Sum(nil))
+	return State(h.Sum(nil))
 }
 
 // hashFile hashes a regular file, or what a link leads to.

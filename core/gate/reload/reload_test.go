@@ -147,3 +147,33 @@ func TestNotices(t *testing.T) {
 		t.Errorf("announced %v days ahead, want 14, 7, 1 and at the end", days)
 	}
 }
+
+// What is written between the reading and the watching is not overlooked.
+func TestOPS04_WrittenBeforeTheWatch(t *testing.T) {
+	for _, written := range []bool{true, false} {
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			var loads atomic.Int32
+			seen := Look([]string{dir})
+			if written {
+				if err := os.WriteFile(filepath.Join(dir, "p.yaml"), []byte("x"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w := New(Config{Files: []string{dir}, Seen: seen, Load: func(context.Context) (*policy.Set, []*trust.Root, error) {
+				loads.Add(1)
+				return nil, nil, fmt.Errorf("no")
+			}})
+			ctx, stop := context.WithCancel(t.Context())
+			done := make(chan error)
+			go func() { done <- w.Run(ctx) }()
+			time.Sleep(5 * interval)
+			synctest.Wait()
+			if got := loads.Load() == 1; got != written {
+				t.Errorf("written before: %v, loaded %d times", written, loads.Load())
+			}
+			stop()
+			<-done
+		})
+	}
+}
