@@ -108,7 +108,7 @@ func TestFullDisk(t *testing.T) {
 	for chunk := make([]byte, 4096); err == nil; {
 		_, err = f.Write(chunk)
 	}
-	_ = f.Close() // it is full
+	_ = f.Close()    // it is full
 	noticed := false // at some time: a write that needs no room may succeed after others
 	for i := range 200 {
 		s.Record(gate.Asker{UID: 0}, verdict(i+2, gate.OutcomeRefused, gate.CodeUnsigned))
