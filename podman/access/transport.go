@@ -52,7 +52,7 @@ func (a *Access) transport(key transportKey) (http.RoundTripper, error) {
 	if kept, ok := a.transports[key]; ok && kept.certificates == certificates {
 		return kept.carrier, nil
 	}
-	config := &tls.Config{InsecureSkipVerify: key.insecure}
+	config := &tls.Config{InsecureSkipVerify: key.insecure} // registries.conf says insecure = true of it, and clients do the same
 	if dir != "" {
 		if err := tlsclientconfig.SetupCertificates(dir, config); err != nil {
 			return nil, fmt.Errorf("reading certificates for %s in %s: %w", key.host, dir, err)

@@ -167,7 +167,7 @@ func TestOPS04_WrittenBeforeTheWatch(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			done := make(chan error)
 			go func() { done <- w.Run(ctx) }()
-			time.Sleep(5 * interval)
+			time.Sleep(5 * interval) // of the bubble's clock: it takes no time
 			synctest.Wait()
 			if got := loads.Load() == 1; got != written {
 				t.Errorf("written before: %v, loaded %d times", written, loads.Load())
