@@ -10,23 +10,26 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 )
 
 // Read reads a regular file, or what a link leads to, of at most limit bytes.
 // The error names the file.
 func Read(path string, limit int64) ([]byte, error) {
-	info, err := os.Stat(path)
+	// Without O_NONBLOCK, opening a FIFO waits until somebody writes. What was opened
+	// is asked what it is: what the path leads to may have changed since.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: not a regular file", path)
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }() // it was only read
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, err
