@@ -72,7 +72,7 @@ func NewHost(tb testing.TB, system System) *Host {
 		}
 		writeFile(tb, filepath.Join(upper, path), string(own)+more)
 	}
-	cmd := exec.Command("sh", "-c", hostScript, "host.sh", lower, dir, os.TempDir())
+	cmd := exec.Command("sh", "-c", hostScript, "host.sh", lower, dir, os.TempDir(), tools(tb))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}
 	var said strings.Builder
 	cmd.Stderr = &said

@@ -1,15 +1,16 @@
 # Makes the file system of a host (see Host) and stays, as its first process. It is
 # started in mount and process namespaces of its own.
-# host.sh LOWER DIR SHARED
+# host.sh LOWER DIR SHARED TOOLS
 #   LOWER   the root of an installed system, which is only read
 #   DIR     what the host writes
 #   SHARED  a directory that the host sees at the same path
+#   TOOLS   one that it may only read, if it exists
 set -eu
-lower=$1 dir=$2 shared=$3
+lower=$1 dir=$2 shared=$3 tools=$4
 root=$dir/root
 
 mount --make-rprivate /
-mkdir "$root" "$dir/work" "$dir/home" "$dir/storage"
+mkdir "$root" "$dir/work" "$dir/home" "$dir/storage" "$dir/containerd"
 mount -t overlay -o "lowerdir=$lower,upperdir=$dir/upper,workdir=$dir/work" overlay "$root"
 mount -t proc proc "$root/proc"
 mount --rbind /sys "$root/sys"
@@ -20,10 +21,16 @@ mount -t tmpfs -o mode=755 run "$root/run"
 # Whoever works on this machine has credentials and settings there.
 mount -t tmpfs -o mode=700 root "$root/root"
 # Images are stored in overlays, which can't lie upon another one.
-mkdir -p "$root/home" "$root/var/lib/containers" "$root$shared"
+mkdir -p "$root/home" "$root/var/lib/containers" "$root/var/lib/containerd" "$root$shared"
 mount --bind "$dir/home" "$root/home"
 mount --bind "$dir/storage" "$root/var/lib/containers"
+mount --bind "$dir/containerd" "$root/var/lib/containerd"
 mount --bind "$shared" "$root$shared"
+if [ -d "$tools" ]; then
+	mkdir -p "$root$tools"
+	mount --bind "$tools" "$root$tools"
+	mount -o remount,bind,ro "$root$tools"
+fi
 
 mkdir -p "$root/.old"
 cd "$root"

@@ -10,11 +10,17 @@ import (
 // fails if CI=true asks for every test.
 func Tool(tb testing.TB, name string) string {
 	tb.Helper()
+	return require(tb, filepath.Join(tools(tb), name))
+}
+
+// tools is the directory where integration/tools.sh puts programs.
+func tools(tb testing.TB) string {
+	tb.Helper()
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return require(tb, filepath.Join(cache, "touchmark", "tools", name))
+	return filepath.Join(cache, "touchmark", "tools")
 }
 
 // Node returns a command that runs a script of integration/clients/npm with its pinned packages, which integration/tools.sh installs.
