@@ -1,0 +1,97 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	containers "github.com/containerd/containerd/api/services/containers/v1"
+	images "github.com/containerd/containerd/api/services/images/v1"
+	"github.com/containerd/containerd/api/types"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+)
+
+// listTimeout ends a list: thousands of records are read from containerd's
+// database.
+const listTimeout = time.Minute
+
+// Image is one name of an image in one namespace. The same image has a record for
+// each of its names; CRI makes some of its own, which have a digest, or are the
+// digest of the image's configuration alone ("sha256:...").
+type Image struct {
+	Name      string
+	Digest    string // of what the name leads to: an index, or a manifest
+	MediaType string
+	Labels    map[string]string
+}
+
+// Images are the images of a namespace, ordered by name.
+func (n *Node) Images(ctx context.Context, namespace string) ([]Image, error) {
+	ctx, cancel := in(ctx, namespace, listTimeout)
+	defer cancel()
+	answer, err := images.NewImagesClient(n.conn).List(ctx, &images.ListImagesRequest{})
+	if err != nil {
+		return nil, n.fail(fmt.Sprintf("the images of namespace %s", namespace), err)
+	}
+	var found []Image
+	for _, i := range answer.GetImages() {
+		found = append(found, Image{Name: i.GetName(), Digest: i.GetTarget().GetDigest(), MediaType: i.GetTarget().GetMediaType(), Labels: i.GetLabels()})
+	}
+	slices.SortFunc(found, func(a, b Image) int { return cmp.Compare(a.Name, b.Name) })
+	return found, nil
+}
+
+// Label sets labels of an image's name, and leaves others as they are. Key and
+// value together have at most 4096 bytes.
+func (n *Node) Label(ctx context.Context, namespace, name string, labels map[string]string) error {
+	ctx, cancel := in(ctx, namespace, callTimeout)
+	defer cancel()
+	var mask fieldmaskpb.FieldMask
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		mask.Paths = append(mask.Paths, "labels."+key)
+	}
+	_, err := images.NewImagesClient(n.conn).Update(ctx, &images.UpdateImageRequest{Image: &images.Image{Name: name, Labels: labels}, UpdateMask: &mask})
+	if err != nil {
+		return n.fail(fmt.Sprintf("labelling %s in namespace %s", name, namespace), err)
+	}
+	return nil
+}
+
+// Remove removes an image's name, if it still leads to that digest. What no name
+// leads to any more, containerd deletes at its leisure; what containers use stays on
+// disk.
+func (n *Node) Remove(ctx context.Context, namespace string, image Image) error {
+	ctx, cancel := in(ctx, namespace, callTimeout)
+	defer cancel()
+	_, err := images.NewImagesClient(n.conn).Delete(ctx, &images.DeleteImageRequest{Name: image.Name, Target: &types.Descriptor{Digest: image.Digest, MediaType: image.MediaType}})
+	if err != nil {
+		return n.fail(fmt.Sprintf("removing %s in namespace %s", image.Name, namespace), err)
+	}
+	return nil
+}
+
+// Container is a container of one namespace. It need not be running.
+type Container struct {
+	ID     string
+	Image  string // the image's name, as the client that made it has it
+	Labels map[string]string
+}
+
+// Containers are the containers of a namespace, those that are CRI's pods among
+// them.
+func (n *Node) Containers(ctx context.Context, namespace string) ([]Container, error) {
+	ctx, cancel := in(ctx, namespace, listTimeout)
+	defer cancel()
+	answer, err := containers.NewContainersClient(n.conn).List(ctx, &containers.ListContainersRequest{})
+	if err != nil {
+		return nil, n.fail(fmt.Sprintf("the containers of namespace %s", namespace), err)
+	}
+	var found []Container
+	for _, c := range answer.GetContainers() {
+		found = append(found, Container{ID: c.GetID(), Image: c.GetImage(), Labels: c.GetLabels()})
+	}
+	return found, nil
+}
