@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/touchmark/touchmark/core/hostfiles"
 )
 
 // observeFile is the policy file that makes a host observe.
@@ -45,7 +47,7 @@ func (p *planner) noEnforcement() error {
 		if _, ok := texts[path]; ok || e.Name() == observeFile || filepath.Ext(path) != ".yaml" || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		s, _, err := readState(path)
+		s, _, err := hostfiles.ReadState(path)
 		if err != nil {
 			return err
 		}
@@ -79,7 +81,7 @@ func (p *planner) config() error {
 		return nil
 	}
 	path := filepath.Join(p.Host.Touchmark(), "config.yaml")
-	was, existed, _, err := p.record.before(path)
+	was, existed, _, err := p.record.Before(path)
 	if err != nil {
 		return err
 	}

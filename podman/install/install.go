@@ -21,14 +21,9 @@
 //
 // # Steps
 //
-// A record of every file as it was is on disk before the first is changed.
-// policy.json comes before registries.d, so that whoever is interrupted, by
+// What is written and undone is the business of core/hostfiles. policy.json comes before registries.d, so that whoever is interrupted, by
 // kill -9 or a power cut, leaves a host that refuses more than before, and never
-// less; installing or uninstalling again finishes. Each file is replaced in
-// one step.
-//
-// Installing again starts from the files as they were before Touchmark: what is
-// no longer wanted goes, what is wanted stays. A file that somebody edited in
+// less; installing or uninstalling again finishes. A file that somebody edited in
 // between is an *[EditedError], and nothing is changed.
 package install
 
@@ -36,12 +31,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/touchmark/touchmark/core/hostfiles"
 	"github.com/touchmark/touchmark/core/location"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/countersign"
@@ -118,21 +113,12 @@ type Options struct {
 	Lookasides  map[string]string
 }
 
-// Installed are the settings of what is installed; ok is false if nothing is.
-func Installed(h podman.Host) (s Settings, ok bool, err error) {
-	r, err := readRecord(h)
-	if err != nil || r == nil {
-		return Settings{}, false, err
-	}
-	return r.Settings, true, nil
-}
-
 // Plan finds out what has to be changed. It writes nothing.
 func Plan(o Options) (*Changes, error) {
 	if err := o.check(); err != nil {
 		return nil, fmt.Errorf("planning the installation: %w", err)
 	}
-	r, err := readRecord(o.Host)
+	r, err := place(o.Host).Installed()
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +128,14 @@ func Plan(o Options) (*Changes, error) {
 			return nil, fmt.Errorf("planning the installation: %w", err)
 		}
 	}
-	return p.changes()
+	w := hostfiles.Wanted{Place: place(p.Host), Settings: p.Settings, Last: r, Files: p.files, Notes: p.notes}
+	if p.Form != Native {
+		w.Keys, w.Generate = p.KeyFiles, p.Generate
+		if !p.Host.User() {
+			w.Directories = []string{Staging(p.Host)}
+		}
+	}
+	return w.Plan()
 }
 
 func (o *Options) check() error {
@@ -191,23 +184,15 @@ func (o *Options) check() error {
 // planner collects what every file is to be.
 type planner struct {
 	Options
-	record *record
-	files  []planned // in the order in which they are written
+	record *hostfiles.Record
+	files  []hostfiles.File // in the order in which they are written
 	notes  []string
 	merged *policyjson.File
 	ours   []policyjson.Requirement // what asks for the lookaside
 }
 
-// planned is a file as it is to be.
-type planned struct {
-	path  string
-	data  []byte
-	mode  fs.FileMode // for a file that is not there yet
-	input bool
-}
-
 func (p *planner) file(path string, data []byte) {
-	p.files = append(p.files, planned{path: path, data: data, mode: 0o644})
+	p.files = append(p.files, hostfiles.File{Path: path, Data: data, Mode: 0o644})
 }
 
 func (p *planner) note(format string, args ...any) {
@@ -221,7 +206,7 @@ func (p *planner) inputs() error {
 		files map[string][]byte
 	}{{p.TrustDir, p.Roots}, {p.PolicyDir, p.Policies}} {
 		for _, name := range slices.Sorted(maps.Keys(set.files)) {
-			p.files = append(p.files, planned{path: filepath.Join(set.dir, name), data: set.files[name], mode: 0o644, input: true})
+			p.files = append(p.files, hostfiles.File{Path: filepath.Join(set.dir, name), Data: set.files[name], Mode: 0o644, Input: true})
 		}
 	}
 	if p.Mode == Observe {
@@ -268,7 +253,7 @@ func (p *planner) policyJSON() error {
 	var before *policyjson.File
 	target := p.Host.PolicyJSON()
 	for _, path := range p.Host.PolicyJSONs() {
-		was, existed, _, err := p.record.before(path)
+		was, existed, _, err := p.record.Before(path)
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/touchmark/touchmark/core/hostfiles"
 	"github.com/touchmark/touchmark/core/location"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/registriesd"
@@ -54,7 +55,7 @@ func Chain(h podman.Host) (func(physical string) (lookaside string, ok bool), er
 		return name == lookasideFile || name == hostsFile
 	})
 	path := DisplacedFile(h)
-	s, exists, err := readState(path)
+	s, exists, err := hostfiles.ReadState(path)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +80,7 @@ func (p *planner) registriesD() error {
 		return err
 	}
 	if own := LookasideFile(p.Host); texts[own] != nil {
-		return fmt.Errorf("%s: is there, and %s does not know of it; delete it if Touchmark wrote it", own, recordFile(p.Host))
+		return fmt.Errorf("%s: is there, and %s does not know of it; delete it if Touchmark wrote it", own, place(p.Host).Record)
 	}
 	table, err := p.table()
 	if err != nil {
@@ -185,7 +186,7 @@ func (p *planner) registriesBefore() (texts map[string][]byte, c *registriesd.Co
 			if e.IsDir() || filepath.Ext(path) != ".yaml" {
 				continue
 			}
-			was, existed, _, err := p.record.before(path)
+			was, existed, _, err := p.record.Before(path)
 			if err != nil {
 				return nil, nil, false, err
 			}
@@ -204,7 +205,7 @@ func (p *planner) registriesBefore() (texts map[string][]byte, c *registriesd.Co
 	}
 	dir := p.Host.RegistriesDir()
 	made := p.record != nil && slices.Contains(p.record.Directories, dir)
-	fresh = p.Host.User() && (made || len(missing(dir)) > 0)
+	fresh = p.Host.User() && (made || len(hostfiles.Missing(dir)) > 0)
 	return texts, c, fresh, c.Check()
 }
 

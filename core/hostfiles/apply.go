@@ -1,4 +1,4 @@
-package install
+package hostfiles
 
 import (
 	"context"
@@ -11,30 +11,25 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-
-	"github.com/touchmark/touchmark/podman"
 )
 
-// PlanRemoval plans to put everything back as it was before [Plan] and Apply.
+// Removal plans to put everything back as it was before [Wanted.Plan] and Apply.
 // Files that are named in leave stay as they are now, edited or not. It is an
 // error that wraps [fs.ErrNotExist] if nothing is installed.
-func PlanRemoval(h podman.Host, leave []string) (*Changes, error) {
-	r, err := readRecord(h)
+func (p Place) Removal(leave []string) (*Changes, error) {
+	r, err := p.Installed()
 	if err != nil {
 		return nil, err
 	}
 	if r == nil {
-		return nil, fmt.Errorf("planning the removal: %s: %w: nothing is installed", recordFile(h), fs.ErrNotExist)
+		return nil, fmt.Errorf("planning the removal: %s: %w: nothing is installed", p.Record, fs.ErrNotExist)
 	}
-	c := &Changes{host: h, last: r}
+	c := &Changes{place: p, last: r}
 	var problems []error
-	// Against the order of installing: policy.json goes on demanding a signature
+	// Against the order of installing: what demands something goes on demanding it
 	// until nothing else is left.
 	for _, old := range slices.Backward(r.Files) {
 		if slices.Contains(leave, old.Path) {
-			if old.Path == h.PolicyJSON() {
-				c.Notes = append(c.Notes, old.Path+" still demands countersignatures, which nobody makes any more: its scopes are refused until you edit it")
-			}
 			continue
 		}
 		if err := c.restore(old); err != nil {
@@ -47,8 +42,8 @@ func PlanRemoval(h podman.Host, leave []string) (*Changes, error) {
 	return c, nil
 }
 
-// Apply does what is planned. If it is interrupted, [Plan] or [PlanRemoval] and
-// Apply finish or undo it.
+// Apply does what is planned. If it is interrupted, [Wanted.Plan] or
+// [Place.Removal] and Apply finish or undo it.
 func (c *Changes) Apply(ctx context.Context) error {
 	if c.record == nil {
 		if err := c.removeAll(ctx); err != nil {
@@ -63,7 +58,7 @@ func (c *Changes) Apply(ctx context.Context) error {
 }
 
 func (c *Changes) installAll(ctx context.Context) error {
-	recordDir := filepath.Dir(recordFile(c.host))
+	recordDir := filepath.Dir(c.place.Record)
 	return inTurn(ctx,
 		func() error {
 			return c.makeDirectories(func(dir string) bool { return dir == recordDir || strings.HasPrefix(recordDir, dir+"/") })
@@ -81,7 +76,7 @@ func (c *Changes) removeAll(ctx context.Context) error {
 		func() error { return c.writeFiles(ctx) },
 		c.removeKeys,
 		c.removeDirectories,
-		func() error { return remove(recordFile(c.host)) },
+		func() error { return remove(c.place.Record) },
 		c.removeDirectories, // in which the record was
 	)
 }
@@ -130,7 +125,7 @@ func (c *Changes) removeDirectories() error {
 
 // between is the record while files are being written: each may be as it was
 // written last, or as it will be.
-func (c *Changes) between() *record {
+func (c *Changes) between() *Record {
 	r := *c.record
 	r.Files = slices.Clone(c.record.Files)
 	for i, f := range r.Files {
@@ -170,12 +165,12 @@ func (c *Changes) writeFiles(ctx context.Context) error {
 }
 
 // save writes the record, for nobody else to read: it holds files as they were.
-func (c *Changes) save(r *record) error {
+func (c *Changes) save(r *Record) error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	return write(recordFile(c.host), state{Data: append(data, '\n'), Mode: 0o600, UID: c.host.UID, GID: gid(c.host)})
+	return write(c.place.Record, State{Data: append(data, '\n'), Mode: 0o600, UID: c.place.UID, GID: c.place.GID})
 }
 
 // makeDirectories makes those of the missing ones that are wanted. A system's
@@ -188,13 +183,13 @@ func (c *Changes) makeDirectories(wanted func(dir string) bool) error {
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		if c.host.User() && os.Geteuid() == 0 {
-			if err := os.Lchown(dir, c.host.UID, gid(c.host)); err != nil {
+		if c.place.User && os.Geteuid() == 0 {
+			if err := os.Lchown(dir, c.place.UID, c.place.GID); err != nil {
 				return err
 			}
 		}
 		mode := fs.FileMode(0o755)
-		if c.host.User() || dir == filepath.Dir(recordFile(c.host)) {
+		if c.place.User || dir == filepath.Dir(c.place.Record) {
 			mode = 0o700
 		}
 		if err := os.Chmod(dir, mode); err != nil {
@@ -202,17 +197,4 @@ func (c *Changes) makeDirectories(wanted func(dir string) bool) error {
 		}
 	}
 	return nil
-}
-
-// owner is who a file belongs to.
-func owner(path string) (state, bool) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return state{}, false
-	}
-	sys, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return state{}, false
-	}
-	return state{UID: int(sys.Uid), GID: int(sys.Gid)}, true
 }

@@ -1,4 +1,4 @@
-package install
+package hostfiles
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 
 // write replaces a file in one step: after a crash it is the old or the new one.
 // The temporary file's name ends so that no reader of a directory takes it.
-func write(path string, s state) (err error) {
+func write(path string, s State) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.touchmark-tmp")
 	if err != nil {
 		return err
@@ -65,9 +65,9 @@ func syncDir(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// missing are the directories on the way to a file that do not exist, the
+// Missing are the directories on the way to a file that do not exist, the
 // outermost first.
-func missing(dir string) []string {
+func Missing(dir string) []string {
 	var out []string
 	for ; dir != "/" && dir != "."; dir = filepath.Dir(dir) {
 		if _, err := os.Lstat(dir); !errors.Is(err, fs.ErrNotExist) {

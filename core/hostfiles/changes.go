@@ -1,4 +1,4 @@
-package install
+package hostfiles
 
 import (
 	"bytes"
@@ -12,71 +12,68 @@ import (
 	"slices"
 
 	"github.com/rogpeppe/go-internal/diff"
-
-	"github.com/touchmark/touchmark/podman"
 )
 
-// Changes are what has to be done to a host.
+// Changes are what has to be done to a host, of [Wanted.Plan] or [Place.Removal].
 type Changes struct {
 	// Notes are what people should know besides the diff, one sentence each.
 	Notes []string
 
-	host     podman.Host
-	record   *record // as it is to be; nil takes it away
-	last     *record // as it is; nil if there is none
+	place    Place
+	record   *Record // as it is to be; nil takes it away
+	last     *Record // as it is; nil if there is none
 	files    []change
 	keys     []string // to make
 	generate func(context.Context) error
-	staging  string // to make; "" for none
 }
 
 // change is one file's.
 type change struct {
 	path    string
-	now, to *state // nil: there is none
+	now, to *State // nil: there is none
 }
 
-// changes compares what is planned with what is there.
-func (p *planner) changes() (*Changes, error) {
-	c := &Changes{Notes: p.notes, host: p.Host, last: p.record, record: &record{Version: 1, Settings: p.Settings}, generate: p.Generate}
-	for _, f := range p.files {
-		was, existed, now, err := p.record.before(f.path)
+// Plan compares what is wanted with what is there.
+func (w Wanted) Plan() (*Changes, error) {
+	settings, err := json.Marshal(w.Settings)
+	if err != nil {
+		return nil, err
+	}
+	c := &Changes{Notes: w.Notes, place: w.Place, last: w.Last, record: &Record{Version: 1, Settings: settings}, generate: w.Generate}
+	for _, f := range w.Files {
+		was, existed, now, err := w.Last.Before(f.Path)
 		if err != nil {
 			return nil, err
 		}
-		to := state{Data: f.data, Mode: f.mode, UID: p.Host.UID, GID: gid(p.Host)}
+		to := State{Data: f.Data, Mode: f.Mode, UID: w.Place.UID, GID: w.Place.GID}
 		if existed {
 			to.Mode, to.UID, to.GID = was.Mode, was.UID, was.GID
-			to.close(p.Host)
+			to.close(w.Place)
 		}
-		c.add(f.path, now, &to)
+		c.add(f.Path, now, &to)
 		if !existed || !was.equal(to) {
-			c.record.Files = append(c.record.Files, saved{Path: f.path, Existed: existed, state: was, Written: []string{digest(f.data)}, Input: f.input})
+			c.record.Files = append(c.record.Files, Saved{Path: f.Path, Existed: existed, State: was, Written: []string{digest(f.Data)}, Input: f.Input})
 		}
 	}
-	if err := c.drop(p); err != nil {
+	if err := c.drop(w); err != nil {
 		return nil, err
 	}
-	if p.Form != Native {
-		c.addKeys(p)
-		if !p.Host.User() {
-			c.staging = Staging(p.Host)
-		}
-	}
-	return c, c.directories()
+	c.addKeys(w)
+	c.directories(w.Directories)
+	return c, nil
 }
 
 // drop restores what was written before and is no longer wanted.
-func (c *Changes) drop(p *planner) error {
-	if p.record == nil {
+func (c *Changes) drop(w Wanted) error {
+	if w.Last == nil {
 		return nil
 	}
-	for _, old := range slices.Backward(p.record.Files) {
-		if slices.ContainsFunc(p.files, func(f planned) bool { return f.path == old.Path }) {
+	for _, old := range slices.Backward(w.Last.Files) {
+		if slices.ContainsFunc(w.Files, func(f File) bool { return f.Path == old.Path }) {
 			continue
 		}
 		if old.Input {
-			c.record.Files = append([]saved{old}, c.record.Files...)
+			c.record.Files = append([]Saved{old}, c.record.Files...)
 			continue
 		}
 		if err := c.restore(old); err != nil {
@@ -87,27 +84,27 @@ func (c *Changes) drop(p *planner) error {
 }
 
 // restore plans to put a file back as it was.
-func (c *Changes) restore(old saved) error {
-	s, exists, err := readState(old.Path)
+func (c *Changes) restore(old Saved) error {
+	s, exists, err := ReadState(old.Path)
 	if err != nil {
 		return err
 	}
-	var now, to *state
+	var now, to *State
 	if exists {
 		now = &s
 	}
 	if !old.unedited(now) {
-		return &EditedError{old.Path}
+		return &EditedError{old.Path, c.place.Client}
 	}
 	if old.Existed {
-		to = &old.state
+		to = &old.State
 	}
 	c.add(old.Path, now, to)
 	return nil
 }
 
 // add plans a file, if there is anything to do.
-func (c *Changes) add(path string, now, to *state) {
+func (c *Changes) add(path string, now, to *State) {
 	switch {
 	case now == nil && to == nil:
 		return
@@ -118,11 +115,14 @@ func (c *Changes) add(path string, now, to *state) {
 }
 
 // addKeys plans the host's key where it is missing.
-func (c *Changes) addKeys(p *planner) {
-	if p.record != nil {
-		c.record.Made = slices.Clone(p.record.Made)
+func (c *Changes) addKeys(w Wanted) {
+	if len(w.Keys) == 0 {
+		return
 	}
-	for _, path := range p.KeyFiles {
+	if w.Last != nil {
+		c.record.Made = slices.Clone(w.Last.Made)
+	}
+	for _, path := range w.Keys {
 		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 			c.keys = append(c.keys, path)
 			if !slices.Contains(c.record.Made, path) {
@@ -133,11 +133,11 @@ func (c *Changes) addKeys(p *planner) {
 }
 
 // directories lists those that have to be made.
-func (c *Changes) directories() error {
+func (c *Changes) directories(more []string) {
 	if c.last != nil {
 		c.record.Directories = slices.Clone(c.last.Directories)
 	}
-	home := filepath.Dir(recordFile(c.host))
+	home := filepath.Dir(c.place.Record)
 	dirs := []string{home}
 	if c.last == nil {
 		c.record.Directories = abandoned(home)
@@ -150,17 +150,13 @@ func (c *Changes) directories() error {
 	for _, k := range c.keys {
 		dirs = append(dirs, filepath.Dir(k))
 	}
-	if c.staging != "" {
-		dirs = append(dirs, c.staging)
-	}
-	for _, dir := range dirs {
-		for _, d := range missing(dir) {
+	for _, dir := range append(dirs, more...) {
+		for _, d := range Missing(dir) {
 			if !slices.Contains(c.record.Directories, d) {
 				c.record.Directories = append(c.record.Directories, d)
 			}
 		}
 	}
-	return nil
 }
 
 // abandoned are the directories that were made for a record which was not
@@ -218,12 +214,4 @@ func (c *Changes) Diff() string {
 		}
 	}
 	return out.String()
-}
-
-// gid is the group of a user's new files: that of the home directory.
-func gid(h podman.Host) int {
-	if s, ok := owner(h.Home); h.User() && ok {
-		return s.GID
-	}
-	return 0
 }

@@ -1,0 +1,209 @@
+package hostfiles_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/touchmark/touchmark/core/hostfiles"
+)
+
+func place(root string) hostfiles.Place {
+	return hostfiles.Place{Record: filepath.Join(root, "touchmark/install/x.json"), Client: "x", Denied: "run this as root", UID: os.Getuid(), GID: os.Getgid()}
+}
+
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tree is everything below a directory: modes and contents.
+func tree(t *testing.T, root string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || path == root {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		text := ""
+		if info.Mode().IsRegular() {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			text = string(data)
+		}
+		out[strings.TrimPrefix(path, root)] = info.Mode().String() + "\n" + text
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// wanted are two files that replace others, and one in a directory that is made.
+func wanted(t *testing.T, root, text string) hostfiles.Wanted {
+	t.Helper()
+	last, err := place(root).Installed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := hostfiles.Wanted{Place: place(root), Settings: map[string]string{"text": text}, Last: last}
+	for _, name := range []string{"a", "b", "made/by/us"} {
+		w.Files = append(w.Files, hostfiles.File{Path: filepath.Join(root, name), Data: []byte(text), Mode: 0o644})
+	}
+	return w
+}
+
+func apply(t *testing.T, c *hostfiles.Changes, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Apply(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func site(t *testing.T) string {
+	root := t.TempDir()
+	put(t, filepath.Join(root, "a"), "was\n")
+	put(t, filepath.Join(root, "b"), "was\n")
+	return root
+}
+
+// TestKilledAnywhere cuts every step off, and undoes or finishes it.
+func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
+	done := false
+	for n := 0; !done; n++ {
+		done = true
+		for _, undo := range []bool{false, true} {
+			root := site(t)
+			before := tree(t, root)
+			first, err := wanted(t, root, "one\n").Plan()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if first.Apply(&killed{t.Context(), n}) != nil {
+				done = false
+			}
+			c, err := wanted(t, root, "two\n").Plan()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Apply(&killed{t.Context(), n}) != nil {
+				done = false
+			}
+			if !undo {
+				c, err := wanted(t, root, "two\n").Plan()
+				apply(t, c, err)
+				for _, name := range []string{"a", "b", "made/by/us"} {
+					if data, err := os.ReadFile(filepath.Join(root, name)); err != nil || string(data) != "two\n" {
+						t.Errorf("cut off after %d, finished: %s: %q, %v", n, name, data, err)
+					}
+				}
+			}
+			switch c, err := place(root).Removal(nil); {
+			case errors.Is(err, fs.ErrNotExist): // it was cut off before there was a record
+			default:
+				apply(t, c, err)
+			}
+			after := tree(t, root)
+			delete(after, "/touchmark/install") // made for a record that was never written
+			delete(after, "/touchmark")
+			if diff := cmp.Diff(before, after); diff != "" {
+				t.Errorf("cut off after %d, taken back (-before +after)\n%s", n, diff)
+			}
+		}
+	}
+}
+
+// killed is a context that ends after some questions whether it has.
+type killed struct {
+	context.Context
+	after int
+}
+
+func (k *killed) Err() error {
+	k.after--
+	if k.after < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Hosts have records that earlier releases wrote.
+func TestAnEarlierRecordIsUndone(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	a, made := filepath.Join(root, "a"), filepath.Join(root, "made/f")
+	put(t, a, "now\n")
+	put(t, made, "now\n")
+	put(t, filepath.Join(root, "key"), "another since it was rotated")
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte("now\n")))
+	put(t, place(root).Record, fmt.Sprintf(`{
+  "version": 1,
+  "settings": {"scopes": ["registry.example"], "form": "openpgp", "mode": "enforce", "listen": "127.0.0.1:7467"},
+  "files": [
+    {"path": %[1]q, "existed": true, "data": "d2FzCg==", "mode": 384, "uid": %[4]d, "gid": %[5]d, "written": ["%[3]s"]},
+    {"path": %[2]q, "existed": false, "data": null, "mode": 0, "uid": 0, "gid": 0, "written": ["%[3]s"], "input": true}
+  ],
+  "made": [%[6]q],
+  "directories": [%[7]q, %[8]q, %[9]q]
+}`, a, made, sum, os.Getuid(), os.Getgid(), filepath.Join(root, "key"), filepath.Join(root, "touchmark"), filepath.Join(root, "touchmark/install"), filepath.Join(root, "made")))
+	r, err := place(root).Installed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var settings struct{ Form string }
+	if err := r.Decode(&settings); err != nil || settings.Form != "openpgp" {
+		t.Errorf("settings %+v, %v", settings, err)
+	}
+	c, err := place(root).Removal(nil)
+	apply(t, c, err)
+	if diff := cmp.Diff(map[string]string{"/a": "-rw-------\nwas\n"}, tree(t, root)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestWhatIsRefused(t *testing.T) {
+	t.Parallel()
+	root := site(t)
+	c, err := wanted(t, root, "one\n").Plan()
+	apply(t, c, err)
+	put(t, filepath.Join(root, "b"), "edited\n")
+	var edited *hostfiles.EditedError
+	if _, err := place(root).Removal(nil); !errors.As(err, &edited) || edited.Path != filepath.Join(root, "b") || !strings.Contains(err.Error(), `"touchmark uninstall x --leave `+edited.Path+`"`) {
+		t.Errorf("error %v", err)
+	}
+	put(t, place(root).Record, `{"version": 2}`)
+	if _, err := place(root).Installed(); err == nil || !strings.Contains(err.Error(), "version 2 is of another release") {
+		t.Errorf("error %v", err)
+	}
+	root = site(t)
+	if err := errors.Join(os.Remove(filepath.Join(root, "b")), os.Symlink("a", filepath.Join(root, "b"))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wanted(t, root, "one\n").Plan(); err == nil || !strings.Contains(err.Error(), "b: is a symbolic link") {
+		t.Errorf("error %v", err)
+	}
+	if _, err := place(root).Removal(nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("error %v", err)
+	}
+}
