@@ -62,7 +62,7 @@ func Handler(c Config) http.Handler {
 	digest := sha256.Sum256([]byte(pageCSS))
 	p := &page{
 		config:    c,
-		templates: template.Must(template.New("").Funcs(template.FuncMap{"ago": ago, "short": short, "when": when}).Parse(pageHTML)),
+		templates: template.Must(template.New("").Funcs(template.FuncMap{"ago": ago, "short": short, "when": when, "unexplained": unexplained}).Parse(pageHTML)),
 		styleHash: "'sha256-" + base64.StdEncoding.EncodeToString(digest[:]) + "'",
 	}
 	mux := http.NewServeMux()

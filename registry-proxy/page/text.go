@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/touchmark/touchmark/core/gate"
 )
 
 // ago is how long something is past, as people say it.
@@ -31,3 +33,9 @@ func short(digest string) string {
 
 // when is a time, in full.
 func when(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") }
+
+// unexplained reports whether no check says why a signature was not accepted: a
+// predicate and a revocation come after the checks.
+func unexplained(a gate.Attempt) bool {
+	return !a.Accepted && (len(a.Checks) == 0 || a.Checks[len(a.Checks)-1].Passed)
+}
