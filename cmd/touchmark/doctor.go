@@ -13,10 +13,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/countersign"
-	"github.com/touchmark/touchmark/podman/doctor"
+	podmandoctor "github.com/touchmark/touchmark/podman/doctor"
 	"github.com/touchmark/touchmark/podman/install"
 	"github.com/touchmark/touchmark/services/agent"
 )
@@ -39,7 +40,7 @@ type doctorFlags struct {
 	network    bool
 	fix        bool
 	probe      bool
-	image      doctor.Probe
+	image      podmandoctor.Probe
 	output     string
 }
 
@@ -91,7 +92,7 @@ func (f *doctorFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	c := doctor.Config{Host: host, Intent: intent, Now: time.Now(), Network: f.network}
+	c := podmandoctor.Config{Host: host, Intent: intent, Now: time.Now(), Network: f.network}
 	if host.Root == "" {
 		c.Live, c.Clock, c.Environment = true, doctor.KernelClock, os.Environ()
 		c.Agent = agentStatus{agent.NewClient(config.Agent.Socket)}
@@ -114,14 +115,14 @@ func (f *doctorFlags) run(cmd *cobra.Command) error {
 }
 
 // examine examines, and does what else was asked for.
-func (f *doctorFlags) examine(cmd *cobra.Command, c doctor.Config, config *hostconfig.Config) (*doctor.Report, error) {
+func (f *doctorFlags) examine(cmd *cobra.Command, c podmandoctor.Config, config *hostconfig.Config) (*doctor.Report, error) {
 	ctx := cmd.Context()
-	report, err := doctor.Examine(ctx, c)
+	report, err := podmandoctor.Examine(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	if f.fix {
-		steps, err := doctor.Fix(ctx, c, report, f.remedies(cmd, c.Host, config))
+		steps, err := podmandoctor.Fix(ctx, c, report, f.remedies(cmd, c.Host, config))
 		for _, s := range steps {
 			fmt.Fprintf(cmd.ErrOrStderr(), "fixed: %s\n", printable(s.Done))
 			if s.Undo != "" {
@@ -139,12 +140,12 @@ func (f *doctorFlags) examine(cmd *cobra.Command, c doctor.Config, config *hostc
 		if _, c.Intent, err = f.intent(host, defaults); err != nil {
 			return nil, err
 		}
-		if report, err = doctor.Examine(ctx, c); err != nil {
+		if report, err = podmandoctor.Examine(ctx, c); err != nil {
 			return nil, err
 		}
 	}
 	if f.probe || f.image.Unsigned != "" || f.image.Good != "" {
-		if err := report.Probe(ctx, c, f.image); err != nil {
+		if err := f.image.Run(ctx, c, report); err != nil {
 			return nil, err
 		}
 	}
@@ -168,12 +169,12 @@ func (f *doctorFlags) print(cmd *cobra.Command, report *doctor.Report) error {
 }
 
 // intent is what config.yaml, the installer's record and the flags say.
-func (f *doctorFlags) intent(host podman.Host, defaults hostconfig.Defaults) (*hostconfig.Config, doctor.Intent, error) {
+func (f *doctorFlags) intent(host podman.Host, defaults hostconfig.Defaults) (*hostconfig.Config, podmandoctor.Intent, error) {
 	config, problem := hostconfig.Load(defaults.File, defaults)
 	if problem != nil {
 		config = hostconfig.New(defaults.File, defaults)
 	}
-	intent := doctor.FromConfig(config)
+	intent := podmandoctor.FromConfig(config)
 	intent.Problem = problem
 	settings, installed, err := install.Installed(host)
 	if err != nil {
@@ -182,7 +183,7 @@ func (f *doctorFlags) intent(host podman.Host, defaults hostconfig.Defaults) (*h
 	if installed {
 		intent.OthersAccepted = settings.KeepDefault
 		if settings.OtherTransports == install.Keep {
-			intent.Transports = doctor.OtherTransports()
+			intent.Transports = podmandoctor.OtherTransports()
 		}
 		for _, proxy := range settings.Proxies {
 			if u, err := url.Parse(proxy); err == nil {
@@ -190,7 +191,7 @@ func (f *doctorFlags) intent(host podman.Host, defaults hostconfig.Defaults) (*h
 			}
 		}
 		if settings.Form == install.Native {
-			intent.Form, intent.Scopes = doctor.Native, settings.Scopes
+			intent.Form, intent.Scopes = podmandoctor.Native, settings.Scopes
 			if errors.Is(problem, fs.ErrNotExist) { // it needs none
 				intent.Problem = nil
 			}
@@ -213,8 +214,8 @@ func (f *doctorFlags) intent(host podman.Host, defaults hostconfig.Defaults) (*h
 }
 
 // remedies are what the doctor leaves to others.
-func (f *doctorFlags) remedies(cmd *cobra.Command, host podman.Host, config *hostconfig.Config) doctor.Remedies {
-	how := doctor.Remedies{Retire: func(ctx context.Context) error {
+func (f *doctorFlags) remedies(cmd *cobra.Command, host podman.Host, config *hostconfig.Config) podmandoctor.Remedies {
+	how := podmandoctor.Remedies{Retire: func(ctx context.Context) error {
 		return countersign.Retire(ctx, countersign.ForHost(config, keyOptions()))
 	}}
 	if _, installed, err := install.Installed(host); err == nil && installed {

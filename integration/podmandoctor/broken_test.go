@@ -7,7 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/touchmark/touchmark/podman/doctor"
+	"github.com/touchmark/touchmark/core/doctor"
+	podmandoctor "github.com/touchmark/touchmark/podman/doctor"
 )
 
 // broken is a cause that keeps the signed image out, or that leaves nobody able to tell.
@@ -16,7 +17,7 @@ type broken struct {
 	spoil func(*testing.T, *world)
 	// pulls says that the signed image still gets in: the doctor can't tell all the same.
 	pulls bool
-	ask   func(*world, *doctor.Config)
+	ask   func(*world, *podmandoctor.Config)
 	// open says that it also lets something in.
 	open bool
 	// fails says why no client is asked.
@@ -58,11 +59,11 @@ var brokens = []broken{
 	{code: "sigstore-compiled-out", spoil: func(t *testing.T, w *world) {
 		w.Write(t, "/etc/pki/key.pub", "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEFS1ZJnpNP2quo/tYAitjLALcnNnJ\nQOkMGbdif0kjPrOAdX8GiCm1PraYQl4Rhk7u7qLXWbRnNPBapw/Zu+QJkg==\n-----END PUBLIC KEY-----\n")
 		inPolicy(`[{"type": "sigstoreSigned", "keyPath": "/etc/pki/key.pub", "signedIdentity": {"type": "matchRepository"}}]`, nil)(t, w)
-	}, ask: func(_ *world, c *doctor.Config) { c.Intent.Form = doctor.Native }},
+	}, ask: func(_ *world, c *podmandoctor.Config) { c.Intent.Form = podmandoctor.Native }},
 	{code: "attachments-off", spoil: func(t *testing.T, w *world) {
 		w.Write(t, "/etc/pki/key.pub", "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEFS1ZJnpNP2quo/tYAitjLALcnNnJ\nQOkMGbdif0kjPrOAdX8GiCm1PraYQl4Rhk7u7qLXWbRnNPBapw/Zu+QJkg==\n-----END PUBLIC KEY-----\n")
 		inPolicy(`[{"type": "sigstoreSigned", "keyPath": "/etc/pki/key.pub", "signedIdentity": {"type": "matchRepository"}}]`, nil)(t, w)
-	}, ask: func(_ *world, c *doctor.Config) { c.Intent.Form = doctor.Native }},
+	}, ask: func(_ *world, c *podmandoctor.Config) { c.Intent.Form = podmandoctor.Native }},
 	{code: "registriesd-unparsable", spoil: write("/etc/containers/registries.d/other.yaml", "docker: [\n")},
 	{code: "registriesd-clash", spoil: func(t *testing.T, w *world) {
 		w.Write(t, "/etc/containers/registries.d/other.yaml", "docker: {\""+w.registry+"\": {lookaside: \"file:///tmp\"}}\n")
@@ -79,7 +80,7 @@ var brokens = []broken{
 	{code: "rewrite-ambiguous", spoil: func(t *testing.T, w *world) {
 		w.registries(t, fmt.Sprintf("[[registry]]\nprefix = \"*.acme.example\"\nlocation = %q\ninsecure = true\n", w.registry))
 	}},
-	{code: "signatures-extension", spoil: func(_ *testing.T, w *world) { w.evil.Store(true) }, ask: func(_ *world, c *doctor.Config) { c.Network = true }},
+	{code: "signatures-extension", spoil: func(_ *testing.T, w *world) { w.evil.Store(true) }, ask: func(_ *world, c *podmandoctor.Config) { c.Network = true }},
 	{code: "agent-down", spoil: func(_ *testing.T, w *world) { w.agent.Close(); w.down = errors.New("connection refused") }},
 	{code: "agent-not-listening", spoil: func(_ *testing.T, w *world) { w.agent.Close(); w.status.UID = 0 }},
 	{code: "agent-port-taken", spoil: func(t *testing.T, w *world) {
@@ -87,17 +88,17 @@ var brokens = []broken{
 		w.status.UID = 0
 		w.Alice().Serve(t, w.agent.URL+"/healthz", "up", "--data", "/home/alice/sigstore", "--listen", strings.TrimPrefix(w.agent.URL, "http://"), "--insecure-dev-issuer")
 	}, fails: "what listens there says that there are no signatures"},
-	{code: "clock-behind", spoil: func(*testing.T, *world) {}, ask: func(_ *world, c *doctor.Config) { c.Now = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) },
+	{code: "clock-behind", spoil: func(*testing.T, *world) {}, ask: func(_ *world, c *podmandoctor.Config) { c.Now = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC) },
 		fails: "the machine's clock stays as it is"},
 	{code: "agent-reload-failing", spoil: func(_ *testing.T, w *world) { w.status.Reload = "policy.d/release.yaml:3: unknown field" }, pulls: true},
 	{code: "trust-stale", spoil: func(_ *testing.T, w *world) { w.status.Stale = []string{"acme ended"} }, pulls: true},
 	{code: "policies-missing", spoil: remove("/etc/touchmark/policy.d/release.yaml"), fails: "the tests' gate knows its rules"},
 	{code: "key-missing", spoil: remove("/etc/touchmark/podman/countersign.key"), pulls: true},
-	{code: "config-missing", spoil: func(*testing.T, *world) {}, pulls: true, ask: func(_ *world, c *doctor.Config) {
+	{code: "config-missing", spoil: func(*testing.T, *world) {}, pulls: true, ask: func(_ *world, c *podmandoctor.Config) {
 		c.Intent.Problem = errors.New("reading configuration: config.yaml: not a directory")
 	}},
-	{code: "config-unusable", spoil: func(*testing.T, *world) {}, pulls: true, ask: func(_ *world, c *doctor.Config) { c.Intent.Problem = errors.New("config.yaml:2: unknown field") }},
-	{code: "scope-undeclared", spoil: func(*testing.T, *world) {}, pulls: true, ask: func(_ *world, c *doctor.Config) { c.Intent.Scopes = nil }},
+	{code: "config-unusable", spoil: func(*testing.T, *world) {}, pulls: true, ask: func(_ *world, c *podmandoctor.Config) { c.Intent.Problem = errors.New("config.yaml:2: unknown field") }},
+	{code: "scope-undeclared", spoil: func(*testing.T, *world) {}, pulls: true, ask: func(_ *world, c *podmandoctor.Config) { c.Intent.Scopes = nil }},
 	{code: "user-lookaside", spoil: func(t *testing.T, w *world) {
 		w.Alice().Write(t, "/home/alice/.config/containers/registries.d/mine.yaml", "docker: {}\n")
 	}, fails: "it is alice who gets nothing"},
@@ -119,7 +120,7 @@ func TestBroken(t *testing.T) {
 			if c.code == "user-lookaside" && w.gets(t, w.Alice(), "skopeo", "copy", "--quiet", source(good), "dir:"+w.out(t)) {
 				t.Error("alice gets the image")
 			}
-			r := w.examine(t, func(config *doctor.Config) {
+			r := w.examine(t, func(config *podmandoctor.Config) {
 				if c.ask != nil {
 					c.ask(w, config)
 				}
@@ -141,7 +142,7 @@ func TestEveryBrokenCauseIsShown(t *testing.T) {
 	for _, c := range brokens {
 		shown[c.code] = true
 	}
-	for _, subject := range doctor.Catalog() {
+	for _, subject := range podmandoctor.Catalog() {
 		for _, c := range subject.Causes {
 			if c.Severity == doctor.Broken && !shown[c.Code] {
 				t.Errorf("%s: no test shows it", c.Code)

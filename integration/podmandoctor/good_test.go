@@ -10,15 +10,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/podman"
-	"github.com/touchmark/touchmark/podman/doctor"
+	podmandoctor "github.com/touchmark/touchmark/podman/doctor"
 )
 
 // goods are shapes of files of hosts that enforce.
 var goods = []struct {
 	name  string
 	shape func(*testing.T, *world)
-	ask   func(*world, *doctor.Config)
+	ask   func(*world, *podmandoctor.Config)
 	// who pulls; nil is root.
 	alice bool
 }{
@@ -30,13 +31,13 @@ var goods = []struct {
 			"docker-daemon": {"": %s}}}`, accept, acme, demand, acme, demand, redhat, redhat, accept))
 		w.Write(t, "/etc/containers/registries.d/default.yaml", "default-docker:\n  lookaside-staging: file:///var/lib/containers/sigstore\n")
 		w.Write(t, "/etc/containers/registries.d/registry.access.redhat.com.yaml", "docker:\n  registry.access.redhat.com:\n    sigstore: https://access.redhat.com/webassets/docker/content/sigstore\n")
-	}, ask: func(_ *world, c *doctor.Config) { c.Intent.OthersAccepted = true }},
+	}, ask: func(_ *world, c *podmandoctor.Config) { c.Intent.OthersAccepted = true }},
 	{name: "a namespace that is closed", shape: inPolicy(demand, map[string]string{acme + "/secret": reject, acme + "/app": demand})},
 	{name: "keyPaths", shape: edit(policyJSON, `"keyPath": "`+keyring+`"`, `"keyPaths": ["`+keyring+`"]`)},
 	{name: "keyData", shape: edit(policyJSON, `"keyPath": "`+keyring+`"`, `"keyData": "`+base64.StdEncoding.EncodeToString(hostKey.public)+`"`)},
 	{name: "an exact repository for each", shape: inPolicy(demand, map[string]string{
 		acme + "/app/good": strings.Replace(demand, `"matchRepository"`, `"exactRepository", "dockerRepository": "`+acme+`/app/good"`, 1)})},
-	{name: "archives are let in and on record", shape: inTransport("docker-archive"), ask: func(_ *world, c *doctor.Config) { c.Intent.Transports = []string{"docker-archive"} }},
+	{name: "archives are let in and on record", shape: inTransport("docker-archive"), ask: func(_ *world, c *podmandoctor.Config) { c.Intent.Transports = []string{"docker-archive"} }},
 	{name: "the proxy is the location", shape: func(t *testing.T, w *world) {
 		w.judgingProxy(t)
 		inPolicy(accept, nil)(t, w)
@@ -52,7 +53,7 @@ var goods = []struct {
 		w.Write(t, policyJSON, `{"default": `+accept+`}`)
 		a.Write(t, a.Home+"/.config/containers/policy.json", policy(demand, nil))
 		a.Write(t, a.Home+"/.config/containers/registries.d/touchmark.yaml", w.lookasideOf(w.registry))
-	}, ask: func(w *world, c *doctor.Config) {
+	}, ask: func(w *world, c *podmandoctor.Config) {
 		a := w.Alice()
 		c.Host = podman.Host{Root: c.Host.Root, Home: a.Home, UID: a.UID}
 	}},
@@ -105,7 +106,7 @@ func TestGoodHosts(t *testing.T) {
 					t.Errorf("%s: exit status %d\n%s", image, r.Status, r.Output())
 				}
 			}
-			r := w.examine(t, func(config *doctor.Config) {
+			r := w.examine(t, func(config *podmandoctor.Config) {
 				if c.ask != nil {
 					c.ask(w, config)
 				}

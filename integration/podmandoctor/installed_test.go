@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/integration/internal/lab"
-	"github.com/touchmark/touchmark/podman/doctor"
 )
 
 // site is a host on which touchmark was installed by touchmark install podman, with its real agent.

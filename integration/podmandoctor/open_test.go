@@ -11,10 +11,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/integration/internal/lab"
 	"github.com/touchmark/touchmark/podman/countersign"
-	"github.com/touchmark/touchmark/podman/doctor"
+	podmandoctor "github.com/touchmark/touchmark/podman/doctor"
 )
 
 // open is a cause that lets an unsigned image in.
@@ -25,7 +26,7 @@ type open struct {
 	// pull has a client of the host fetch an unsigned image, and reports whether it got it; nil: skopeo fetches bad.
 	pull func(*testing.T, *world) bool
 	// ask changes what the doctor is asked; may be nil.
-	ask func(*world, *doctor.Config)
+	ask func(*world, *podmandoctor.Config)
 	// others says that images outside of the declared scope may be accepted.
 	others bool
 	// both says that --fix adds the host's demand to another's, which stays: the signed image does not meet that.
@@ -237,7 +238,7 @@ func TestOpen(t *testing.T) {
 			if !pull(t, w) {
 				t.Error("the image does not get in: this is no way past policy.json")
 			}
-			r := w.examine(t, func(config *doctor.Config) {
+			r := w.examine(t, func(config *podmandoctor.Config) {
 				config.Intent.OthersAccepted = c.others
 				if c.ask != nil {
 					c.ask(w, config)
@@ -257,7 +258,7 @@ func TestOpen(t *testing.T) {
 }
 
 func cause(code string) doctor.Cause {
-	for _, subject := range doctor.Catalog() {
+	for _, subject := range podmandoctor.Catalog() {
 		for _, c := range subject.Causes {
 			if c.Code == code {
 				return c
@@ -272,7 +273,7 @@ func (w *world) fixed(t *testing.T, c open, r *doctor.Report) {
 	t.Helper()
 	config := w.doctorConfig()
 	config.Intent.OthersAccepted = c.others
-	steps, err := doctor.Fix(t.Context(), config, r, doctor.Remedies{
+	steps, err := podmandoctor.Fix(t.Context(), config, r, podmandoctor.Remedies{
 		Retire: func(ctx context.Context) error {
 			return countersign.Retire(ctx, countersign.ForHost(w.config, keys.Options{}))
 		},
@@ -280,7 +281,7 @@ func (w *world) fixed(t *testing.T, c open, r *doctor.Report) {
 	if err != nil || len(steps) == 0 {
 		t.Errorf("fixing: %v, %v", steps, err)
 	}
-	again, err := doctor.Examine(t.Context(), config)
+	again, err := podmandoctor.Examine(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +303,7 @@ func TestEveryOpenCauseIsShown(t *testing.T) {
 	for _, c := range opens {
 		shown[c.code] = true
 	}
-	for _, subject := range doctor.Catalog() {
+	for _, subject := range podmandoctor.Catalog() {
 		for _, c := range subject.Causes {
 			if c.Severity == doctor.Open && !shown[c.Code] {
 				t.Errorf("%s: nothing shows that it lets an image in", c.Code)

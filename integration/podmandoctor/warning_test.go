@@ -3,7 +3,7 @@ package podmandoctor_test
 import (
 	"testing"
 
-	"github.com/touchmark/touchmark/podman/doctor"
+	"github.com/touchmark/touchmark/core/doctor"
 )
 
 // TestWarnings: the host goes on as it did, and the doctor says what will be noticed later.

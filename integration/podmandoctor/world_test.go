@@ -20,6 +20,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/core/keys"
@@ -27,7 +28,7 @@ import (
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/access"
 	"github.com/touchmark/touchmark/podman/countersign"
-	"github.com/touchmark/touchmark/podman/doctor"
+	podmandoctor "github.com/touchmark/touchmark/podman/doctor"
 	"github.com/touchmark/touchmark/podman/lookaside"
 )
 
@@ -249,18 +250,18 @@ func policy(declared string, others map[string]string) string {
 	return fmt.Sprintf("{\"default\": %s,\n \"transports\": {\"docker\": {%s}, \"containers-storage\": {\"\": %s}}}\n", reject, strings.Join(rules, ",\n"), accept)
 }
 
-func (w *world) doctorConfig() doctor.Config {
-	return doctor.Config{Host: w.podman(), Intent: doctor.FromConfig(w.config), Now: time.Now(), Agent: w, Live: true}
+func (w *world) doctorConfig() podmandoctor.Config {
+	return podmandoctor.Config{Host: w.podman(), Intent: podmandoctor.FromConfig(w.config), Now: time.Now(), Agent: w, Live: true}
 }
 
 // examine is the doctor's report.
-func (w *world) examine(t *testing.T, change func(*doctor.Config)) *doctor.Report {
+func (w *world) examine(t *testing.T, change func(*podmandoctor.Config)) *doctor.Report {
 	t.Helper()
 	c := w.doctorConfig()
 	if change != nil {
 		change(&c)
 	}
-	report, err := doctor.Examine(t.Context(), c)
+	report, err := podmandoctor.Examine(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,79 +10,18 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/touchmark/touchmark/podman/policyjson"
 )
-
-// Agent is the running agent.
-type Agent interface {
-	// Status asks the agent how it is. An error says that it does not answer.
-	Status(context.Context) (AgentStatus, error)
-}
-
-// AgentStatus is how an agent is.
-type AgentStatus struct {
-	// Enforcing is false when it admits what it would refuse.
-	Enforcing bool
-	// Observing says what is only observed, such as "policy release".
-	Observing []string
-	// Reload says why the files on disk cannot be used; "" if they are in use.
-	Reload string
-	// Refresh says which trust roots cannot be refreshed, and why.
-	Refresh []string
-	// Store says why it cannot remember; "" if it can.
-	Store string
-	// Stale names trust roots that are too old to vouch for anything.
-	Stale []string
-	// Notices are what its rules have to say, such as exceptions that end.
-	Notices []string
-	// UID is the user it runs as; -1 if that is not known.
-	UID int
-}
-
-// agentTimeout bounds the question to the agent, which answers from memory.
-const agentTimeout = 5 * time.Second
 
 func checkAgent(ctx context.Context, s *snapshot) {
 	if !s.Intent.agent() || s.Agent == nil {
 		return
 	}
-	asked, cancel := context.WithTimeout(ctx, agentTimeout)
-	status, err := s.Agent.Status(asked)
-	cancel()
+	status, err := s.Ask(ctx, s.Agent, s.Intent.Socket)
 	if err != nil {
-		s.find("agent-down", s.at(s.Intent.Socket), "%s", s.name(err.Error()))
-		status.UID = -1
-	} else {
-		s.checkStatus(status)
+		s.Find("agent-down", s.At(s.Intent.Socket), "%s", s.Name(err.Error()))
 	}
 	s.checkPort(status.UID)
-}
-
-func (s *snapshot) checkStatus(status AgentStatus) {
-	where := s.at(s.Intent.Socket)
-	if !status.Enforcing && len(status.Observing) == 0 {
-		s.find("agent-observing", where, "the agent observes: what it would refuse gets in")
-	}
-	if what := strings.Join(status.Observing, ", "); what != "" {
-		s.find("agent-observing", where, "the agent only observes %s: what it would refuse gets in", what)
-	}
-	if status.Reload != "" {
-		s.find("agent-reload-failing", where, "%s", status.Reload)
-	}
-	for _, why := range status.Refresh {
-		s.find("agent-refresh-failing", where, "%s", why)
-	}
-	if status.Store != "" {
-		s.find("agent-store-failing", where, "%s", status.Store)
-	}
-	for _, root := range status.Stale {
-		s.find("trust-stale", where, "%s", root)
-	}
-	for _, notice := range status.Notices {
-		s.find("notice", where, "%s", notice)
-	}
 }
 
 // checkPort finds out whose socket clients reach when they ask for the
@@ -100,11 +39,11 @@ func (s *snapshot) checkPort(agent int) {
 	listeners := listeners(uint16(port))
 	for _, uid := range listeners {
 		if uid != 0 && uid != agent && uid != s.Host.UID {
-			s.find("agent-port-taken", s.Intent.Lookaside, "uid %d listens there", uid)
+			s.Find("agent-port-taken", s.Intent.Lookaside, "uid %d listens there", uid)
 		}
 	}
 	if len(listeners) == 0 && agent >= 0 {
-		s.find("agent-not-listening", s.Intent.Lookaside, "registries.d leads there, and nothing listens there")
+		s.Find("agent-not-listening", s.Intent.Lookaside, "registries.d leads there, and nothing listens there")
 	}
 }
 
@@ -161,29 +100,20 @@ func checkClock(_ context.Context, s *snapshot) {
 			made = k.since
 		}
 	}
-	if resolved, _, err := s.resolve(s.at(s.Intent.Public)); s.Intent.Public != "" && err == nil {
+	if resolved, _, err := s.Resolve(s.At(s.Intent.Public)); s.Intent.Public != "" && err == nil {
 		if info, err := os.Stat(resolved); err == nil && info.ModTime().After(made) {
 			made = info.ModTime()
 		}
 	}
 	if made.After(s.Now.Add(clockSlack)) {
-		s.find("clock-behind", "the clock", "it is %s, and the host's key was made at %s", s.Now.UTC().Format(time.RFC3339), made.UTC().Format(time.RFC3339))
+		s.Find("clock-behind", "the clock", "it is %s, and the host's key was made at %s", s.Now.UTC().Format(time.RFC3339), made.UTC().Format(time.RFC3339))
 	}
 	if s.Clock == nil {
 		return
 	}
 	if kept, err := s.Clock(); err == nil && !kept {
-		s.find("clock-unsynchronised", "the clock", "nothing keeps it")
+		s.Find("clock-unsynchronised", "the clock", "nothing keeps it")
 	}
-}
-
-// KernelClock asks the kernel whether something keeps the clock: adjtimex(2).
-func KernelClock() (kept bool, err error) {
-	var t unix.Timex
-	if _, err := unix.Adjtimex(&t); err != nil {
-		return false, fmt.Errorf("asking about the clock: %w", err)
-	}
-	return t.Status&unix.STA_UNSYNC == 0, nil
 }
 
 // checkCompiledOut looks for the sentence with which Debian 12's clients refuse
@@ -194,7 +124,7 @@ func checkCompiledOut(_ context.Context, s *snapshot) {
 	}
 	for _, program := range s.clients() {
 		if has, err := s.contains(program, "Debian-local change: sigstore disabled"); err == nil && has {
-			s.find("sigstore-compiled-out", program, "%s", "it refuses every Sigstore signature, and policy.json demands one")
+			s.Find("sigstore-compiled-out", program, "%s", "it refuses every Sigstore signature, and policy.json demands one")
 		}
 	}
 }
@@ -219,7 +149,7 @@ func demands(f *policyjson.File, kind string) bool {
 
 // contains reports whether a program's file has a text.
 func (s *snapshot) contains(path, text string) (bool, error) {
-	resolved, _, err := s.resolve(path)
+	resolved, _, err := s.Resolve(path)
 	if err != nil {
 		return false, err
 	}

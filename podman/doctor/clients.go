@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"os"
 	"slices"
 )
 
@@ -23,8 +22,8 @@ func (s *snapshot) clients() (out []string) {
 	var seen []string
 	for _, name := range clientNames {
 		for _, dir := range programDirs {
-			path := s.at(dir + "/" + name)
-			resolved, _, err := s.resolve(path)
+			path := s.At(dir + "/" + name)
+			resolved, _, err := s.Resolve(path)
 			if err != nil || slices.Contains(seen, resolved) {
 				continue
 			}
@@ -56,24 +55,4 @@ func containsText(r io.Reader, text string) (bool, error) {
 		copy(buf, buf[kept+n-keep:kept+n])
 		kept = keep
 	}
-}
-
-// head is the start of a file; nil if there is no such file.
-func (s *snapshot) head(path string) []byte {
-	resolved, _, err := s.resolve(path)
-	if err != nil {
-		return nil
-	}
-	info, err := os.Stat(resolved)
-	if err != nil || !info.Mode().IsRegular() {
-		return nil
-	}
-	f, err := os.Open(resolved)
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = f.Close() }() // it was only read
-	start := make([]byte, 64)
-	n, _ := io.ReadFull(f, start) // a shorter file is fine
-	return start[:n]
 }

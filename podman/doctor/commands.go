@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/touchmark/touchmark/core/doctor"
 )
 
 // source is a kind of file that people write commands into.
@@ -39,10 +41,10 @@ func (s *snapshot) sources() []source {
 func checkCommands(_ context.Context, s *snapshot) {
 	for _, src := range s.sources() {
 		for _, file := range src.files {
-			s.checkText(src.code, s.at(file))
+			s.checkText(src.code, s.At(file))
 		}
 		for _, dir := range src.dirs {
-			s.checkTexts(src, s.at(dir), 0)
+			s.checkTexts(src, s.At(dir), 0)
 		}
 	}
 	s.checkWrappers()
@@ -50,14 +52,14 @@ func checkCommands(_ context.Context, s *snapshot) {
 
 // checkTexts looks through a directory, and through those in it.
 func (s *snapshot) checkTexts(src source, dir string, depth int) {
-	for _, entry := range s.listDir(dir) {
-		if len(s.listDir(entry)) > 0 {
-			if depth < maxDepth {
+	for _, entry := range s.ListDir(dir) {
+		if len(s.ListDir(entry)) > 0 {
+			if depth < doctor.MaxDepth {
 				s.checkTexts(src, entry, depth+1)
 			}
 			continue
 		}
-		if len(src.extensions) == 0 || hasExtension(entry, src.extensions) {
+		if len(src.extensions) == 0 || doctor.HasExtension(entry, src.extensions) {
 			s.checkText(src.code, entry)
 		}
 	}
@@ -71,8 +73,8 @@ func (s *snapshot) checkWrappers() {
 	}
 	for _, dir := range dirs {
 		for _, name := range append(slices.Clone(clientNames), "docker") {
-			path := s.at(filepath.Join(dir, name))
-			if start := s.head(path); bytes.HasPrefix(start, []byte("#!")) {
+			path := s.At(filepath.Join(dir, name))
+			if start := s.Head(path); bytes.HasPrefix(start, []byte("#!")) {
 				s.checkText("wrapper-bypass", path)
 			}
 		}
@@ -92,10 +94,10 @@ var (
 
 // checkText looks at one file's lines.
 func (s *snapshot) checkText(code, path string) {
-	if !s.exists(path) || len(s.listDir(path)) > 0 {
+	if !s.Exists(path) || len(s.ListDir(path)) > 0 {
 		return
 	}
-	data, ok := s.read(path)
+	data, ok := s.Read(path)
 	if !ok || bytes.IndexByte(data, 0) >= 0 { // a program
 		return
 	}
@@ -119,7 +121,7 @@ func (s *snapshot) checkText(code, path string) {
 func (s *snapshot) checkLine(code, where, line string) {
 	if aClient.MatchString(line) || quadletArgs.MatchString(line) {
 		if withoutPolicy.MatchString(line) {
-			s.find(code, where, "--insecure-policy: no policy.json is read")
+			s.Find(code, where, "--insecure-policy: no policy.json is read")
 		}
 		for _, m := range anotherPolicy.FindAllStringSubmatch(line, -1) {
 			s.checkOther(code, where, "the flag names "+m[1], m[1])
@@ -137,7 +139,7 @@ func (s *snapshot) checkLine(code, where, line string) {
 // enforced, or can't be looked at.
 func (s *snapshot) checkOther(code, where, what, path string) {
 	if why, open := s.opens(path); open {
-		s.find(code, where, "%s, %s", what, why)
+		s.Find(code, where, "%s, %s", what, why)
 	}
 }
 
@@ -145,8 +147,8 @@ func (s *snapshot) checkOther(code, where, what, path string) {
 // registries.conf and images are to come through the proxy.
 func (s *snapshot) checkOtherRegistries(where, path string) {
 	for _, scope := range s.Intent.Scopes {
-		if s.leftToProxy(scope) && !slices.Contains(s.Host.RegistriesConfs(), s.at(path)) {
-			s.find("environment-registries", where, "names %s, and the proxy stands in %s", path, s.name(s.Host.RegistriesConf()))
+		if s.leftToProxy(scope) && !slices.Contains(s.Host.RegistriesConfs(), s.At(path)) {
+			s.Find("environment-registries", where, "names %s, and the proxy stands in %s", path, s.Name(s.Host.RegistriesConf()))
 			return
 		}
 	}
@@ -167,7 +169,7 @@ func checkEnvironment(_ context.Context, s *snapshot) {
 			}
 		case "CONTAINER_HOST":
 			if value != "" {
-				s.find("remote-service", where, "podman --remote talks to another service")
+				s.Find("remote-service", where, "podman --remote talks to another service")
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/podman/policyjson"
 )
 
@@ -52,7 +53,7 @@ func (s *snapshot) ours(r policyjson.Requirement) bool {
 			return false
 		}
 	}
-	if slices.ContainsFunc(r.Keys(), func(k string) bool { return s.at(k) == s.at(s.Intent.Public) }) {
+	if slices.ContainsFunc(r.Keys(), func(k string) bool { return s.At(k) == s.At(s.Intent.Public) }) {
 		return true
 	}
 	ring, err := s.keysOf(r)
@@ -68,7 +69,7 @@ func (s *snapshot) ours(r policyjson.Requirement) bool {
 func (s *snapshot) checkRequirements(where, scope string, reqs []policyjson.Requirement) {
 	open, rest := s.problems(scope, reqs)
 	for _, p := range slices.Concat(rest, open) {
-		s.find(p.code, cmp.Or(p.where, where), "%s", p.message)
+		s.Find(p.code, cmp.Or(p.where, where), "%s", p.message)
 	}
 }
 
@@ -84,7 +85,7 @@ func (s *snapshot) problems(scope string, reqs []policyjson.Requirement) (open, 
 		}
 		before := len(open)
 		for _, p := range append(s.identityProblems(r, scope), s.keyProblems(r)...) {
-			if cause(p.code).Severity == Open {
+			if Catalog().Cause(p.code).Severity == doctor.Open {
 				open = append(open, p)
 			} else {
 				rest = append(rest, p)
@@ -125,8 +126,8 @@ func (s *snapshot) identityProblems(r policyjson.Requirement, scope string) []pr
 // keyProblems are those of a requirement's keys.
 func (s *snapshot) keyProblems(r policyjson.Requirement) (out []problem) {
 	for _, file := range r.Keys() {
-		if why := s.intruder(s.at(file)); why != "" {
-			out = append(out, problem{"keyring-writable", s.at(file), why})
+		if why := s.Intruder(s.At(file)); why != "" {
+			out = append(out, problem{"keyring-writable", s.At(file), why})
 		}
 	}
 	ring, err := s.keysOf(r)
@@ -135,7 +136,7 @@ func (s *snapshot) keyProblems(r policyjson.Requirement) (out []problem) {
 		if errors.As(err, &file) {
 			code = "keyring-missing"
 		}
-		out = append(out, problem{code, "", s.name(err.Error())})
+		out = append(out, problem{code, "", s.Name(err.Error())})
 	}
 	if !s.Intent.agent() || err != nil {
 		return out
@@ -149,7 +150,7 @@ func (s *snapshot) keyProblems(r policyjson.Requirement) (out []problem) {
 		switch {
 		case same(k.key, host.key):
 			found = true
-		case k.name != "" && k.name == host.name && k.file == s.at(s.Intent.Public):
+		case k.name != "" && k.name == host.name && k.file == s.At(s.Intent.Public):
 			out = append(out, problem{"key-previous", k.file, "the key " + k.print + " was rotated out and is still accepted"})
 		default:
 			out = append(out, problem{"keyring-extra", k.file, "the key " + k.print + " is not the agent's, and what it signed is accepted"})

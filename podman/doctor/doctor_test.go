@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/podman"
-	"github.com/touchmark/touchmark/podman/doctor"
+	podmandoctor "github.com/touchmark/touchmark/podman/doctor"
 )
 
 // host is a directory in the place of a host's root, with files.
@@ -31,12 +32,12 @@ func host(t *testing.T, files map[string]string) podman.Host {
 	return podman.Host{Root: root, UID: os.Getuid()}
 }
 
-func examine(t *testing.T, c doctor.Config) *doctor.Report {
+func examine(t *testing.T, c podmandoctor.Config) *doctor.Report {
 	t.Helper()
 	if c.Now.IsZero() {
 		c.Now = time.Now()
 	}
-	r, err := doctor.Examine(t.Context(), c)
+	r, err := podmandoctor.Examine(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +52,7 @@ func TestAliasesAreOneFinding(t *testing.T) {
 			"/etc/containers/registries.conf.d/000-shortnames.conf": "[aliases]\n\"a\" = \"quay.io/a/a\"\n\"b\" = \"quay.io/b/b\"\n\"c\" = \"quay.io/c/c\"\n",
 		})
 		var got []string
-		for _, f := range examine(t, doctor.Config{Host: h, Intent: garbageIntent}).Findings {
+		for _, f := range examine(t, podmandoctor.Config{Host: h, Intent: garbageIntent}).Findings {
 			if f.Code == "alias-unjudged" {
 				got = append(got, f.Message)
 			}
@@ -87,7 +88,7 @@ func TestGarbage(t *testing.T) {
 				files[path] = text
 			}
 			h := host(t, files)
-			r := examine(t, doctor.Config{Host: h, Intent: garbageIntent})
+			r := examine(t, podmandoctor.Config{Host: h, Intent: garbageIntent})
 			if r.Enforcing == doctor.Yes {
 				t.Errorf("enforcing: %s", r.Enforcing)
 			}
@@ -110,14 +111,14 @@ func TestGarbage(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if r := examine(t, doctor.Config{Host: h, Intent: garbageIntent}); r.Enforcing == doctor.Yes {
+			if r := examine(t, podmandoctor.Config{Host: h, Intent: garbageIntent}); r.Enforcing == doctor.Yes {
 				t.Errorf("enforcing: %s", r.Enforcing)
 			}
 		})
 	}
 }
 
-var garbageIntent = doctor.Intent{
+var garbageIntent = podmandoctor.Intent{
 	Scopes: []string{"registry.example", "docker.io", "*.example.com"}, SecretKey: "/etc/touchmark/podman/countersign.key", Public: "/etc/touchmark/podman/countersign.gpg",
 	Lookaside: "http://127.0.0.1:7467", State: "/var/lib/touchmark", Policies: "/etc/touchmark/policy.d", Files: []string{"/etc/touchmark/policy.d"}, Proxies: []string{"proxy.example"},
 }
@@ -136,22 +137,22 @@ func TestWarnings(t *testing.T) {
 		code  string
 		files map[string]string
 		spoil func(root string) error
-		ask   func(*doctor.Config)
+		ask   func(*podmandoctor.Config)
 	}{
 		{code: "registriesd-writable", files: map[string]string{"/etc/containers/registries.d/a.yaml": "docker: {}\n"}, spoil: chmod("/etc/containers/registries.d/a.yaml")},
 		{code: "registries-writable", files: map[string]string{"/etc/containers/registries.conf": ""}, spoil: chmod("/etc/containers/registries.conf")},
 		{code: "lookaside-for-everything", files: map[string]string{"/etc/containers/registries.d/a.yaml": "default-docker: {lookaside: \"http://127.0.0.1:7467/lookaside/x\"}\n"},
-			ask: func(c *doctor.Config) { c.Intent.Lookaside = "http://127.0.0.1:7467" }},
+			ask: func(c *podmandoctor.Config) { c.Intent.Lookaside = "http://127.0.0.1:7467" }},
 		{code: "registry-insecure", files: map[string]string{"/etc/containers/registries.conf": "[[registry]]\nlocation = \"registry.example\"\ninsecure = true\n"}},
 		{code: "registry-blocked", files: map[string]string{"/etc/containers/registries.conf": "[[registry]]\nlocation = \"registry.example\"\nblocked = true\n"}},
-		{code: "agent-refresh-failing", ask: func(c *doctor.Config) { c.Agent = status{Enforcing: true, Refresh: []string{"acme: timeout"}} }},
-		{code: "agent-store-failing", ask: func(c *doctor.Config) { c.Agent = status{Enforcing: true, Store: "disk full"} }},
-		{code: "notice", ask: func(c *doctor.Config) {
+		{code: "agent-refresh-failing", ask: func(c *podmandoctor.Config) { c.Agent = status{Enforcing: true, Refresh: []string{"acme: timeout"}} }},
+		{code: "agent-store-failing", ask: func(c *podmandoctor.Config) { c.Agent = status{Enforcing: true, Store: "disk full"} }},
+		{code: "notice", ask: func(c *podmandoctor.Config) {
 			c.Agent = status{Enforcing: true, Notices: []string{"the exception for x ends in 7 days"}}
 		}},
-		{code: "clock-unsynchronised", ask: func(c *doctor.Config) { c.Clock = func() (bool, error) { return false, nil } }},
+		{code: "clock-unsynchronised", ask: func(c *podmandoctor.Config) { c.Clock = func() (bool, error) { return false, nil } }},
 		{code: "remote-service", files: map[string]string{"/etc/containers/containers.conf": "[engine]\nremote = true\n"}},
-		{code: "remote-service", ask: func(c *doctor.Config) { c.Environment = []string{"CONTAINER_HOST=ssh://core@host.example"} }},
+		{code: "remote-service", ask: func(c *podmandoctor.Config) { c.Environment = []string{"CONTAINER_HOST=ssh://core@host.example"} }},
 		{code: "user-policy-own", files: map[string]string{"/root/.config/containers/policy.json": reject}},
 		{code: "store-additional", files: map[string]string{
 			"/etc/containers/storage.conf":           "[storage.options]\nadditionalimagestores = [\"/srv/images\"]\n",
@@ -163,9 +164,9 @@ func TestWarnings(t *testing.T) {
 		}, spoil: func(root string) error {
 			old := time.Now().Add(-time.Hour)
 			return os.Chtimes(root+"/var/lib/containers/storage/overlay-images/aa", old, old)
-		}, ask: func(c *doctor.Config) { c.Intent.Public = "/etc/touchmark/podman/countersign.gpg" }},
+		}, ask: func(c *podmandoctor.Config) { c.Intent.Public = "/etc/touchmark/podman/countersign.gpg" }},
 		{code: "state-writable", files: map[string]string{"/var/lib/touchmark/agent.db": ""}, spoil: func(root string) error { return os.Chmod(root+"/var/lib/touchmark", 0o777) },
-			ask: func(c *doctor.Config) { c.Intent.State = "/var/lib/touchmark" }},
+			ask: func(c *podmandoctor.Config) { c.Intent.State = "/var/lib/touchmark" }},
 		{code: "docker-present", files: map[string]string{"/usr/bin/dockerd": ""}},
 		{code: "client-missing", spoil: func(root string) error { return os.Remove(root + "/usr/bin/podman") }},
 	} {
@@ -175,7 +176,7 @@ func TestWarnings(t *testing.T) {
 				files[path] = text
 			}
 			h := host(t, files)
-			config := doctor.Config{Host: h, Intent: doctor.Intent{Scopes: []string{"registry.example"}}, Now: time.Now()}
+			config := podmandoctor.Config{Host: h, Intent: podmandoctor.Intent{Scopes: []string{"registry.example"}}, Now: time.Now()}
 			bare := examine(t, config)
 			if c.ask != nil {
 				c.ask(&config)
@@ -209,7 +210,7 @@ func TestPOD08_MountedRoot(t *testing.T) {
 	if err := errors.Join(os.MkdirAll(h.Root+"/etc/containers", 0o755), os.Symlink("/srv/policy.json", h.Root+"/etc/containers/policy.json")); err != nil {
 		t.Fatal(err)
 	}
-	r := examine(t, doctor.Config{Host: h, Intent: doctor.Intent{Scopes: []string{"registry.example"}}})
+	r := examine(t, podmandoctor.Config{Host: h, Intent: podmandoctor.Intent{Scopes: []string{"registry.example"}}})
 	if !r.Has("default-accepts") || strings.Contains(fmt.Sprint(r.Findings), h.Root) {
 		t.Errorf("%v", r.Findings)
 	}
@@ -218,7 +219,7 @@ func TestPOD08_MountedRoot(t *testing.T) {
 // TestPrometheus: each code has a series, present or not.
 func TestPrometheus(t *testing.T) {
 	h := host(t, map[string]string{"/etc/containers/policy.json": `{"default":[{"type":"insecureAcceptAnything"}]}`})
-	r := examine(t, doctor.Config{Host: h, Intent: doctor.Intent{Scopes: []string{"registry.example"}}})
+	r := examine(t, podmandoctor.Config{Host: h, Intent: podmandoctor.Intent{Scopes: []string{"registry.example"}}})
 	var out strings.Builder
 	if err := r.Prometheus(&out); err != nil {
 		t.Fatal(err)

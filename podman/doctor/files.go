@@ -6,63 +6,33 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/core/keys"
 )
-
-// maxDepth bounds how deep Touchmark's own directories are looked into:
-// policies and trust roots lie flat.
-const maxDepth = 3
 
 func checkFiles(_ context.Context, s *snapshot) {
 	if s.Intent.Problem != nil {
 		code := "config-unusable"
-		if missing(s.Intent.Problem) {
+		if doctor.Missing(s.Intent.Problem) {
 			code = "config-missing"
 		}
-		s.find(code, s.Intent.File, "%s", s.name(s.Intent.Problem.Error()))
+		s.Find(code, s.Intent.File, "%s", s.Name(s.Intent.Problem.Error()))
 	}
 	for _, path := range append([]string{s.Intent.File}, s.Intent.Files...) {
 		if path != "" {
-			s.checkTree("config-writable", s.at(path), 0)
+			s.CheckTree("config-writable", s.At(path), 0)
 		}
 	}
 	if !s.Intent.agent() {
 		return
 	}
 	s.checkKey()
-	if s.Intent.Policies != "" && s.noPolicies(s.at(s.Intent.Policies)) {
-		s.find("policies-missing", s.at(s.Intent.Policies), "there is no policy document")
+	if s.Intent.Policies != "" && s.noPolicies(s.At(s.Intent.Policies)) {
+		s.Find("policies-missing", s.At(s.Intent.Policies), "there is no policy document")
 	}
-	if state := s.at(s.Intent.State); s.Intent.State != "" && s.exists(state) {
+	if state := s.At(s.Intent.State); s.Intent.State != "" && s.Exists(state) {
 		s.checkState(state)
 	}
-}
-
-// checkTree adds a finding for each file and directory that others can change.
-func (s *snapshot) checkTree(code, path string, depth int) {
-	if !s.exists(path) {
-		return
-	}
-	s.checkWritable(code, path)
-	if depth == maxDepth {
-		return
-	}
-	for _, entry := range s.listDir(path) {
-		s.checkTree(code, entry, depth+1)
-	}
-}
-
-// listDir is list for what may be no directory.
-func (s *snapshot) listDir(path string) []string {
-	resolved, _, err := s.resolve(path)
-	if err != nil {
-		return nil
-	}
-	info, err := os.Stat(resolved)
-	if err != nil || !info.IsDir() {
-		return nil
-	}
-	return s.list(path)
 }
 
 // checkKey looks at the secret key's file: who can read it signs what they
@@ -71,52 +41,52 @@ func (s *snapshot) checkKey() {
 	if s.Intent.SecretKey == "" || keys.IsRemote(s.Intent.SecretKey) {
 		return
 	}
-	path := s.at(s.Intent.SecretKey)
-	resolved, _, err := s.resolve(path)
+	path := s.At(s.Intent.SecretKey)
+	resolved, _, err := s.Resolve(path)
 	if err != nil {
-		if missing(err) {
-			s.find("key-missing", path, "there is no such file")
+		if doctor.Missing(err) {
+			s.Find("key-missing", path, "there is no such file")
 		} else {
-			s.unreadable(path, err)
+			s.Unreadable(path, err)
 		}
 		return
 	}
 	info, err := os.Stat(resolved)
 	if err != nil {
-		s.unreadable(path, err)
+		s.Unreadable(path, err)
 		return
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		s.find("key-readable", path, "has mode %04o", mode)
+		s.Find("key-readable", path, "has mode %04o", mode)
 	}
-	s.checkWritable("key-readable", filepath.Dir(path))
+	s.CheckWritable("key-readable", filepath.Dir(path))
 }
 
 // noPolicies reports whether a policy file or directory holds nothing.
 func (s *snapshot) noPolicies(path string) bool {
-	if !s.exists(path) {
+	if !s.Exists(path) {
 		return true
 	}
-	for _, entry := range s.listDir(path) {
-		if hasExtension(entry, []string{".yaml", ".yml", ".json"}) {
+	for _, entry := range s.ListDir(path) {
+		if doctor.HasExtension(entry, []string{".yaml", ".yml", ".json"}) {
 			return false
 		}
 	}
-	resolved, _, err := s.resolve(path)
+	resolved, _, err := s.Resolve(path)
 	info, statErr := os.Stat(resolved)
 	return err == nil && statErr == nil && info.IsDir()
 }
 
 // checkState looks at the agent's state, which belongs to its own user.
 func (s *snapshot) checkState(path string) {
-	resolved, _, err := s.resolve(path)
+	resolved, _, err := s.Resolve(path)
 	if err != nil {
-		s.unreadable(path, err)
+		s.Unreadable(path, err)
 		return
 	}
 	info, err := os.Stat(resolved)
 	if err != nil {
-		s.unreadable(path, err)
+		s.Unreadable(path, err)
 		return
 	}
 	if mode := info.Mode().Perm(); mode&0o022 != 0 {
@@ -125,7 +95,7 @@ func (s *snapshot) checkState(path string) {
 			gid = int(stat.Gid)
 		}
 		if mode&0o002 != 0 || gid != 0 {
-			s.find("state-writable", path, "has mode %04o, group %d", mode, gid)
+			s.Find("state-writable", path, "has mode %04o, group %d", mode, gid)
 		}
 	}
 }

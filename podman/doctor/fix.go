@@ -9,22 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
+	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/podman/countersign"
 	"github.com/touchmark/touchmark/podman/install"
 	"github.com/touchmark/touchmark/podman/policyjson"
 )
-
-// Step is one thing that [Fix] did.
-type Step struct {
-	// Codes are the causes that it was done for.
-	Codes []string `json:"codes"`
-	// Done says what was done, and Undo how it is taken back; Undo is "" where
-	// nobody would want to.
-	Done string `json:"done"`
-	Undo string `json:"undo,omitempty"`
-}
 
 // Remedies are what [Fix] cannot do by itself.
 type Remedies struct {
@@ -44,19 +34,19 @@ type Remedies struct {
 // it would not, because somebody edited policy.json since, that file is merged with
 // what the declared scopes demand, as the installer does it: no verdict becomes
 // weaker. The file as it was is kept, and the step says where.
-func Fix(ctx context.Context, c Config, r *Report, how Remedies) (steps []Step, err error) {
+func Fix(ctx context.Context, c Config, r *doctor.Report, how Remedies) (steps []doctor.Step, err error) {
 	s := take(c)
 	steps, err = s.tighten(r)
 	if err != nil {
 		return steps, err
 	}
-	if codes := r.fixable("keyring-extra"); len(codes) > 0 && how.Retire != nil {
+	if codes := r.Fixable("keyring-extra"); len(codes) > 0 && how.Retire != nil {
 		if err := how.Retire(ctx); err != nil {
 			return steps, err
 		}
-		steps = append(steps, Step{codes, s.name(s.at(s.Intent.Public)) + ": holds the host's own key alone", ""})
+		steps = append(steps, doctor.Step{Codes: codes, Done: s.Name(s.At(s.Intent.Public)) + ": holds the host's own key alone"})
 	}
-	codes := r.fixable(slices.Concat(policyFixes, installFixes)...)
+	codes := r.Fixable(slices.Concat(policyFixes, installFixes)...)
 	if len(codes) == 0 {
 		return steps, nil
 	}
@@ -64,14 +54,14 @@ func Fix(ctx context.Context, c Config, r *Report, how Remedies) (steps []Step, 
 	if how.Install != nil {
 		switch err := how.Install(ctx); {
 		case err == nil:
-			return append(steps, Step{codes, "touchmark install podman was repeated", "touchmark uninstall podman"}), nil
+			return append(steps, doctor.Step{Codes: codes, Done: "touchmark install podman was repeated", Undo: "touchmark uninstall podman"}), nil
 		case !errors.As(err, &edited):
 			return steps, err
 		}
 	}
 	// The installer leaves files alone that somebody edited. policy.json is put
 	// right as it is now.
-	if codes = r.fixable(policyFixes...); len(codes) > 0 && s.Intent.agent() && len(s.Intent.Scopes) > 0 {
+	if codes = r.Fixable(policyFixes...); len(codes) > 0 && s.Intent.agent() && len(s.Intent.Scopes) > 0 {
 		step, err := s.mergePolicy()
 		if err != nil {
 			return steps, err
@@ -95,100 +85,40 @@ var (
 	}
 )
 
-// fixable are those of the codes that the report has.
-func (r *Report) fixable(codes ...string) (out []string) {
-	for _, f := range r.Findings {
-		if f.Fixable && slices.Contains(codes, f.Code) && !slices.Contains(out, f.Code) {
-			out = append(out, f.Code)
-		}
-	}
-	return out
-}
-
 // tighten takes from others what they should not have.
-func (s *snapshot) tighten(r *Report) (steps []Step, err error) {
+func (s *snapshot) tighten(r *doctor.Report) (steps []doctor.Step, err error) {
 	for _, f := range r.Findings {
 		if !f.Fixable || !slices.Contains(modeFixes, f.Code) {
 			continue
 		}
-		path := s.at(f.Where)
+		path := s.At(f.Where)
 		if f.Code == "key-readable" || f.Code == "state-writable" {
-			step, err := s.chmod(path, map[string]fs.FileMode{"key-readable": 0o077, "state-writable": 0o022}[f.Code])
+			step, err := s.Chmod(path, map[string]fs.FileMode{"key-readable": 0o077, "state-writable": 0o022}[f.Code])
 			if err != nil {
 				return steps, err
 			}
 			if f.Code == "key-readable" && step.Done != "" {
 				step.Done += "; whoever read it can sign: touchmark agent key rotate, restart the agent, touchmark agent key retire"
 			}
-			steps = append(steps, step.forCode(f.Code)...)
+			steps = append(steps, step.For(f.Code)...)
 		}
-		for range maxLinks {
-			at, why := s.weakness(path)
-			if why == "" {
-				break
-			}
-			step, err := s.secure(at)
-			if err != nil {
-				return steps, err
-			}
-			steps = append(steps, step.forCode(f.Code)...)
+		closed, err := s.Secure(f)
+		steps = append(steps, closed...)
+		if err != nil {
+			return steps, err
 		}
 	}
 	return steps, nil
 }
 
-func (s Step) forCode(code string) []Step {
-	if s.Done == "" {
-		return nil
-	}
-	s.Codes = []string{code}
-	return []Step{s}
-}
-
-// secure gives a file or directory to root, or the examined user, alone.
-func (s *snapshot) secure(path string) (Step, error) {
-	step, err := s.chmod(path, 0o022)
-	if err != nil {
-		return step, err
-	}
-	if uid := s.ownerOf(path); uid != 0 && uid != s.Host.UID && uid != s.agentUID {
-		if err := os.Chown(path, s.Host.UID, -1); err != nil {
-			return step, fmt.Errorf("giving %s to its user: %w", s.name(path), err)
-		}
-		step.Done = strings.TrimPrefix(step.Done+fmt.Sprintf("; %s: owner is now uid %d", s.name(path), s.Host.UID), "; ")
-		step.Undo = strings.TrimPrefix(step.Undo+fmt.Sprintf("; chown %d %s", uid, s.name(path)), "; ")
-	}
-	return step, nil
-}
-
-// chmod takes permissions away.
-func (s *snapshot) chmod(path string, without fs.FileMode) (Step, error) {
-	resolved, _, err := s.resolve(path)
-	if err != nil {
-		return Step{}, err
-	}
-	info, err := os.Stat(resolved)
-	if err != nil {
-		return Step{}, err
-	}
-	mode := info.Mode().Perm()
-	if mode&without == 0 {
-		return Step{}, nil
-	}
-	if err := os.Chmod(resolved, mode&^without|info.Mode()&fs.ModeSticky); err != nil {
-		return Step{}, fmt.Errorf("changing the mode: %w", err)
-	}
-	return Step{Done: fmt.Sprintf("%s: mode is now %04o", s.name(resolved), mode&^without), Undo: fmt.Sprintf("chmod %04o %s", mode, s.name(resolved))}, nil
-}
-
 // mergePolicy writes policy.json anew, with what the declared scopes demand.
-func (s *snapshot) mergePolicy() (Step, error) {
+func (s *snapshot) mergePolicy() (doctor.Step, error) {
 	if s.policy.path != "" && s.policy.file == nil {
-		return Step{}, fmt.Errorf("merging policy.json: %s cannot be used", s.name(s.policy.path))
+		return doctor.Step{}, fmt.Errorf("merging policy.json: %s cannot be used", s.Name(s.policy.path))
 	}
 	ours, err := s.demandOurs()
 	if err != nil {
-		return Step{}, fmt.Errorf("merging policy.json: %w", err)
+		return doctor.Step{}, fmt.Errorf("merging policy.json: %w", err)
 	}
 	rules := map[string][]policyjson.Requirement{}
 	for _, scope := range s.Intent.Scopes {
@@ -223,8 +153,8 @@ func (s *snapshot) closeTransports(f *policyjson.File) {
 
 // demandOurs is the demand for a countersignature of the host's key.
 func (s *snapshot) demandOurs() (policyjson.Requirement, error) {
-	public := s.name(s.at(s.Intent.Public))
-	if !s.exists(s.at(s.Intent.Public)) {
+	public := s.Name(s.At(s.Intent.Public))
+	if !s.Exists(s.At(s.Intent.Public)) {
 		return policyjson.Requirement{}, fmt.Errorf("%s: the host has no key; run touchmark install podman", public)
 	}
 	text := map[string]any{"type": policyjson.SignedBy, "keyType": "GPGKeys", "keyPath": public}
@@ -240,32 +170,32 @@ func (s *snapshot) demandOurs() (policyjson.Requirement, error) {
 }
 
 // replace writes a file in one step, and keeps what it was, if it was there.
-func (s *snapshot) replace(path string, text []byte) (Step, error) {
-	step := Step{Done: s.name(path) + ": written anew", Undo: "rm " + s.name(path)}
+func (s *snapshot) replace(path string, text []byte) (doctor.Step, error) {
+	step := doctor.Step{Done: s.Name(path) + ": written anew", Undo: "rm " + s.Name(path)}
 	mode := fs.FileMode(0o644)
 	old, err := os.ReadFile(path)
 	switch {
 	case err == nil:
 		kept := filepath.Join(s.Host.Touchmark(), "doctor", filepath.Base(path)+"."+s.Now.UTC().Format("20060102T150405Z"))
 		if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
-			return Step{}, fmt.Errorf("keeping %s: %w", s.name(path), err)
+			return doctor.Step{}, fmt.Errorf("keeping %s: %w", s.Name(path), err)
 		}
 		if err := writeNew(kept, old, 0o600); err != nil {
-			return Step{}, fmt.Errorf("keeping %s: %w", s.name(path), err)
+			return doctor.Step{}, fmt.Errorf("keeping %s: %w", s.Name(path), err)
 		}
-		step.Undo = "cp " + s.name(kept) + " " + s.name(path)
+		step.Undo = "cp " + s.Name(kept) + " " + s.Name(path)
 	case !errors.Is(err, fs.ErrNotExist):
-		return Step{}, err
+		return doctor.Step{}, err
 	}
 	temporary := path + ".touchmark"
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) { // of one that was interrupted
-		return Step{}, err
+		return doctor.Step{}, err
 	}
 	if err := writeNew(temporary, text, mode); err != nil {
-		return Step{}, fmt.Errorf("writing %s: %w", s.name(path), err)
+		return doctor.Step{}, fmt.Errorf("writing %s: %w", s.Name(path), err)
 	}
 	if err := os.Rename(temporary, path); err != nil {
-		return Step{}, fmt.Errorf("writing %s: %w", s.name(path), err)
+		return doctor.Step{}, fmt.Errorf("writing %s: %w", s.Name(path), err)
 	}
 	return step, nil
 }

@@ -34,12 +34,12 @@ func (s *snapshot) keysOf(r policyjson.Requirement) (out []trusted, err error) {
 	}
 	var problems []error
 	for _, file := range files {
-		path := s.at(file)
-		if !s.exists(path) {
+		path := s.At(file)
+		if !s.Exists(path) {
 			problems = append(problems, missingKeyring(file))
 			continue
 		}
-		data, ok := s.read(path)
+		data, ok := s.Read(path)
 		if !ok {
 			problems = append(problems, fmt.Errorf("%s: cannot be read", file))
 			continue
@@ -115,8 +115,8 @@ func parseKeys(data []byte, requirement string) ([]trusted, error) {
 // put in front. Its key is nil if neither says.
 func (s *snapshot) hostKey() trusted {
 	ring := s.publicKeys()
-	if s.Intent.SecretKey != "" && s.exists(s.at(s.Intent.SecretKey)) {
-		if secret, err := keys.Load(s.at(s.Intent.SecretKey)); err == nil {
+	if s.Intent.SecretKey != "" && s.Exists(s.At(s.Intent.SecretKey)) {
+		if secret, err := keys.Load(s.At(s.Intent.SecretKey)); err == nil {
 			for _, k := range ring {
 				if same(k.key, secret.Public()) {
 					return k
@@ -136,7 +136,7 @@ func (s *snapshot) publicKeys() []trusted {
 	if s.Intent.Public == "" {
 		return nil
 	}
-	data, ok := s.read(s.at(s.Intent.Public))
+	data, ok := s.Read(s.At(s.Intent.Public))
 	if !ok {
 		return nil
 	}

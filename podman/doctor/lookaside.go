@@ -17,14 +17,14 @@ const lookasidePrefix = "/lookaside/"
 func checkLookaside(_ context.Context, s *snapshot) {
 	var dirs []string
 	for _, dir := range s.Host.RegistriesD() {
-		if s.exists(dir) {
+		if s.Exists(dir) {
 			dirs = append(dirs, dir)
-			s.checkWritable("registriesd-writable", dir)
+			s.CheckWritable("registriesd-writable", dir)
 		}
 	}
 	for _, dir := range dirs {
-		for _, file := range s.list(dir, ".yaml") {
-			s.checkWritable("registriesd-writable", file)
+		for _, file := range s.List(dir, ".yaml") {
+			s.CheckWritable("registriesd-writable", file)
 		}
 	}
 	config, err := registriesd.Load(dirs)
@@ -33,7 +33,7 @@ func checkLookaside(_ context.Context, s *snapshot) {
 		return
 	}
 	if e, file, ok := config.Entry(registriesd.DefaultKey); ok && s.Intent.agent() && s.toAgent(e.Lookaside) {
-		s.find("lookaside-for-everything", file+": "+registriesd.DefaultKey, "leads to the agent for every registry")
+		s.Find("lookaside-for-everything", file+": "+registriesd.DefaultKey, "leads to the agent for every registry")
 	}
 	if s.policy.file == nil {
 		return
@@ -53,20 +53,20 @@ func checkLookaside(_ context.Context, s *snapshot) {
 func (s *snapshot) explainRegistriesD(dirs []string, err error) {
 	found := false
 	for _, dir := range dirs {
-		for _, file := range s.list(dir, ".yaml") {
-			data, ok := s.read(file)
+		for _, file := range s.List(dir, ".yaml") {
+			data, ok := s.Read(file)
 			if !ok {
 				found = true // a finding, too
 				continue
 			}
 			if _, err := registriesd.ParseFile(data, file); err != nil {
 				found = true
-				s.find("registriesd-unparsable", file, "%s", s.name(err.Error()))
+				s.Find("registriesd-unparsable", file, "%s", s.Name(err.Error()))
 			}
 		}
 	}
 	if !found {
-		s.find("registriesd-clash", strings.Join(dirs, ", "), "%s", s.name(err.Error()))
+		s.Find("registriesd-clash", strings.Join(dirs, ", "), "%s", s.Name(err.Error()))
 	}
 }
 
@@ -93,19 +93,19 @@ func (s *snapshot) checkPlace(config *registriesd.Config, scope string, place lo
 	n, ok := config.For(physical)
 	if !s.Intent.agent() {
 		if s.wantsAttachments(scope) && !n.UseSigstoreAttachments {
-			s.find("attachments-off", cmpFile(n, s.Host.RegistriesDir()), "%s: use-sigstore-attachments is not set, so signatures in the registry are not looked for", physical)
+			s.Find("attachments-off", cmpFile(n, s.Host.RegistriesDir()), "%s: use-sigstore-attachments is not set, so signatures in the registry are not looked for", physical)
 		}
 		return
 	}
 	if !ok {
-		s.find("lookaside-missing", s.Host.RegistriesDir(), "no lookaside is set for %s, where images of %s are looked for", physical, scope)
+		s.Find("lookaside-missing", s.Host.RegistriesDir(), "no lookaside is set for %s, where images of %s are looked for", physical, scope)
 	} else {
 		s.checkURL(n, physical)
 	}
 	for _, key := range config.Below(physical) {
 		e, file, _ := config.Entry(key)
 		if key != n.Key && e.Lookaside != "" && !s.leadsToAgent(e.Lookaside, key) {
-			s.find("lookaside-overridden", file+": docker["+key+"]", "%s leads to %s, not to the agent", key, e.Lookaside)
+			s.Find("lookaside-overridden", file+": docker["+key+"]", "%s leads to %s, not to the agent", key, e.Lookaside)
 		}
 	}
 }
@@ -116,15 +116,15 @@ func (s *snapshot) checkURL(n registriesd.Namespace, physical string) {
 	switch {
 	case s.leadsToAgent(n.Lookaside, physical):
 	case s.toAgent(n.Lookaside):
-		s.find("lookaside-other-registry", where, "%s asks the agent about another registry than %s", n.Lookaside, registryOf(physical))
+		s.Find("lookaside-other-registry", where, "%s asks the agent about another registry than %s", n.Lookaside, registryOf(physical))
 	default:
-		s.find("lookaside-elsewhere", where, "%s is not the agent's address %s", n.Lookaside, s.lookasideOf(physical))
+		s.Find("lookaside-elsewhere", where, "%s is not the agent's address %s", n.Lookaside, s.lookasideOf(physical))
 	}
 	if u, err := url.Parse(n.Lookaside); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
-		s.find("lookaside-not-loopback", where, "%s is asked by plain HTTP", n.Lookaside)
+		s.Find("lookaside-not-loopback", where, "%s is asked by plain HTTP", n.Lookaside)
 	}
 	if n.Staging == n.Lookaside {
-		s.find("staging-missing", where, "there is no lookaside-staging")
+		s.Find("staging-missing", where, "there is no lookaside-staging")
 	}
 }
 

@@ -17,7 +17,7 @@ func (s *snapshot) opens(path string, own ...string) (why string, open bool) {
 	if !filepath.IsAbs(path) || strings.ContainsAny(path, "$`*%") {
 		return "which only the shell can find", true
 	}
-	p := s.readPolicy([]string{s.at(path)})
+	p := s.readPolicy([]string{s.At(path)})
 	if p.file == nil {
 		return "", false
 	}
@@ -83,6 +83,6 @@ func (s *snapshot) byFiles(r policyjson.Requirement, files []string) bool {
 	keys := r.Keys()
 	return len(keys) > 0 && len(r.KeyDatas) == 0 && r.Identity != nil && r.Identity.Type == policyjson.MatchRepository &&
 		!slices.ContainsFunc(keys, func(k string) bool {
-			return !slices.ContainsFunc(files, func(f string) bool { return s.at(k) == s.at(f) })
+			return !slices.ContainsFunc(files, func(f string) bool { return s.At(k) == s.At(f) })
 		})
 }

@@ -10,8 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/podman/countersign"
-	"github.com/touchmark/touchmark/podman/doctor"
+	podmandoctor "github.com/touchmark/touchmark/podman/doctor"
 )
 
 // TestPOD01_UsersOwnPolicies: a user's policy.json counts in the place of the system's. That it demands some signature does not make it one that
@@ -62,7 +63,7 @@ func TestPOD01_UsersOwnPolicies(t *testing.T) {
 			files["/etc/containers/policy.json"], files["/usr/bin/podman"] = `{"default":`+reject+`}`, "\x7fELF"
 			files["/root/.config/containers/policy.json"] = tt.policy
 			h := host(t, files)
-			r := examine(t, doctor.Config{Host: h, Intent: doctor.Intent{Scopes: []string{"registry.example"}, Public: "/etc/touchmark/podman/countersign.gpg"}, Now: time.Now()})
+			r := examine(t, podmandoctor.Config{Host: h, Intent: podmandoctor.Intent{Scopes: []string{"registry.example"}, Public: "/etc/touchmark/podman/countersign.gpg"}, Now: time.Now()})
 			said := fmt.Sprint(r.Findings)
 			if open := r.Has("user-policy"); open != (tt.says != "") || !strings.Contains(said, tt.says) || (r.Enforcing == doctor.No) != open {
 				t.Errorf("want %q; enforcing %s: %s", tt.says, r.Enforcing, said)

@@ -22,11 +22,11 @@ type policyFile struct {
 // readPolicy reads the first of the files that exists.
 func (s *snapshot) readPolicy(paths []string) policyFile {
 	for _, path := range paths {
-		if !s.exists(path) {
+		if !s.Exists(path) {
 			continue
 		}
 		p := policyFile{path: path}
-		text, ok := s.read(path)
+		text, ok := s.Read(path)
 		if !ok {
 			return p
 		}
@@ -60,15 +60,15 @@ func checkPolicy(_ context.Context, s *snapshot) {
 	p := s.policy
 	switch {
 	case p.path == "":
-		s.find("policy-missing", s.Host.PolicyJSON(), "there is no policy.json: clients refuse to start")
+		s.Find("policy-missing", s.Host.PolicyJSON(), "there is no policy.json: clients refuse to start")
 	case p.err != nil:
-		s.find("policy-unparsable", p.path, "%s", s.name(p.err.Error()))
+		s.Find("policy-unparsable", p.path, "%s", s.Name(p.err.Error()))
 	}
 	if p.path != "" {
-		s.checkWritable("policy-writable", p.path)
+		s.CheckWritable("policy-writable", p.path)
 	}
 	if len(s.Intent.Scopes) == 0 {
-		s.find("scope-undeclared", cmp.Or(s.Intent.File, s.Host.Touchmark()), "no scopes are declared: nothing says which images are to be enforced")
+		s.Find("scope-undeclared", cmp.Or(s.Intent.File, s.Host.Touchmark()), "no scopes are declared: nothing says which images are to be enforced")
 	}
 }
 
@@ -101,16 +101,16 @@ func (s *snapshot) checkScope(scope string, judged map[string]bool) {
 			return
 		}
 		judged[where] = true
-		s.find(acceptCode(s.policy.file, key, scope), where, "accepts anything, and %s is to be enforced", cmp.Or(scope, "every registry"))
+		s.Find(acceptCode(s.policy.file, key, scope), where, "accepts anything, and %s is to be enforced", cmp.Or(scope, "every registry"))
 	case others:
 		if len(s.Intent.Proxies) > 0 { // which judges besides
 			return
 		}
 		judged[where] = true
-		s.find("scope-other-key", where, "%s demands a signature, but not the host's key", cmp.Or(scope, "every registry"))
+		s.Find("scope-other-key", where, "%s demands a signature, but not the host's key", cmp.Or(scope, "every registry"))
 	case refuses:
 		if !(scope == "" || len(s.Intent.Proxies) > 0) {
-			s.find("scope-missing", where, "refuses everything, and images of %s are to be admitted when Touchmark does", scope)
+			s.Find("scope-missing", where, "refuses everything, and images of %s are to be admitted when Touchmark does", scope)
 		}
 	case ours:
 		s.checkRequirements(where, scope, reqs)
@@ -128,7 +128,7 @@ func (s *snapshot) checkSpellings() {
 		for _, name := range spellings(scope) {
 			reqs, _ := s.policy.file.Effective("docker", name)
 			if declared, _ := s.policy.file.Effective("docker", scope); s.demand(reqs) == accepts && s.demand(declared) != accepts {
-				s.find("spelling-accepts", s.policy.place("docker", s.effectiveKey(name)), "%s is another name of %s, and accepts anything", name, scope)
+				s.Find("spelling-accepts", s.policy.place("docker", s.effectiveKey(name)), "%s is another name of %s, and accepts anything", name, scope)
 			}
 		}
 	}
@@ -171,17 +171,17 @@ func (s *snapshot) checkNarrower(scope string, judged map[string]bool) {
 	case demand == ours:
 		s.checkRequirements(where, scope, reqs)
 	case declared && demand == others && len(s.Intent.Proxies) == 0:
-		s.find("namespace-other-key", where, "lies within a declared scope and demands another signature than the host's")
+		s.Find("namespace-other-key", where, "lies within a declared scope and demands another signature than the host's")
 	case demand != accepts || len(s.Intent.Proxies) > 0:
 	case strings.HasPrefix(scope, "*.") && declared:
-		s.find("wildcard-accepts", where, "accepts anything from the hosts below %s", strings.TrimPrefix(scope, "*."))
+		s.Find("wildcard-accepts", where, "accepts anything from the hosts below %s", strings.TrimPrefix(scope, "*."))
 	case !declared && s.Intent.OthersAccepted:
 	case !declared:
-		s.find("undeclared-accepts", where, "accepts anything, and is no declared scope")
+		s.Find("undeclared-accepts", where, "accepts anything, and is no declared scope")
 	case isImage(scope):
-		s.find("image-accepts", where, "accepts this tag or digest, whatever it is")
+		s.Find("image-accepts", where, "accepts this tag or digest, whatever it is")
 	default:
-		s.find("namespace-accepts", where, "accepts anything, and lies within a declared scope")
+		s.Find("namespace-accepts", where, "accepts anything, and lies within a declared scope")
 	}
 }
 
@@ -195,7 +195,7 @@ func (s *snapshot) checkRest(judged map[string]bool) {
 	reqs, _ := s.policy.file.Effective("docker", "")
 	where := s.policy.place("docker", "")
 	if s.demand(reqs) == accepts && !s.Intent.OthersAccepted && !judged[where] {
-		s.find(acceptCode(s.policy.file, "", "-"), where, "registries that no scope is about are accepted")
+		s.Find(acceptCode(s.policy.file, "", "-"), where, "registries that no scope is about are accepted")
 	}
 }
 
@@ -217,12 +217,12 @@ func checkTransports(_ context.Context, s *snapshot) {
 		if !slices.Contains(scopes, "") {
 			// By default, which is a finding of its own if docker has it, too.
 			if docker && s.demand(s.policy.file.Default) == accepts {
-				s.find("transport-open", s.policy.place(transport, ""), "images are loaded from %s: unjudged, by the default", transport)
+				s.Find("transport-open", s.policy.place(transport, ""), "images are loaded from %s: unjudged, by the default", transport)
 			}
 		}
 		for _, scope := range scopes {
 			if s.demand(s.policy.file.Transports[transport][scope]) == accepts {
-				s.find("transport-open", s.policy.place(transport, scope), "images are loaded from %s: unjudged", transport)
+				s.Find("transport-open", s.policy.place(transport, scope), "images are loaded from %s: unjudged", transport)
 			}
 		}
 	}

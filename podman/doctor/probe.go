@@ -4,20 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
-	"github.com/google/go-containerregistry/pkg/v1/random"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/touchmark/touchmark/core/doctor"
 )
 
 const (
@@ -42,21 +35,10 @@ type Probe struct {
 	Client string
 }
 
-// Tried is one pull of a probe.
-type Tried struct {
-	Image string `json:"image"`
-	// Admitted is what happened, and Want what should have; Unknown says that the
-	// pull failed for another reason than policy.json.
-	Admitted bool   `json:"admitted"`
-	Want     bool   `json:"want"`
-	Unknown  bool   `json:"unknown,omitempty"`
-	Said     string `json:"said,omitempty"` // by the client, if it failed
-}
-
-// Probe has the client of this very host pull what is to be refused, and what
+// Run has the client of this very host pull what is to be refused, and what
 // is to be admitted, into a storage that is thrown away, and adds what happened
 // to the report. An error says that nothing could be tried.
-func (r *Report) Probe(ctx context.Context, c Config, p Probe) error {
+func (p Probe) Run(ctx context.Context, c Config, r *doctor.Report) error {
 	if c.Host.Root != "" {
 		return errors.New("probing: only the host that this runs on can be probed")
 	}
@@ -65,38 +47,19 @@ func (r *Report) Probe(ctx context.Context, c Config, p Probe) error {
 		return fmt.Errorf("probing: %w", err)
 	}
 	if p.Unsigned != "" {
-		r.tried(pull.pull(ctx, p.Unsigned, "", false))
-	} else if err := r.probeMadeUp(ctx, c.Intent, pull); err != nil {
+		r.Add(pull.pull(ctx, p.Unsigned, "", false))
+	} else if err := probeMadeUp(ctx, c.Intent, pull, r); err != nil {
 		return fmt.Errorf("probing: %w", err)
 	}
 	if p.Good != "" {
-		r.tried(pull.pull(ctx, p.Good, "", true))
+		r.Add(pull.pull(ctx, p.Good, "", true))
 	}
-	r.conclude()
 	return nil
 }
 
-// tried adds what a pull showed.
-func (r *Report) tried(t Tried) {
-	r.Tried = append(r.Tried, t)
-	code, message := "", ""
-	switch {
-	case t.Unknown:
-		code, message = "probe-failed", "the pull failed for another reason than a refusal: "+t.Said
-	case t.Admitted && !t.Want:
-		code, message = "probe-admitted", "it was pulled, and must be refused"
-	case !t.Admitted && t.Want:
-		code, message = "probe-refused", "it was refused, and must be admitted: "+t.Said
-	default:
-		return
-	}
-	known := cause(code)
-	r.Findings = append(r.Findings, Finding{Code: code, Severity: known.Severity, Where: t.Image, Message: message, Remedy: known.Remedy})
-}
-
 // probeMadeUp pulls an unsigned image of our own under a name in each scope.
-func (r *Report) probeMadeUp(ctx context.Context, intent Intent, pull *puller) error {
-	location, stop, err := serveUnsigned()
+func probeMadeUp(ctx context.Context, intent Intent, pull *puller, r *doctor.Report) error {
+	location, stop, err := doctor.ServeUnsigned()
 	if err != nil {
 		return err
 	}
@@ -110,33 +73,9 @@ func (r *Report) probeMadeUp(ctx context.Context, intent Intent, pull *puller) e
 	}
 	for _, image := range names {
 		conf := fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", image, location)
-		r.tried(pull.pull(ctx, image+":1", conf, false))
+		r.Add(pull.pull(ctx, image+":1", conf, false))
 	}
 	return nil
-}
-
-// serveUnsigned serves a small image that nobody has signed, on loopback.
-func serveUnsigned() (repository string, stop func(), err error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, err
-	}
-	server := &http.Server{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0))), ReadHeaderTimeout: askTimeout}
-	go func() { _ = server.Serve(l) }() // ends when it is closed
-	stop = func() { _ = server.Close() }
-	repository = l.Addr().String() + "/unsigned"
-	image, err := random.Image(64, 1)
-	if err == nil {
-		var ref name.Tag
-		if ref, err = name.NewTag(repository + ":1"); err == nil {
-			err = remote.Write(ref, image)
-		}
-	}
-	if err != nil {
-		stop()
-		return "", nil, fmt.Errorf("serving an image: %w", err)
-	}
-	return repository, stop, nil
 }
 
 // puller is a client.
@@ -160,8 +99,8 @@ func newPuller(client string) (*puller, error) {
 }
 
 // pull pulls an image, with a registries.conf of its own if that is not "".
-func (p *puller) pull(ctx context.Context, image, conf string, want bool) Tried {
-	t := Tried{Image: image, Want: want}
+func (p *puller) pull(ctx context.Context, image, conf string, want bool) doctor.Tried {
+	t := doctor.Tried{Image: image, Want: want}
 	dir, err := os.MkdirTemp("", "touchmark-probe-")
 	if err != nil {
 		t.Unknown, t.Said = true, err.Error()

@@ -31,12 +31,12 @@ func (s *snapshot) access() *access.Access {
 func checkRegistries(_ context.Context, s *snapshot) {
 	a := s.access()
 	if a == nil {
-		s.find("registries-unparsable", s.Host.RegistriesConf(), "%s", s.name(s.reachErr.Error()))
+		s.Find("registries-unparsable", s.Host.RegistriesConf(), "%s", s.Name(s.reachErr.Error()))
 		return
 	}
 	for _, file := range append(s.Host.RegistriesConfs(), s.Host.RegistriesConfD()...) {
-		if s.exists(file) {
-			s.checkWritable("registries-writable", file)
+		if s.Exists(file) {
+			s.CheckWritable("registries-writable", file)
 		}
 	}
 	for _, scope := range s.Intent.Scopes {
@@ -50,7 +50,7 @@ func (s *snapshot) checkWays(t *location.Table, scope string) {
 	places, err := t.Places(sample(scope))
 	var blocked *location.BlockedError
 	if errors.As(err, &blocked) {
-		s.find("registry-blocked", blocked.Rule.From, "%s is blocked", blocked.Rule.Prefix)
+		s.Find("registry-blocked", blocked.Rule.From, "%s is blocked", blocked.Rule.Prefix)
 	}
 	for _, p := range places {
 		host, _, err := net.SplitHostPort(registryOf(p.Repository))
@@ -58,11 +58,11 @@ func (s *snapshot) checkWays(t *location.Table, scope string) {
 			host = registryOf(p.Repository)
 		}
 		if p.Insecure && !loopback(host) {
-			s.find("registry-insecure", where, "%s is asked without TLS, or without its certificate being verified", p.Repository)
+			s.Find("registry-insecure", where, "%s is asked without TLS, or without its certificate being verified", p.Repository)
 		}
 		var ambiguous *location.AmbiguousError
 		if _, err := t.Logical(p.Repository); s.Intent.agent() && len(s.Intent.Proxies) == 0 && errors.As(err, &ambiguous) {
-			s.find("rewrite-ambiguous", ambiguous.Rule.From+": "+ambiguous.Rule.Prefix, "%s", s.name(ambiguous.Error()))
+			s.Find("rewrite-ambiguous", ambiguous.Rule.From+": "+ambiguous.Rule.Prefix, "%s", s.Name(ambiguous.Error()))
 		}
 	}
 	if s.leftToProxy(scope) {
@@ -91,14 +91,14 @@ func (s *snapshot) checkProxy(t *location.Table, scope string, places []location
 		switch {
 		case s.atProxy(p.Repository):
 		case mirrored:
-			s.find("proxy-as-mirror", where, "the proxy is a mirror of %s: where it refuses, clients go on to %s", scope, registryOf(p.Repository))
+			s.Find("proxy-as-mirror", where, "the proxy is a mirror of %s: where it refuses, clients go on to %s", scope, registryOf(p.Repository))
 		default:
-			s.find("proxy-bypassed", where, "images of %s are fetched from %s", scope, registryOf(p.Repository))
+			s.Find("proxy-bypassed", where, "images of %s are fetched from %s", scope, registryOf(p.Repository))
 		}
 	}
 	for _, r := range t.Rules() {
 		if r.Prefix != scope && within(r.Prefix, scope) && !r.Blocked && !s.atProxy(r.Location) {
-			s.find("proxy-bypassed", r.From+": "+r.Prefix, "images of %s are fetched from %s", r.Prefix, r.Location)
+			s.Find("proxy-bypassed", r.From+": "+r.Prefix, "images of %s are fetched from %s", r.Prefix, r.Location)
 		}
 	}
 }
@@ -136,7 +136,7 @@ func checkShortNames(_ context.Context, s *snapshot) {
 	s.checkAliases(s.Host.RegistriesConf()+" and its drop-ins", names.Aliases)
 	for _, registry := range names.Search {
 		if !s.judged(registry + "/" + samplePath) {
-			s.find("search-unjudged", s.Host.RegistriesConf()+": unqualified-search-registries", "short names are looked for in %s, which nothing judges", registry)
+			s.Find("search-unjudged", s.Host.RegistriesConf()+": unqualified-search-registries", "short names are looked for in %s, which nothing judges", registry)
 		}
 	}
 	s.checkRemembered()
@@ -145,11 +145,11 @@ func checkShortNames(_ context.Context, s *snapshot) {
 // checkRemembered looks at the aliases that podman wrote down when somebody
 // chose.
 func (s *snapshot) checkRemembered() {
-	file := s.at("/var/cache/containers/short-name-aliases.conf")
+	file := s.At("/var/cache/containers/short-name-aliases.conf")
 	if s.Host.User() {
-		file = s.at(s.Host.Home + "/.cache/containers/short-name-aliases.conf")
+		file = s.At(s.Host.Home + "/.cache/containers/short-name-aliases.conf")
 	}
-	data, ok := s.read(file)
+	data, ok := s.Read(file)
 	if !ok {
 		return
 	}
@@ -157,7 +157,7 @@ func (s *snapshot) checkRemembered() {
 		Aliases map[string]string `toml:"aliases"`
 	}
 	if _, err := toml.Decode(string(data), &conf); err != nil {
-		s.unreadable(file, err)
+		s.Unreadable(file, err)
 		return
 	}
 	s.checkAliases(file, conf.Aliases)
@@ -179,7 +179,7 @@ func (s *snapshot) checkAliases(where string, aliases map[string]string) {
 	if n := len(unjudged) - 1; n > 0 {
 		others = fmt.Sprintf("; %d more do the same, up to %s", n, unjudged[n])
 	}
-	s.find("alias-unjudged", where+": aliases["+first+"]", "%s means %s, which nothing judges%s", first, aliases[first], others)
+	s.Find("alias-unjudged", where+": aliases["+first+"]", "%s means %s, which nothing judges%s", first, aliases[first], others)
 }
 
 // checkExtension asks the registries whether they keep signatures themselves:
@@ -199,7 +199,7 @@ func checkExtension(ctx context.Context, s *snapshot) {
 			cancel()
 			// A registry that cannot be reached says nothing about the host.
 			if err == nil && supports {
-				s.find("signatures-extension", registryOf(p.Repository), "sends X-Registry-Supports-Signatures: signatures are not looked for at the agent")
+				s.Find("signatures-extension", registryOf(p.Repository), "sends X-Registry-Supports-Signatures: signatures are not looked for at the agent")
 			}
 		}
 	}

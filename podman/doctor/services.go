@@ -13,7 +13,7 @@ func checkRemote(_ context.Context, s *snapshot) {
 	var files []string
 	for _, main := range s.Host.ContainersConf() {
 		files = append(files, main)
-		files = append(files, s.list(main+".d", ".conf")...)
+		files = append(files, s.List(main+".d", ".conf")...)
 	}
 	for _, file := range files {
 		var conf struct {
@@ -23,7 +23,7 @@ func checkRemote(_ context.Context, s *snapshot) {
 			} `toml:"engine"`
 		}
 		if s.decode(file, &conf) && (conf.Engine.Remote || conf.Engine.ActiveService != "") {
-			s.find("remote-service", file, "podman works through a service: that one's configuration counts, if it is on another host or machine")
+			s.Find("remote-service", file, "podman works through a service: that one's configuration counts, if it is on another host or machine")
 		}
 	}
 }
@@ -31,12 +31,12 @@ func checkRemote(_ context.Context, s *snapshot) {
 // decode reads a TOML file; false if there is none, or it is none, which is a
 // finding.
 func (s *snapshot) decode(file string, into any) bool {
-	data, ok := s.read(file)
+	data, ok := s.Read(file)
 	if !ok {
 		return false
 	}
 	if _, err := toml.Decode(string(data), into); err != nil {
-		s.unreadable(file, err)
+		s.Unreadable(file, err)
 		return false
 	}
 	return true
@@ -50,7 +50,7 @@ func checkCRIO(_ context.Context, s *snapshot) {
 		return
 	}
 	policies, from := crioPolicies, ""
-	for _, file := range append([]string{s.at("/etc/crio/crio.conf")}, s.list(s.at("/etc/crio/crio.conf.d"), ".conf")...) {
+	for _, file := range append([]string{s.At("/etc/crio/crio.conf")}, s.List(s.At("/etc/crio/crio.conf.d"), ".conf")...) {
 		var conf struct {
 			CRIO struct {
 				Image struct {
@@ -62,16 +62,16 @@ func checkCRIO(_ context.Context, s *snapshot) {
 		if !s.decode(file, &conf) {
 			continue
 		}
-		if p := conf.CRIO.Image.Policy; p != nil && *p != "" && !slices.Contains(s.Host.PolicyJSONs(), s.at(*p)) {
+		if p := conf.CRIO.Image.Policy; p != nil && *p != "" && !slices.Contains(s.Host.PolicyJSONs(), s.At(*p)) {
 			s.checkOther("crio-policy", file+": signature_policy", "names "+*p, *p)
 		}
 		if d := conf.CRIO.Image.Dir; d != nil && *d != "" {
 			policies, from = *d, file
 		}
 	}
-	for _, file := range s.list(s.at(policies), ".json") {
-		if why, open := s.opens(s.name(file)); open {
-			s.find("crio-namespace-policy", file, "is the policy.json of the namespace %s, %s%s", namespaceOf(file), why, of(from))
+	for _, file := range s.List(s.At(policies), ".json") {
+		if why, open := s.opens(s.Name(file)); open {
+			s.Find("crio-namespace-policy", file, "is the policy.json of the namespace %s, %s%s", namespaceOf(file), why, of(from))
 		}
 	}
 }

@@ -24,8 +24,8 @@ func (s *snapshot) readStores() stores {
 		files = append([]string{filepath.Join(s.Host.Home, ".config/containers/storage.conf")}, files...)
 	}
 	for _, file := range files {
-		file = s.at(file)
-		if !s.exists(file) {
+		file = s.At(file)
+		if !s.Exists(file) {
 			continue
 		}
 		var conf struct {
@@ -50,15 +50,15 @@ func (s *snapshot) readStores() stores {
 func checkStores(_ context.Context, s *snapshot) {
 	all := s.readStores()
 	for _, store := range all.additional {
-		path := s.at(store)
-		if !filepath.IsAbs(store) || !s.exists(path) {
+		path := s.At(store)
+		if !filepath.IsAbs(store) || !s.Exists(path) {
 			continue
 		}
-		if why := s.intruder(path); why != "" {
-			s.find("store-writable", path, "%s", why)
+		if why := s.Intruder(path); why != "" {
+			s.Find("store-writable", path, "%s", why)
 		}
 		if images := s.images(path); len(images) > 0 {
-			s.find("store-additional", path, "holds %d images, and is named in %s", len(images), s.name(all.file))
+			s.Find("store-additional", path, "holds %d images, and is named in %s", len(images), s.Name(all.file))
 		}
 	}
 }
@@ -68,10 +68,10 @@ func checkImages(_ context.Context, s *snapshot) {
 	if made.IsZero() {
 		return
 	}
-	root := s.at(s.readStores().graphRoot)
+	root := s.At(s.readStores().graphRoot)
 	before := 0
 	for _, dir := range s.images(root) {
-		resolved, _, err := s.resolve(dir)
+		resolved, _, err := s.Resolve(dir)
 		if err != nil {
 			continue
 		}
@@ -80,7 +80,7 @@ func checkImages(_ context.Context, s *snapshot) {
 		}
 	}
 	if before > 0 {
-		s.find("images-unjudged", root, "holds %d images that are older than the host's key", before)
+		s.Find("images-unjudged", root, "holds %d images that are older than the host's key", before)
 	}
 }
 
@@ -89,7 +89,7 @@ func (s *snapshot) installed() time.Time {
 	if s.Intent.Public == "" {
 		return time.Time{}
 	}
-	resolved, _, err := s.resolve(s.at(s.Intent.Public))
+	resolved, _, err := s.Resolve(s.At(s.Intent.Public))
 	if err != nil {
 		return time.Time{}
 	}
@@ -104,10 +104,10 @@ func (s *snapshot) installed() time.Time {
 func (s *snapshot) images(store string) (out []string) {
 	for _, driver := range []string{"overlay", "vfs", "btrfs", "zfs"} {
 		dir := filepath.Join(store, driver+"-images")
-		if !s.exists(filepath.Join(dir, "images.json")) {
+		if !s.Exists(filepath.Join(dir, "images.json")) {
 			continue
 		}
-		data, ok := s.read(filepath.Join(dir, "images.json"))
+		data, ok := s.Read(filepath.Join(dir, "images.json"))
 		if !ok {
 			continue
 		}
@@ -115,7 +115,7 @@ func (s *snapshot) images(store string) (out []string) {
 			ID string `json:"id"`
 		}
 		if err := json.Unmarshal(data, &list); err != nil {
-			s.unreadable(filepath.Join(dir, "images.json"), err)
+			s.Unreadable(filepath.Join(dir, "images.json"), err)
 			continue
 		}
 		for _, image := range list {
@@ -130,12 +130,12 @@ func checkOthers(_ context.Context, s *snapshot) {
 		return
 	}
 	for _, path := range []string{"/run/docker.sock", "/usr/bin/dockerd", "/usr/sbin/dockerd"} {
-		if s.exists(s.at(path)) {
-			s.find("docker-present", s.at(path), "Docker reads no policy.json")
+		if s.Exists(s.At(path)) {
+			s.Find("docker-present", s.At(path), "Docker reads no policy.json")
 			break
 		}
 	}
 	if len(s.clients()) == 0 {
-		s.find("client-missing", s.at("/usr/bin"), "there is no podman, skopeo, buildah or CRI-O")
+		s.Find("client-missing", s.At("/usr/bin"), "there is no podman, skopeo, buildah or CRI-O")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/access"
 	"github.com/touchmark/touchmark/podman/countersign"
@@ -30,14 +31,14 @@ func (s *snapshot) readAccounts() []account {
 	if s.Host.User() {
 		return []account{{"this user", strings.TrimPrefix(s.Host.Home, s.Host.Root), s.Host.UID}}
 	}
-	data, _ := s.read(s.at("/etc/passwd"))
+	data, _ := s.Read(s.At("/etc/passwd"))
 	accounts := []account{{"root", "/root", 0}}
 	add := func(a account) {
 		a.home = filepath.Clean(a.home)
 		if len(accounts) > maxAccounts || a.home == "/" || !ownHome(a.home) || slices.ContainsFunc(accounts, func(b account) bool { return a.home == b.home && a.uid == b.uid }) {
 			return
 		}
-		if s.exists(s.at(a.home)) {
+		if s.Exists(s.At(a.home)) {
 			accounts = append(accounts, a)
 		}
 	}
@@ -51,11 +52,11 @@ func (s *snapshot) readAccounts() []account {
 			add(account{f[0], f[5], uid})
 		}
 	}
-	for _, home := range s.list(s.at("/home")) {
-		add(account{filepath.Base(home), s.name(home), s.ownerOf(home)})
+	for _, home := range s.List(s.At("/home")) {
+		add(account{filepath.Base(home), s.Name(home), s.OwnerOf(home)})
 	}
 	if len(accounts) > maxAccounts {
-		s.unreadable(s.at("/etc/passwd"), fmt.Errorf("there are more than %d users, and the files of the rest are not looked at", maxAccounts))
+		s.Unreadable(s.At("/etc/passwd"), fmt.Errorf("there are more than %d users, and the files of the rest are not looked at", maxAccounts))
 		accounts = accounts[:maxAccounts]
 	}
 	return accounts
@@ -77,11 +78,11 @@ func checkUsers(_ context.Context, s *snapshot) {
 	for _, a := range s.accounts {
 		h := podman.Host{Root: s.Host.Root, Home: a.home, UID: a.uid}
 		path := h.PolicyJSON()
-		if _, _, err := s.resolve(path); err == nil {
+		if _, _, err := s.Resolve(path); err == nil {
 			s.checkUserPolicy(a, path, h.Touchmark())
 			continue
-		} else if !missing(err) {
-			s.unreadable(path, err)
+		} else if !doctor.Missing(err) {
+			s.Unreadable(path, err)
 		}
 		s.checkUserLookaside(a, h)
 		s.checkUserRegistries(a, h)
@@ -91,23 +92,23 @@ func checkUsers(_ context.Context, s *snapshot) {
 // checkUserPolicy looks at a user's own policy.json. What that user's own agent
 // signs, for which touchmark is the configuration, is that agent's business.
 func (s *snapshot) checkUserPolicy(a account, path, touchmark string) {
-	if why, open := s.opens(s.name(path), countersign.PublicFiles(touchmark)...); open {
-		s.find("user-policy", path, "is what counts for %s, %s", a.name, why)
+	if why, open := s.opens(s.Name(path), countersign.PublicFiles(touchmark)...); open {
+		s.Find("user-policy", path, "is what counts for %s, %s", a.name, why)
 		return
 	}
-	s.find("user-policy-own", path, "is what counts for %s", a.name)
+	s.Find("user-policy-own", path, "is what counts for %s", a.name)
 }
 
 // checkUserLookaside is about the releases before 2026, which read a user's
 // registries.d alone.
 func (s *snapshot) checkUserLookaside(a account, h podman.Host) {
 	dir := h.RegistriesD()[0]
-	if !s.Intent.agent() || s.policy.file == nil || len(s.list(dir, ".yaml")) == 0 {
+	if !s.Intent.agent() || s.policy.file == nil || len(s.List(dir, ".yaml")) == 0 {
 		return
 	}
 	config, err := registriesd.Load([]string{dir})
 	if err != nil {
-		s.find("user-lookaside", dir, "%s: %s", a.name, s.name(err.Error()))
+		s.Find("user-lookaside", dir, "%s: %s", a.name, s.Name(err.Error()))
 		return
 	}
 	for _, scope := range s.Intent.Scopes {
@@ -117,7 +118,7 @@ func (s *snapshot) checkUserLookaside(a account, h podman.Host) {
 		}
 		for _, place := range s.places(scope) {
 			if n, _ := config.For(place.Repository); !s.leadsToAgent(n.Lookaside, place.Repository) {
-				s.find("user-lookaside", dir, "%s gets no image of %s: this directory is read in the place of the system's", a.name, scope)
+				s.Find("user-lookaside", dir, "%s gets no image of %s: this directory is read in the place of the system's", a.name, scope)
 				return
 			}
 		}
@@ -125,7 +126,7 @@ func (s *snapshot) checkUserLookaside(a account, h podman.Host) {
 }
 
 func (s *snapshot) checkUserRegistries(a account, h podman.Host) {
-	if !s.exists(h.RegistriesConf()) && len(s.list(h.RegistriesConfD()[0], ".conf")) == 0 {
+	if !s.Exists(h.RegistriesConf()) && len(s.List(h.RegistriesConfD()[0], ".conf")) == 0 {
 		return
 	}
 	for _, scope := range s.Intent.Scopes {
@@ -142,7 +143,7 @@ func (s *snapshot) checkUserRegistries(a account, h podman.Host) {
 		}
 		for _, p := range places {
 			if !s.atProxy(p.Repository) {
-				s.find("user-registries", h.RegistriesConf(), "%s fetches images of %s from %s, past the proxy", a.name, scope, registryOf(p.Repository))
+				s.Find("user-registries", h.RegistriesConf(), "%s fetches images of %s from %s, past the proxy", a.name, scope, registryOf(p.Repository))
 				return
 			}
 		}

@@ -5,7 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/touchmark/touchmark/podman/doctor"
+	"github.com/touchmark/touchmark/core/doctor"
+	podmandoctor "github.com/touchmark/touchmark/podman/doctor"
 )
 
 // TestPOD01_UsersOfADirectoryService: users who do not stand in /etc/passwd have policies of their own, too.
@@ -21,10 +22,10 @@ func TestPOD01_UsersOfADirectoryService(t *testing.T) {
 		"two of one number": "dave:x:1004:1004::/home/dave:/bin/sh\ncarol:x:1004:1004::/home/carol:/bin/sh\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := examine(t, doctor.Config{Host: host(t, map[string]string{
+			r := examine(t, podmandoctor.Config{Host: host(t, map[string]string{
 				"/etc/containers/policy.json": `{"default":[{"type":"reject"}]}`, "/usr/bin/podman": "", "/etc/passwd": passwd,
 				mine: `{"default":[{"type":"insecureAcceptAnything"}]}`,
-			}), Intent: doctor.Intent{Scopes: []string{"registry.example"}}})
+			}), Intent: podmandoctor.Intent{Scopes: []string{"registry.example"}}})
 			if !r.Has("user-policy") || r.Enforcing != doctor.No {
 				t.Errorf("%s: %v", r.Enforcing, r.Findings)
 			}
@@ -38,9 +39,9 @@ func TestMoreUsersThanAreLookedAt(t *testing.T) {
 	for n := range 1100 {
 		fmt.Fprintf(&passwd, "u%d:x:%d:%d::/home/all:/bin/sh\n", n, n+1, n+1)
 	}
-	r := examine(t, doctor.Config{Host: host(t, map[string]string{
+	r := examine(t, podmandoctor.Config{Host: host(t, map[string]string{
 		"/etc/containers/policy.json": `{"default":[{"type":"reject"}]}`, "/usr/bin/podman": "", "/etc/passwd": passwd.String(), "/home/all/x": "",
-	}), Intent: doctor.Intent{Scopes: []string{"registry.example"}}})
+	}), Intent: podmandoctor.Intent{Scopes: []string{"registry.example"}}})
 	if !r.Has("unreadable") || r.Enforcing == doctor.Yes {
 		t.Errorf("%s: %v", r.Enforcing, r.Findings)
 	}

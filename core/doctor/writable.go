@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -12,11 +13,11 @@ import (
 // maxLinks is how many symbolic links are followed, as the kernel has it.
 const maxLinks = 40
 
-// resolve follows symbolic links within the host's root, as a process of the
+// Resolve follows symbolic links within the host's root, as a process of the
 // host would, and says which directories and links it went through, the last
 // included. Of a path that does not exist it goes as far as there is something.
-func (s *snapshot) resolve(path string) (resolved string, through []string, err error) {
-	root := filepath.Clean("/" + s.Host.Root)
+func (e *Examination) Resolve(path string) (resolved string, through []string, err error) {
+	root := filepath.Clean("/" + e.Root)
 	rest := strings.TrimPrefix(filepath.Clean(path), strings.TrimSuffix(root, "/"))
 	at, links := root, 0
 	through = []string{at}
@@ -58,21 +59,21 @@ func (s *snapshot) resolve(path string) (resolved string, through []string, err 
 	return at, through, nil
 }
 
-// intruder says why others than root, the examined user and the agent can
+// Intruder says why others than root, the examined user and the agent can
 // change what lies at a path, or put something else there: "" if they can't.
-func (s *snapshot) intruder(path string) string {
-	at, why := s.weakness(path)
+func (e *Examination) Intruder(path string) string {
+	at, why := e.Weakness(path)
 	if why == "" {
 		return ""
 	}
-	return fmt.Sprintf("%s %s", s.name(at), why)
+	return fmt.Sprintf("%s %s", e.Name(at), why)
 }
 
-// weakness is the file or directory on the way to a path that others can
+// Weakness is the file or directory on the way to a path that others can
 // change, and why they can.
-func (s *snapshot) weakness(path string) (at, why string) {
-	resolved, through, err := s.resolve(path)
-	if err != nil && !missing(err) {
+func (e *Examination) Weakness(path string) (at, why string) {
+	resolved, through, err := e.Resolve(path)
+	if err != nil && !Missing(err) {
 		return "", "" // the reader of the file says so
 	}
 	for _, at := range through {
@@ -80,7 +81,7 @@ func (s *snapshot) weakness(path string) (at, why string) {
 		if err != nil {
 			return "", ""
 		}
-		if why := s.changeable(info, at == resolved); why != "" {
+		if why := e.changeable(info, at == resolved); why != "" {
 			return at, why
 		}
 	}
@@ -89,12 +90,12 @@ func (s *snapshot) weakness(path string) (at, why string) {
 
 // changeable says why others can change a file, or what lies in a directory.
 // target says that it is what was asked about and not a directory above.
-func (s *snapshot) changeable(info fs.FileInfo, target bool) string {
+func (e *Examination) changeable(info fs.FileInfo, target bool) string {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return ""
 	}
-	if uid := int(stat.Uid); uid != 0 && uid != s.Host.UID && uid != s.agentUID {
+	if uid := int(stat.Uid); uid != 0 && uid != e.UID && !slices.Contains(e.Trusted, uid) {
 		return fmt.Sprintf("belongs to uid %d", uid)
 	}
 	mode := info.Mode().Perm()
@@ -106,15 +107,33 @@ func (s *snapshot) changeable(info fs.FileInfo, target bool) string {
 		return fmt.Sprintf("has mode %04o: everybody can write it", mode)
 	}
 	// A user's own group is the default of many systems.
-	if mode&0o020 != 0 && stat.Gid != 0 && (s.Host.UID == 0 || int(stat.Gid) != s.Host.UID) {
+	if mode&0o020 != 0 && stat.Gid != 0 && (e.UID == 0 || int(stat.Gid) != e.UID) {
 		return fmt.Sprintf("has mode %04o: group %d can write it", mode, stat.Gid)
 	}
 	return ""
 }
 
-// checkWritable adds a finding if others can change what lies at a path.
-func (s *snapshot) checkWritable(code, path string) {
-	if why := s.intruder(path); why != "" {
-		s.find(code, path, "%s", why)
+// CheckWritable adds a finding if others can change what lies at a path.
+func (e *Examination) CheckWritable(code, path string) {
+	if why := e.Intruder(path); why != "" {
+		e.Find(code, path, "%s", why)
+	}
+}
+
+// MaxDepth bounds how deep directories are looked into: policies and trust roots
+// lie flat.
+const MaxDepth = 3
+
+// CheckTree adds a finding for each file and directory that others can change.
+func (e *Examination) CheckTree(code, path string, depth int) {
+	if !e.Exists(path) {
+		return
+	}
+	e.CheckWritable(code, path)
+	if depth == MaxDepth {
+		return
+	}
+	for _, entry := range e.ListDir(path) {
+		e.CheckTree(code, entry, depth+1)
 	}
 }

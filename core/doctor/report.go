@@ -35,42 +35,54 @@ func (r *Report) Text(w io.Writer) error {
 		fmt.Fprintf(&b, "note: %s\n", n)
 	}
 	for _, t := range r.Tried {
-		what := "refused"
-		switch {
-		case t.Unknown:
-			what = "could not be pulled"
-		case t.Admitted:
-			what = "admitted"
-		}
-		fmt.Fprintf(&b, "probe: %s: %s\n", t.Image, what)
+		fmt.Fprintf(&b, "probe: %s: %s\n", t.Object(), t.outcome())
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
 // Prometheus writes the report in Prometheus's text format, with a series for
-// every code of the catalog.
+// every code of the catalog. A report about a named client has its name as a
+// label, and the worst finding's code as the cause, so that the files of two
+// doctors can stand beside each other.
 func (r *Report) Prometheus(w io.Writer) error {
 	counts := map[string]int{}
 	for _, f := range r.Findings {
 		counts[f.Code]++
 	}
+	client, labels, with := "", "", ""
+	if r.client != "" {
+		client = fmt.Sprintf("client=%q", r.client)
+		labels, with = "{"+client+"}", client+","
+	}
+	enforcing := labels
+	if r.client != "" {
+		enforcing = fmt.Sprintf("{%scause=%q}", with, r.cause())
+	}
 	var b strings.Builder
 	gauge := func(name, help string) { fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s gauge\n", name, help, name) }
 	gauge("touchmark_enforcing", "Whether only images that the policy admits get in on this host.")
-	fmt.Fprintf(&b, "touchmark_enforcing %d\n", one(r.Enforcing == Yes))
+	fmt.Fprintf(&b, "touchmark_enforcing%s %d\n", enforcing, one(r.Enforcing == Yes))
 	gauge("touchmark_enforcing_unknown", "Whether that cannot be told.")
-	fmt.Fprintf(&b, "touchmark_enforcing_unknown %d\n", one(r.Enforcing == Unknown))
+	fmt.Fprintf(&b, "touchmark_enforcing_unknown%s %d\n", labels, one(r.Enforcing == Unknown))
 	gauge("touchmark_doctor_findings", "How many findings there are of each cause.")
-	for _, subject := range Catalog() {
+	for _, subject := range r.catalog {
 		for _, c := range subject.Causes {
-			fmt.Fprintf(&b, "touchmark_doctor_findings{code=%q,severity=%q} %d\n", c.Code, c.Severity, counts[c.Code])
+			fmt.Fprintf(&b, "touchmark_doctor_findings{%scode=%q,severity=%q} %d\n", with, c.Code, c.Severity, counts[c.Code])
 		}
 	}
 	gauge("touchmark_doctor_time_seconds", "When the host was examined.")
-	fmt.Fprintf(&b, "touchmark_doctor_time_seconds %d\n", r.Time.Unix())
+	fmt.Fprintf(&b, "touchmark_doctor_time_seconds%s %d\n", labels, r.Time.Unix())
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// cause is the code of what keeps the host from enforcing; "" if nothing does.
+func (r *Report) cause() string {
+	if r.Enforcing == Yes || len(r.Findings) == 0 {
+		return ""
+	}
+	return r.Findings[0].Code
 }
 
 func one(b bool) int {
