@@ -1,0 +1,135 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/touchmark/touchmark/containerd"
+	"github.com/touchmark/touchmark/core/configfile"
+)
+
+const (
+	// maxFile bounds one file, in bytes; "containerd config dump" has 20 KiB.
+	maxFile = 1 << 20
+	// maxFiles bounds the files that import each other; distributions have a handful.
+	// A directory that links to itself has ever new paths for the same file.
+	maxFiles = 256
+)
+
+// document is a file of containerd's configuration, as far as it is of use here.
+// It is decoded by containerd's own reader of TOML, which takes keys in any
+// case and forgives unknown ones.
+type document struct {
+	Version         int            `toml:"version"`
+	Root            string         `toml:"root"`
+	State           string         `toml:"state"`
+	DisabledPlugins []string       `toml:"disabled_plugins"`
+	RequiredPlugins []string       `toml:"required_plugins"`
+	Imports         []string       `toml:"imports"`
+	Plugins         map[string]any `toml:"plugins"`
+	GRPC            struct {
+		Address string `toml:"address"`
+	} `toml:"grpc"`
+}
+
+// file is one file that was read.
+type file struct {
+	path    string // the node's
+	version int    // that it names; 0: none
+	document
+}
+
+// readAll reads a file, then what it imports, in the order in which containerd
+// merges them.
+func readAll(h containerd.Host, main string) ([]*file, error) {
+	var (
+		files   []*file
+		read    = make(map[string]bool)
+		pending = []string{main}
+		from    = map[string]string{}
+	)
+	for len(pending) > 0 {
+		path := pending[0]
+		pending = pending[1:]
+		if read[path] {
+			continue
+		}
+		if len(files) == maxFiles {
+			return nil, fmt.Errorf("%s: more than %d files are imported, %s the last", main, maxFiles, path)
+		}
+		read[path] = true
+		f, err := readFile(h, path)
+		if err != nil {
+			if by := from[path]; by != "" {
+				err = fmt.Errorf("%w; containerd does not start: remove it from the imports of %s, or repair it", err, by)
+			}
+			return nil, err
+		}
+		files = append(files, f)
+		for _, pattern := range f.Imports {
+			imported, err := expand(h, absolute(path, pattern))
+			if err != nil {
+				return nil, fmt.Errorf("%s: imports: %q: %w", path, pattern, err)
+			}
+			for _, p := range imported {
+				from[p] = path
+			}
+			pending = append(pending, imported...)
+		}
+	}
+	return files, nil
+}
+
+// absolute is the path, or the pattern, that an entry of imports stands for.
+func absolute(parent, pattern string) string {
+	if pattern = filepath.Clean(pattern); filepath.IsAbs(pattern) {
+		return pattern
+	}
+	return filepath.Join(filepath.Dir(parent), pattern)
+}
+
+// expand returns the files of the node that a pattern matches, sorted. Without
+// "*" it is a path, whatever else it has.
+func expand(h containerd.Host, pattern string) ([]string, error) {
+	if !strings.Contains(pattern, "*") {
+		return []string{pattern}, nil
+	}
+	found, err := filepath.Glob(h.Path(pattern))
+	if err != nil {
+		return nil, err
+	}
+	for i := range found {
+		found[i] = h.Within(found[i])
+	}
+	return found, nil
+}
+
+func readFile(h containerd.Host, path string) (*file, error) {
+	data, err := configfile.Read(h.Path(path), maxFile)
+	if err != nil {
+		return nil, err
+	}
+	return parse(path, data)
+}
+
+// parse reads a file's content.
+func parse(path string, data []byte) (*file, error) {
+	f := &file{path: path}
+	if err := toml.Unmarshal(data, &f.document); err != nil {
+		var at *toml.DecodeError
+		if errors.As(err, &at) {
+			row, column := at.Position()
+			return nil, fmt.Errorf("%s:%d:%d: %w", path, row, column, err)
+		}
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if f.Version < 0 {
+		return nil, fmt.Errorf("%s: version %d is none", path, f.Version)
+	}
+	f.version = f.Version
+	return f, nil
+}
