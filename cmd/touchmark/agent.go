@@ -147,8 +147,9 @@ func runAgent(ctx context.Context, c *hostconfig.Config, flags hostFlags, logger
 	}
 	a, err := agent.New(agent.Config{
 		Gate: g, Set: set, Files: c.Files(), Seen: seen, Load: rules.load, Recorder: recorder, Source: files.source, Followers: rules.followers,
-		Clients: map[string]func(context.Context, gate.Request, string, bool) gate.Verdict{containerdClient: asContainerd(c, finder)},
-		Further: furtherFiles(c, host, files), Listeners: listeners, Mounts: map[string]http.Handler{lookaside.Prefix: mount},
+		Clients:   map[string]func(context.Context, gate.Request, string, bool) gate.Verdict{containerdClient: asContainerd(c, finder)},
+		Observing: observingClients(c),
+		Further:   furtherFiles(c, host, files), Listeners: listeners, Mounts: map[string]http.Handler{lookaside.Prefix: mount},
 		Store: records, Logger: logger, Version: version(), Peer: new(lookaside.Peers).UID, User: flags.user,
 	})
 	if err != nil {

@@ -35,8 +35,23 @@ func containerdAccess(c *hostconfig.Config) *access.Access {
 func asContainerd(c *hostconfig.Config, next gate.Admitter) func(context.Context, gate.Request, string, bool) gate.Verdict {
 	registries := containerdAccess(c)
 	return func(ctx context.Context, req gate.Request, physical string, withCredentials bool) gate.Verdict {
-		return registries.Admit(ctx, next, req, physical, withCredentials)
+		v := registries.Admit(ctx, next, req, physical, withCredentials)
+		if c.Containerd.Observe {
+			return gate.Observed(v, containerdObserves)
+		}
+		return v
 	}
+}
+
+// containerdObserves is what config.yaml calls a containerd that admits everything.
+const containerdObserves = "containerd (containerd.observe in config.yaml)"
+
+// observingClients are the clients that only observe, whatever the policies say.
+func observingClients(c *hostconfig.Config) []string {
+	if c.Containerd.Observe {
+		return []string{containerdObserves}
+	}
+	return nil
 }
 
 // asClient decides about an image as this host's agent does when a client asks it,
@@ -67,5 +82,5 @@ func asClient(ctx context.Context, client string, f ruleFlags, image string) (ga
 	finder := parents.New(parents.Config{Admitter: g, Rule: g.IndexRule})
 	defer func() { _ = finder.Close() }() // nothing can go wrong there
 	req := gate.Request{Repository: attach.LogicalName(ref.Context()), Digest: digest}
-	return containerdAccess(c).Admit(ctx, finder, req, ref.Context().Name(), true), nil
+	return asContainerd(c, finder)(ctx, req, ref.Context().Name(), true), nil
 }

@@ -21,6 +21,7 @@
 //	  hosts: [/etc/containerd/certs.d] # directories of hosts.toml, in the place of config.toml's config_path
 //	  credentials: containerd/auth.json # for registries, in the format of Docker's config.json
 //	  standalone: true                # touchmark-containerd may decide without an agent
+//	  observe: false                  # true admits everything, and records what would be refused
 //
 // Everything may be left out. The file is read strictly: an unknown field, a
 // field that stands twice, and an empty value are errors that name file, line
@@ -107,6 +108,7 @@ type Containerd struct {
 	Hosts       []string // directories of hosts.toml; empty for those that Config names
 	Credentials string   // file; it need not exist
 	Standalone  bool     // decide without an agent where none answers
+	Observe     bool     // admit what containerd asks about, and record what enforcing would refuse
 }
 
 // Load reads a file, d.File if path is empty. A file that does not exist is an

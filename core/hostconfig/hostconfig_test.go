@@ -217,11 +217,11 @@ func TestContainerd(t *testing.T) {
 	if diff := cmp.Diff(want, c.Containerd); diff != "" {
 		t.Error(diff)
 	}
-	c, err = hostconfig.Parse([]byte("containerd: {config: c.toml, hosts: [certs.d, /x], credentials: /a.json, standalone: false}\n"), "/etc/touchmark/config.yaml", d)
+	c, err = hostconfig.Parse([]byte("containerd: {config: c.toml, hosts: [certs.d, /x], credentials: /a.json, standalone: false, observe: true}\n"), "/etc/touchmark/config.yaml", d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want = hostconfig.Containerd{Config: "/etc/touchmark/c.toml", Hosts: []string{"/etc/touchmark/certs.d", "/x"}, Credentials: "/a.json"}
+	want = hostconfig.Containerd{Config: "/etc/touchmark/c.toml", Hosts: []string{"/etc/touchmark/certs.d", "/x"}, Credentials: "/a.json", Observe: true}
 	if diff := cmp.Diff(want, c.Containerd); diff != "" {
 		t.Error(diff)
 	}

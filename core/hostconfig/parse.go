@@ -46,6 +46,7 @@ type document struct {
 		Hosts       []string `yaml:"hosts"`
 		Credentials string   `yaml:"credentials"`
 		Standalone  *bool    `yaml:"standalone"`
+		Observe     bool     `yaml:"observe"`
 	} `yaml:"containerd"`
 }
 
@@ -174,6 +175,7 @@ func (p *parser) containerd(doc *document, c *Config) error {
 	if doc.Containerd.Standalone != nil {
 		c.Containerd.Standalone = *doc.Containerd.Standalone
 	}
+	c.Containerd.Observe = doc.Containerd.Observe
 	return nil
 }
 

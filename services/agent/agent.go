@@ -93,6 +93,9 @@ type Config struct {
 	// names ask; their verdicts are recorded all the same. It is for clients that say
 	// nothing of where they look: physical is the repository as the client calls it.
 	Clients map[string]func(ctx context.Context, req gate.Request, physical string, withCredentials bool) gate.Verdict
+	// Observing are those clients of which Clients admits everything, in words for
+	// the status.
+	Observing []string
 	// Followers are the trust roots that are followed by TUF, among those that Load
 	// gives.
 	Followers []*Follower

@@ -14,7 +14,7 @@ type Status struct {
 	// Enforcing is false if anything is admitted that enforcing would refuse.
 	Enforcing bool `json:"enforcing"`
 	// Observing says what that is: "the whole site", "policy NAME", "images that no
-	// policy is about".
+	// policy is about", and clients that only observe.
 	Observing []string      `json:"observing,omitempty"`
 	Policy    PolicyStatus  `json:"policy"`
 	Files     []FilesStatus `json:"files,omitempty"`
@@ -97,7 +97,7 @@ func (a *Agent) Status() Status {
 	rules := a.watcher.Status()
 	site := rules.Set.Enforcement
 	s := Status{
-		Version: a.config.Version, Started: a.started.UTC(), Observing: observing(rules.Set),
+		Version: a.config.Version, Started: a.started.UTC(), Observing: append(observing(rules.Set), a.config.Observing...),
 		Policy: PolicyStatus{Digest: fmt.Sprintf("%x", rules.Set.Digest), Loaded: rules.Enforced.UTC()},
 	}
 	if rules.Err != nil {
