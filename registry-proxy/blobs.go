@@ -54,6 +54,9 @@ func (p *Proxy) serveBlob(w http.ResponseWriter, r *http.Request, req request) *
 func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*grant, *failure) {
 	ctx, cancel := context.WithTimeout(r.Context(), grantTimeout)
 	defer cancel()
+	if fail := p.entitled(ctx, req.repository, "blobs/"+req.digest.String()); fail != nil {
+		return nil, fail // before a verdict about an image that the caller may not read
+	}
 	start := p.now()
 	var t tried
 	var notEvidence *failure
@@ -70,6 +73,12 @@ func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*gra
 		if t.granted != nil {
 			p.logBlob(r, req, t.verdict, nil, p.now().Sub(start))
 			return t.granted, nil
+		}
+	}
+	if p.observe {
+		size, fail := p.probeBlob(ctx, req.repository, req.digest, -1)
+		if fail == nil && size >= 0 { // no manifest is known that lists it: the digest is still checked
+			return &grant{digest: req.digest, size: size}, nil
 		}
 	}
 	fail := p.noGrant(ctx, req, t, searchErr, notEvidence)
@@ -96,11 +105,11 @@ func (p *Proxy) tryHolders(ctx context.Context, req request, parentsKnown bool) 
 		}
 		t.holders++
 		v, all, fail := p.ask(ctx, req.repository, n.key.digest, n.mediaType, parentsKnown)
-		if fail != nil {
+		if fail != nil && !p.observe {
 			t.outage = fail
 			return t
 		}
-		if v.Admitted() {
+		if v.Admitted() || p.observe {
 			t.verdict = v
 			t.granted = &grant{digest: req.digest, size: n.blobSize(req.digest)}
 			return t
@@ -134,31 +143,32 @@ func (p *Proxy) noGrant(ctx context.Context, req request, t tried, searchErr err
 	case notEvidence != nil:
 		return notEvidence
 	}
-	if fail := p.probeBlob(ctx, req.repository, req.digest, -1); fail != nil {
+	if _, fail := p.probeBlob(ctx, req.repository, req.digest, -1); fail != nil {
 		return fail
 	}
 	return unavailable(what+": no manifest that lists it is known here; pull the image's manifest through this proxy first", nil)
 }
 
-// probeBlob asks the upstream whether it has a blob, and with which size unless size is -1.
-func (p *Proxy) probeBlob(ctx context.Context, repository string, digest v1.Hash, size int64) *failure {
+// probeBlob asks the upstream whether it has a blob, and with which size, -1 if it does not say. It must be want unless
+// that is -1.
+func (p *Proxy) probeBlob(ctx context.Context, repository string, digest v1.Hash, want int64) (size int64, fail *failure) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	what := "blob " + digest.String()
 	resp, err := p.upstream.do(ctx, call{method: http.MethodHead, repository: repository, path: "blobs/" + digest.String()})
 	if err != nil {
-		return explain(what, err)
+		return -1, explain(what, err)
 	}
 	resp.Body.Close()
 	switch {
 	case resp.StatusCode == http.StatusNotFound:
-		return notFound(codeBlobUnknown, what+" is not known to the upstream registry")
+		return -1, notFound(codeBlobUnknown, what+" is not known to the upstream registry")
 	case resp.StatusCode != http.StatusOK:
-		return statusFailure(what, resp.StatusCode)
-	case size >= 0 && resp.ContentLength >= 0 && resp.ContentLength != size:
-		return wrongSize(what, resp.ContentLength, size)
+		return -1, statusFailure(what, resp.StatusCode)
+	case want >= 0 && resp.ContentLength >= 0 && resp.ContentLength != want:
+		return -1, wrongSize(what, resp.ContentLength, want)
 	}
-	return nil
+	return resp.ContentLength, nil
 }
 
 func wrongSize(what string, got, want int64) *failure {
@@ -166,7 +176,7 @@ func wrongSize(what string, got, want int64) *failure {
 }
 
 func (p *Proxy) headBlob(w http.ResponseWriter, r *http.Request, repository string, g grant) *failure {
-	if fail := p.probeBlob(r.Context(), repository, g.digest, g.size); fail != nil {
+	if _, fail := p.probeBlob(r.Context(), repository, g.digest, g.size); fail != nil {
 		return fail
 	}
 	w.Header().Set("Content-Length", strconv.FormatInt(g.size, 10))

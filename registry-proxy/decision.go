@@ -6,7 +6,10 @@ import (
 	"net/http"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/registry-proxy/decisions"
 )
 
 // logDecision writes one line for a manifest that was judged, or passed as evidence. What comes from outside is in values
@@ -18,6 +21,7 @@ func (p *Proxy) logDecision(r *http.Request, req request, j judged, took time.Du
 		return
 	}
 	p.logVerdict(r, slog.LevelInfo, req, j.digest.String(), j.verdict, took)
+	p.record(r, req, j.verdict, took)
 }
 
 // logBlob writes one line for a blob. Those that pass are worth one only when somebody debugs: their manifest had its own.
@@ -33,6 +37,7 @@ func (p *Proxy) logBlob(r *http.Request, req request, v gate.Verdict, fail *fail
 }
 
 func (p *Proxy) logVerdict(r *http.Request, level slog.Level, req request, digest string, v gate.Verdict, took time.Duration, more ...slog.Attr) {
+	served := p.observe && !v.Admitted()
 	attrs := append([]slog.Attr{
 		slog.String("outcome", string(v.Outcome)),
 		slog.String("code", string(v.Code)),
@@ -40,17 +45,48 @@ func (p *Proxy) logVerdict(r *http.Request, level slog.Level, req request, diges
 		slog.String("digest", digest),
 		slog.String("tag", req.tag),
 		slog.Bool("cached", v.Cached),
+		slog.String("who", callerOf(r.Context()).Who),
 		slog.String("client", clientAddress(r)),
 		slog.Int64("duration_ms", took.Milliseconds()),
 	}, more...)
 	if !v.Admitted() {
-		attrs = append(attrs, slog.String("reason", v.Reason))
+		attrs = append(attrs, slog.String("reason", v.Reason), slog.Bool("served", served))
 	}
 	p.logger.LogAttrs(r.Context(), level, "decision", attrs...)
 }
 
+// record puts a decision about a manifest into the decision log and the metrics.
+func (p *Proxy) record(r *http.Request, req request, v gate.Verdict, took time.Duration) {
+	served := p.observe && !v.Admitted()
+	p.metrics.decided(p.registry, v, served)
+	if p.decisions == nil {
+		return
+	}
+	d := decisions.Of(v)
+	d.Who, d.Address, d.Tag, d.Served = callerOf(r.Context()).Who, clientAddress(r), req.tag, served
+	d.Milliseconds = float64(took.Microseconds()) / 1000
+	p.decisions.Record(d)
+}
+
+// undecided is the verdict of an image that nothing could be decided about.
+func (p *Proxy) undecided(repository string, digest v1.Hash, v gate.Verdict, fail *failure) gate.Verdict {
+	v.Repository, v.Digest = p.registry+"/"+repository, digest.String()
+	v.Outcome, v.Reason = gate.OutcomeUndecided, fail.message
+	if v.Code == "" || v.Code == gate.CodeAdmitted {
+		v.Code = gate.CodeLookupFailed
+	}
+	return v
+}
+
+// warn tells the client that what it gets would not be served if this registry were not only observed. Only the code is
+// told: the reason is long, and in the decision log.
+func warn(w http.ResponseWriter, v gate.Verdict) {
+	w.Header().Set("Touchmark-Observed", string(v.Outcome)+"; code="+string(v.Code))
+	w.Header().Set("Warning", `299 touchmark "not admitted: `+string(v.Code)+`; this registry is only observed"`)
+}
+
 // logFailure writes one line for an answer that is an error without being a decision.
-func (p *Proxy) logFailure(r *http.Request, fail *failure) {
+func (f *Front) logFailure(r *http.Request, fail *failure, who string) {
 	level := slog.LevelDebug
 	if fail.status >= 500 {
 		level = slog.LevelWarn
@@ -59,13 +95,14 @@ func (p *Proxy) logFailure(r *http.Request, fail *failure) {
 		slog.Int("status", fail.status),
 		slog.String("method", r.Method),
 		slog.String("path", r.URL.EscapedPath()),
+		slog.String("who", who),
 		slog.String("client", clientAddress(r)),
 		slog.String("message", fail.message),
 	}
 	if fail.cause != nil {
 		attrs = append(attrs, slog.String("cause", fail.cause.Error()))
 	}
-	p.logger.LogAttrs(r.Context(), level, "request failed", attrs...)
+	f.logger.LogAttrs(r.Context(), level, "request failed", attrs...)
 }
 
 // clientAddress is the peer's IP address; headers that claim another are not believed.

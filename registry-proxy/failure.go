@@ -17,6 +17,7 @@ const (
 	codeNameInvalid     = "NAME_INVALID"
 	codeNameUnknown     = "NAME_UNKNOWN"
 	codeSizeInvalid     = "SIZE_INVALID"
+	codeUnauthorized    = "UNAUTHORIZED"
 	codeUnavailable     = "UNAVAILABLE"
 	codeUnknown         = "UNKNOWN"
 	codeUnsupported     = "UNSUPPORTED"
@@ -34,6 +35,9 @@ type failure struct {
 	message string
 	detail  json.RawMessage // the Verdict of a refusal
 	cause   error
+
+	upstream  int    // the upstream's own 401 or 403, which is the client's where it is passed through
+	challenge string // WWW-Authenticate of a 401
 }
 
 func (f *failure) Error() string {
@@ -84,6 +88,10 @@ func (f *failure) write(w http.ResponseWriter) {
 	h.Set("Content-Length", strconv.Itoa(len(body)))
 	h.Set("Cache-Control", "no-store")
 	switch f.status {
+	case http.StatusUnauthorized:
+		if f.challenge != "" {
+			h.Set("WWW-Authenticate", f.challenge)
+		}
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", "GET, HEAD")
 	case http.StatusServiceUnavailable:

@@ -1,6 +1,8 @@
 package registryproxy
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -26,6 +30,9 @@ const (
 	idleConnTimeout       = 90 * time.Second
 )
 
+// errRate says that the upstream would have been asked too often.
+var errRate = errors.New("the limit of requests to the upstream registry is used up")
+
 // errRefusedAddress is wrapped by every error about an address that this proxy does not go to.
 var errRefusedAddress = errors.New("refused address")
 
@@ -40,12 +47,18 @@ var errRefusedAddress = errors.New("refused address")
 type guard struct {
 	scheme, host string // of the upstream, host with its port if the URL has one
 	tokenHosts   map[string]bool
+	limiter      *rate.Limiter // of all requests; nil for none
 	upstream     http.RoundTripper
 	elsewhere    http.RoundTripper // refuses loopback and link-local addresses when it dials
 }
 
 // RoundTrip implements http.RoundTripper.
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
+	if g.limiter != nil {
+		if err := g.limiter.Wait(req.Context()); err != nil {
+			return nil, fmt.Errorf("%w: %w", errRate, err)
+		}
+	}
 	origin, hops := chain(req)
 	if hops > maxRedirects {
 		return nil, fmt.Errorf("%w: more than %d redirects", errRefusedAddress, maxRedirects)
@@ -115,12 +128,13 @@ func chain(req *http.Request) (origin *http.Request, hops int) {
 
 // newTransport makes the transport for one class of hosts. Bodies are asked for and passed on as they are: what is hashed
 // must be what was sent.
-func newTransport(control func(network, address string, c syscall.RawConn) error) *http.Transport {
+func newTransport(control func(network, address string, c syscall.RawConn) error, roots *x509.CertPool) *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second, Control: control}
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            dialer.DialContext,
 		ForceAttemptHTTP2:      true,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout:    tlsTimeout,
 		ResponseHeaderTimeout:  responseHeaderTimeout,
 		ExpectContinueTimeout:  time.Second,

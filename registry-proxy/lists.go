@@ -31,9 +31,9 @@ func (p *Proxy) serveTags(w http.ResponseWriter, r *http.Request, req request) *
 		if req.pageSize >= 0 {
 			next.Set("n", strconv.Itoa(req.pageSize))
 		}
-		w.Header().Set("Link", fmt.Sprintf(`</v2/%s/tags/list?%s>; rel="next"`, req.repository, next.Encode()))
+		w.Header().Set("Link", fmt.Sprintf(`</v2/%s/tags/list?%s>; rel="next"`, req.visible, next.Encode()))
 	}
-	return writeJSON(w, r, "application/json", tagList{Name: req.repository, Tags: tags})
+	return writeJSON(w, r, "application/json", tagList{Name: req.visible, Tags: tags})
 }
 
 type tagList struct {

@@ -52,7 +52,7 @@ type judged struct {
 // bytes are served.
 func (p *Proxy) serveManifest(w http.ResponseWriter, r *http.Request, req request) *failure {
 	start := p.now()
-	key := req.repository + "@" + req.reference()
+	key := partition(r.Context()) + req.repository + "@" + req.reference()
 	j, err := p.manifestFlights.do(r.Context(), key, func(ctx context.Context) (judged, error) {
 		j, fail := p.resolve(ctx, req)
 		if fail != nil {
@@ -64,9 +64,12 @@ func (p *Proxy) serveManifest(w http.ResponseWriter, r *http.Request, req reques
 		return asFailure("manifest "+req.reference(), err)
 	}
 	p.logDecision(r, req, j, p.now().Sub(start))
-	// The one test: nothing but an admitting verdict, or evidence, goes past here.
+	// The one test: nothing but an admitting verdict, or evidence, goes past here, unless this registry is only observed.
 	if !j.evidence && !j.verdict.Admitted() {
-		return p.refusal(j.verdict)
+		if !p.observe {
+			return p.refusal(j.verdict)
+		}
+		warn(w, j.verdict)
 	}
 	h := w.Header()
 	h.Set("Content-Type", j.doc.mediaType)
@@ -106,9 +109,14 @@ func (p *Proxy) resolve(ctx context.Context, req request) (judged, *failure) {
 	}
 	v, fail := p.judge(ctx, req.repository, m.digest, m.doc.mediaType, req.tag == "")
 	if fail != nil {
-		return judged{}, fail
+		if !p.observe {
+			return judged{}, fail
+		}
+		v = p.undecided(req.repository, m.digest, v, fail)
 	}
 	switch {
+	case p.observe && !v.Admitted():
+		p.table.record(newNode(req.repository, m.digest, m.doc, false), false)
 	case v.Admitted():
 		p.table.record(newNode(req.repository, m.digest, m.doc, false), true)
 	case p.isFallbackIndex(req.repository, req.reference(), m): // as the search for parents has found

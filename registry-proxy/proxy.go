@@ -36,6 +36,8 @@
 package registryproxy
 
 import (
+	"cmp"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,9 +49,11 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+	"golang.org/x/time/rate"
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/registry-proxy/decisions"
 )
 
 // Config says what a [Proxy] fronts and who decides.
@@ -66,6 +70,21 @@ type Config struct {
 	// TokenHosts are hosts (host[:port]) of token services that the upstream may send the proxy to, besides itself and
 	// those built in for well-known registries.
 	TokenHosts []string
+	// RootCAs are authorities of the upstream's and its token service's certificates; nil is the system's.
+	RootCAs *x509.CertPool
+	// PassThrough has the upstream decide who may read what: each request carries the client's own Authorization header, and
+	// that alone, to the upstream, and to nobody else. Keychain is not used then.
+	PassThrough bool
+	// Observe has everything served, whatever the verdict, with a warning in the answer's header.
+	Observe bool
+	// Fetches bounds how many manifests are read at once; 0 is 64, which with the largest manifests take 256 MiB.
+	Fetches int
+	// Rate bounds the requests to the upstream, per second; 0 does not. Those above it wait.
+	Rate float64
+	// Decisions gets every decision; nil is none.
+	Decisions *decisions.Log
+	// Metrics counts what happens; nil does not. Several proxies may have one.
+	Metrics *Metrics
 	// Transport carries every request to the outside. Nil is one with timeouts that does not dial loopback and link-local
 	// addresses unless they are the upstream's.
 	Transport http.RoundTripper
@@ -80,8 +99,12 @@ type Proxy struct {
 	registry string // logical name
 	upstream *upstream
 	admitter gate.Admitter
-	logger   *slog.Logger
-	now      func() time.Time
+	observe  bool
+
+	logger    *slog.Logger
+	decisions *decisions.Log
+	metrics   *Metrics
+	now       func() time.Time
 
 	table           *table
 	fetches         chan struct{} // see maxFetches
@@ -121,14 +144,20 @@ func New(c Config) (*Proxy, error) {
 		return nil, fmt.Errorf("logical name %q is not a registry's name as policies write it", registry)
 	}
 	p := &Proxy{
-		registry: registry,
-		upstream: u,
-		admitter: c.Admitter,
-		logger:   c.Logger,
-		now:      c.Now,
-		table:    newTable(maxTableEntries),
-		fetches:  make(chan struct{}, maxFetches),
-		walks:    map[string]walked{},
+		registry:  registry,
+		upstream:  u,
+		admitter:  c.Admitter,
+		observe:   c.Observe,
+		logger:    c.Logger,
+		decisions: c.Decisions,
+		metrics:   c.Metrics,
+		now:       c.Now,
+		table:     newTable(maxTableEntries),
+		fetches:   make(chan struct{}, cmp.Or(max(c.Fetches, 0), maxFetches)),
+		walks:     map[string]walked{},
+	}
+	if p.metrics == nil {
+		p.metrics = NewMetrics()
 	}
 	if p.logger == nil {
 		p.logger = slog.New(slog.DiscardHandler)
@@ -169,13 +198,16 @@ func newUpstream(c Config) (*upstream, error) {
 		g.tokenHosts[host] = true
 	}
 	if c.Transport == nil {
-		g.upstream, g.elsewhere = newTransport(nil), newTransport(refuseLocal)
+		g.upstream, g.elsewhere = newTransport(nil, c.RootCAs), newTransport(refuseLocal, c.RootCAs)
+	}
+	if c.Rate > 0 {
+		g.limiter = rate.NewLimiter(rate.Limit(c.Rate), max(1, int(c.Rate)))
 	}
 	keychain := c.Keychain
 	if keychain == nil {
 		keychain = anonymous{}
 	}
-	return &upstream{scheme: u.Scheme, registry: registry, keychain: keychain, guard: g, sessions: map[string]*session{}}, nil
+	return &upstream{scheme: u.Scheme, registry: registry, keychain: keychain, guard: g, passThrough: c.PassThrough, sessions: map[string]*session{}}, nil
 }
 
 // anonymous is the keychain of a proxy without credentials.
@@ -187,37 +219,14 @@ func (anonymous) Resolve(authn.Resource) (authn.Authenticator, error) { return a
 // Registry is the logical name under which policies are asked about the upstream's repositories.
 func (p *Proxy) Registry() string { return p.registry }
 
-// Handler returns the registry API. Paths are taken as they were sent, so it must not be put behind an http.ServeMux,
-// which cleans them first.
+// Handler returns the registry API for whoever can reach it; a [Front] also asks who they are. Paths are taken as they were
+// sent, so it must not be put behind an http.ServeMux, which cleans them first.
 func (p *Proxy) Handler() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Docker-Distribution-API-Version", "registry/2.0")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		// A client that does not read its answer must not hold it in memory for ever; blobs extend this as they flow.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(fetchTimeout + walkTimeout + stallTimeout))
-		if fail := p.serve(w, r); fail != nil {
-			if fail.detail == nil { // a verdict has its own line
-				p.logFailure(r, fail)
-			}
-			fail.write(w)
-		}
-	})
+	return &Front{mounts: []*Mount{{Proxy: p}}, metrics: p.metrics, logger: p.logger}
 }
 
-func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) *failure {
-	if !readOnly(r.Method) {
-		return &failure{status: http.StatusMethodNotAllowed, code: codeUnsupported, message: "this proxy is read-only: push and sign at the registry itself"}
-	}
-	req, fail := parseRequest(r.URL, p.registry)
-	if fail != nil {
-		return fail
-	}
-	if req.namespace != "" {
-		w.Header().Set("OCI-Namespace", req.namespace)
-	}
-	if p.registry == "docker.io" && req.endpoint != endpointBase && !strings.Contains(req.repository, "/") {
-		req.repository = "library/" + req.repository // as the gate and Docker Hub name official images
-	}
+// serve answers a request that has passed the grammar, the routing and the access rules.
+func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, req request) *failure {
 	switch req.endpoint {
 	case endpointManifest:
 		return p.serveManifest(w, r, req)
@@ -225,9 +234,7 @@ func (p *Proxy) serve(w http.ResponseWriter, r *http.Request) *failure {
 		return p.serveBlob(w, r, req)
 	case endpointTags:
 		return p.serveTags(w, r, req)
-	case endpointReferrers:
-		return p.serveReferrers(w, r, req)
 	default:
-		return writeJSON(w, r, "application/json", struct{}{})
+		return p.serveReferrers(w, r, req)
 	}
 }

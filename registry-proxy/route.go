@@ -59,10 +59,11 @@ const (
 // reaches the upstream, but the byte range of a blob.
 type request struct {
 	endpoint     endpoint
-	repository   string  // without the registry
+	repository   string  // without the registry, as the upstream knows it
+	visible      string  // as the client wrote it
 	tag          string  // manifests by tag only
 	digest       v1.Hash // zero when tag is set
-	namespace    string  // ?ns=, equal to the fronted registry
+	namespace    string  // ?ns=, a registry's name
 	pageSize     int     // ?n=, -1 when it was not given
 	last         string  // ?last=
 	artifactType string  // ?artifactType=
@@ -76,11 +77,11 @@ func (r request) reference() string {
 	return r.digest.String()
 }
 
-// parseRequest reads path and query by the specification's grammar and does no I/O. registry is the only accepted ?ns=.
+// parseRequest reads path and query by the specification's grammar and does no I/O.
 //
 // The path is taken as it was sent: a name that is only valid after unescaping (%2f, %2e, %00) is refused, so that this
 // proxy, the upstream and whatever stands between them cannot understand it differently.
-func parseRequest(u *url.URL, registry string) (request, *failure) {
+func parseRequest(u *url.URL) (request, *failure) {
 	path := u.EscapedPath()
 	if len(path) > maxPath {
 		return request{}, invalid(codeNameInvalid, "the path is longer than any valid repository, tag and digest")
@@ -92,7 +93,7 @@ func parseRequest(u *url.URL, registry string) (request, *failure) {
 	if fail != nil {
 		return request{}, fail
 	}
-	if fail := req.parseQuery(u.RawQuery, registry); fail != nil {
+	if fail := req.parseQuery(u.RawQuery); fail != nil {
 		return request{}, fail
 	}
 	return req, nil
@@ -122,6 +123,7 @@ func parsePath(path string) (request, *failure) {
 	}
 	verb, last := parts[len(parts)-2], parts[len(parts)-1]
 	req := request{repository: strings.Join(parts[:len(parts)-2], "/"), pageSize: -1}
+	req.visible = req.repository
 	switch {
 	case verb == "manifests":
 		req.endpoint = endpointManifest
@@ -154,7 +156,7 @@ func parsePath(path string) (request, *failure) {
 }
 
 // parseQuery accepts ns everywhere, n and last for tags and artifactType for referrers, each once and nothing else.
-func (r *request) parseQuery(raw, registry string) *failure {
+func (r *request) parseQuery(raw string) *failure {
 	if raw == "" {
 		return nil
 	}
@@ -172,10 +174,10 @@ func (r *request) parseQuery(raw, registry string) *failure {
 		value := all[0]
 		switch {
 		case key == "ns":
-			if value != registry {
-				return invalid(codeUnsupported, "ns names a registry that this proxy does not front")
+			if value == "" {
+				return invalid(codeUnsupported, "ns is empty")
 			}
-			r.namespace = value
+			r.namespace = value // compared with names that are fronted, and used for nothing else
 		case key == "n" && r.endpoint == endpointTags:
 			n, err := strconv.ParseUint(value, 10, 31)
 			if err != nil {

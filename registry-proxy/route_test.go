@@ -36,7 +36,8 @@ func TestParseRequest(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, fail := parseRequest(u, "registry.acme.example")
+		got, fail := parseRequest(u)
+		c.want.visible = c.want.repository
 		if fail != nil || got != c.want {
 			t.Errorf("%s: got %+v, %v, want %+v", c.path, got, fail, c.want)
 		}

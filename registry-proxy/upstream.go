@@ -32,6 +32,9 @@ type upstream struct {
 	registry name.Registry
 	keychain authn.Keychain
 	guard    *guard
+	// passThrough has every request carry the credentials of the caller in its context, and the keychain unused.
+	passThrough bool
+	challenges  challenges
 
 	mu       sync.Mutex
 	sessions map[string]*session // by repository
@@ -81,7 +84,7 @@ func (u *upstream) do(ctx context.Context, c call) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode == http.StatusUnauthorized {
+	if resp.StatusCode == http.StatusUnauthorized && !u.passThrough {
 		u.forget(c.repository, s)
 	}
 	if enc := resp.Header.Get("Content-Encoding"); enc != "" && enc != "identity" {
@@ -134,6 +137,9 @@ type answer struct {
 
 // session returns the repository's session, after a handshake if there is none yet.
 func (u *upstream) session(ctx context.Context, repository string) (*session, error) {
+	if u.passThrough {
+		return u.sessionAs(callerOf(ctx).authorization)
+	}
 	u.mu.Lock()
 	s := u.sessions[repository]
 	u.mu.Unlock()
@@ -202,6 +208,8 @@ func explain(what string, err error) *failure {
 		return badUpstream(codeUnknown, what+": the upstream registry points to an address that this proxy does not go to", addressCause(err))
 	case errors.As(err, &refused):
 		return statusFailure(what, refused.StatusCode)
+	case errors.Is(err, errRate):
+		return unavailable(what+": the upstream registry is not to be asked more often", errRate)
 	case errors.Is(err, context.DeadlineExceeded):
 		return unavailable(what+": the upstream registry did not answer in time", context.DeadlineExceeded)
 	case errors.Is(err, context.Canceled):
@@ -233,7 +241,9 @@ func statusFailure(what string, status int) *failure {
 	cause := fmt.Errorf("upstream status %d", status)
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		return badUpstream(codeUnknown, fmt.Sprintf("%s: the upstream registry does not let this proxy read it (HTTP %d); nothing was decided about any signature", what, status), cause)
+		fail := badUpstream(codeUnknown, fmt.Sprintf("%s: the upstream registry does not let this proxy read it (HTTP %d); nothing was decided about any signature", what, status), cause)
+		fail.upstream = status
+		return fail
 	case status == http.StatusTooManyRequests || status >= 500:
 		return unavailable(fmt.Sprintf("%s: the upstream registry is not able to answer now (HTTP %d)", what, status), cause)
 	default:

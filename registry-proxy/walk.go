@@ -46,13 +46,14 @@ type walked struct {
 //
 // It returns nil if the whole repository was seen, and else why not.
 func (p *Proxy) walk(ctx context.Context, repository string) error {
+	key := partition(ctx) + repository
 	p.mu.Lock()
-	last, ok := p.walks[repository]
+	last, ok := p.walks[key]
 	p.mu.Unlock()
 	if ok && p.now().Sub(last.at) < walkFresh {
 		return last.err
 	}
-	_, err := p.walkFlights.do(ctx, repository, func(ctx context.Context) (struct{}, error) {
+	_, err := p.walkFlights.do(ctx, key, func(ctx context.Context) (struct{}, error) {
 		ctx, cancel := context.WithTimeout(ctx, walkTimeout)
 		defer cancel()
 		err := p.search(ctx, repository)
@@ -61,7 +62,7 @@ func (p *Proxy) walk(ctx context.Context, repository string) error {
 		if len(p.walks) >= maxWalks {
 			clear(p.walks)
 		}
-		p.walks[repository] = walked{at: p.now(), err: err}
+		p.walks[key] = walked{at: p.now(), err: err}
 		return struct{}{}, err
 	})
 	return err

@@ -1,0 +1,229 @@
+// Package auth says who a client of the registry proxy is, and what it may read.
+//
+//	clients, err := auth.New(auth.Config{Htpasswd: "users", Anonymous: true, Access: []auth.Rule{
+//		{Subjects: []string{"user:ci-*"}, Repositories: []string{"docker.io/library/*"}},
+//	}})
+//	caller, err := clients.Identify(request)
+//	caller.MayRead("docker.io/library/alpine")
+//
+// A client proves a name in one of three ways, and the name says which:
+//
+//   - user:NAME, by a name and password of an htpasswd file (bcrypt alone);
+//   - oidc:NAME, by an ID token of a configured issuer for a configured audience. It comes as a bearer token, or as the
+//     password of any user, because no stock client can send a bearer token that it was not given by a token service;
+//   - cert:NAME, by a client certificate of the authority that the listener verifies: its first URI, e-mail address or DNS
+//     name, else its common name.
+//
+// Credentials that are wrong are an error, also where anonymous clients are let in: whoever means to be somebody is told.
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Config says whom to believe. The zero value lets nobody in.
+type Config struct {
+	// Htpasswd is a file of names and bcrypt hashes; empty for none.
+	Htpasswd string
+	// Issuers are those whose ID tokens are believed.
+	Issuers []Issuer
+	// Certificates says that client certificates count. The listener must have verified them.
+	Certificates bool
+	// Anonymous lets in those who give no credentials.
+	Anonymous bool
+	// AnonymousDetails shows even them the details of refusals, which say how the policy sees an image. It is for a proxy
+	// that only its own machine can reach.
+	AnonymousDetails bool
+	// Access says who may read what. Without a rule, everybody who was let in may read everything.
+	Access []Rule
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Rule lets subjects read repositories.
+type Rule struct {
+	// Subjects are globs over names such as "user:ci", "oidc:*@acme.example", "cert:spiffe://acme.example/**", or "anonymous".
+	Subjects []string
+	// Repositories are globs over logical names with the registry's, such as "docker.io/library/*" or "registry.example/**".
+	Repositories []string
+	// Page lets them see the page for people.
+	Page bool
+}
+
+// Clients identifies clients. Its methods may be called at the same time.
+type Clients struct {
+	config   Config
+	users    *users
+	issuers  []*verifier
+	rules    []rule
+	nobody   Caller
+	password bool // there is some login by name and password
+}
+
+// Caller is a client that was let in.
+type Caller struct {
+	// Who is the name that it proved, such as "user:ci"; empty for anybody.
+	Who string
+	// Details says that it may see the details of refusals.
+	Details bool
+	rules   []rule // that are about it
+	all     bool   // it may read everything
+}
+
+// Trusted is the caller of a proxy that asks nobody who they are.
+func Trusted() Caller { return Caller{Details: true, all: true} }
+
+// Errors of Identify.
+var (
+	// ErrCredentials says that credentials are missing or wrong, and nothing about which of the two parts was.
+	ErrCredentials = errors.New("credentials are missing or wrong")
+	// ErrUnavailable says that it could not be found out whether they are right.
+	ErrUnavailable = errors.New("credentials could not be checked")
+)
+
+// New reads the files and compiles the rules. Every error is one of configuration and names the file or the field. Issuers
+// are asked for their keys when the first token comes, so that one that is down keeps no proxy from starting.
+func New(c Config) (*Clients, error) {
+	clients := &Clients{config: c, password: c.Htpasswd != "" || len(c.Issuers) > 0}
+	if c.Now == nil {
+		clients.config.Now = time.Now
+	}
+	if c.Htpasswd != "" {
+		var err error
+		if clients.users, err = loadUsers(c.Htpasswd); err != nil {
+			return nil, err
+		}
+	}
+	for i, issuer := range c.Issuers {
+		v, err := newVerifier(issuer, clients.config.Now)
+		if err != nil {
+			return nil, fmt.Errorf("oidc[%d].%w", i, err)
+		}
+		clients.issuers = append(clients.issuers, v)
+	}
+	for i, r := range c.Access {
+		compiled, err := compile(r)
+		if err != nil {
+			return nil, fmt.Errorf("access[%d].%w", i, err)
+		}
+		clients.rules = append(clients.rules, compiled)
+	}
+	clients.nobody = clients.caller("")
+	return clients, nil
+}
+
+// Challenge is the WWW-Authenticate header of an answer to those who have to log in; empty if no password would help.
+func (c *Clients) Challenge() string {
+	if !c.password {
+		return ""
+	}
+	return `Basic realm="touchmark proxy", charset="UTF-8"`
+}
+
+// Identify says who sent a request. The error wraps [ErrCredentials] or [ErrUnavailable].
+func (c *Clients) Identify(r *http.Request) (Caller, error) {
+	if values := r.Header.Values("Authorization"); len(values) > 1 {
+		return Caller{}, fmt.Errorf("%w: two Authorization headers", ErrCredentials)
+	}
+	if header := r.Header.Get("Authorization"); header != "" {
+		who, err := c.prove(r.Context(), r, header)
+		if err != nil {
+			return Caller{}, err
+		}
+		return c.caller(who), nil
+	}
+	if name := c.proveCertificate(r); name != "" {
+		return c.caller(name), nil
+	}
+	if c.config.Anonymous {
+		return c.nobody, nil
+	}
+	return Caller{}, ErrCredentials
+}
+
+// MustAsk reports whether a client that sends no credentials is to be asked for them when it first pings. Most clients send
+// none unless they are; those that have none go on without, and are let in where anonymous ones are.
+func (c *Clients) MustAsk(r *http.Request) bool {
+	return c.password && r.Header.Get("Authorization") == "" && c.proveCertificate(r) == ""
+}
+
+// proveCertificate is the name of the client's certificate; empty if it has none.
+func (c *Clients) proveCertificate(r *http.Request) string {
+	if !c.config.Certificates || r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return ""
+	}
+	name := certificateName(r.TLS.VerifiedChains[0][0])
+	if name == "" {
+		return ""
+	}
+	return "cert:" + name
+}
+
+func (c *Clients) prove(ctx context.Context, r *http.Request, header string) (string, error) {
+	if scheme, token, ok := strings.Cut(header, " "); ok && strings.EqualFold(scheme, "Bearer") {
+		return c.proveToken(ctx, strings.TrimSpace(token))
+	}
+	name, password, ok := r.BasicAuth()
+	if !ok {
+		return "", fmt.Errorf("%w: neither Basic nor Bearer", ErrCredentials)
+	}
+	if len(c.issuers) > 0 && looksLikeToken(password) {
+		return c.proveToken(ctx, password)
+	}
+	if c.users == nil || !c.users.check(ctx, name, password) {
+		return "", ErrCredentials
+	}
+	return "user:" + name, nil
+}
+
+func (c *Clients) proveToken(ctx context.Context, token string) (string, error) {
+	err := ErrCredentials
+	for _, v := range c.issuers {
+		name, failed := v.verify(ctx, token)
+		if failed == nil {
+			return "oidc:" + name, nil
+		}
+		if errors.Is(failed, ErrUnavailable) {
+			err = failed
+		}
+	}
+	return "", err
+}
+
+// caller is what a name may do.
+func (c *Clients) caller(who string) Caller {
+	out := Caller{Who: who, Details: who != "" || c.config.AnonymousDetails, all: len(c.rules) == 0}
+	for _, r := range c.rules {
+		if r.about(who) {
+			out.rules = append(out.rules, r)
+		}
+	}
+	return out
+}
+
+// MayRead reports whether the caller may read a repository, which is a logical name with the registry's.
+func (c Caller) MayRead(repository string) bool {
+	return c.all || slices.ContainsFunc(c.rules, func(r rule) bool { return matchesAny(r.repositories, repository) })
+}
+
+// MaySeePage reports whether the caller may see the page for people. Without rules that is everybody who has a name, and
+// those who may see details.
+func (c Caller) MaySeePage() bool {
+	return c.all && c.Details || slices.ContainsFunc(c.rules, func(r rule) bool { return r.page })
+}
+
+// PassedThrough is a client that the upstream registry identifies: what it may read there it may read here. Its name here is
+// that of its certificate, if it has one.
+func (c *Clients) PassedThrough(r *http.Request) Caller {
+	out := Caller{all: true, Details: c.config.AnonymousDetails}
+	if name := c.proveCertificate(r); name != "" {
+		out.Who, out.Details = name, true
+	}
+	return out
+}

@@ -1,0 +1,149 @@
+package auth
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+
+	"github.com/touchmark/touchmark/core/configfile"
+)
+
+const (
+	// maxToken bounds a token, in bytes; real ones have 1 to 4 KiB.
+	maxToken = 16 << 10
+	// maxName bounds the name that a claim gives, in bytes.
+	maxName = 256
+	// issuerTimeout bounds the questions to an issuer: discovery, and its keys.
+	issuerTimeout = 10 * time.Second
+	// discoveryPause is how long an issuer that could not be asked is left alone.
+	discoveryPause = 5 * time.Second
+	// maxCA bounds a file of authorities, in bytes: all public ones have 250 KiB.
+	maxCA = 2 << 20
+)
+
+// Issuer is an OpenID Connect issuer whose ID tokens are believed.
+type Issuer struct {
+	// URL of the issuer, as it stands in tokens; https, or http on this machine.
+	URL string
+	// Audience that a token must be for. Required: a token that was made for something else is somebody else's.
+	Audience string
+	// Claim that is the subject's name; empty is sub. An e-mail address counts only with email_verified.
+	Claim string
+	// Claims that a token must have besides, by name, with exactly this text.
+	Claims map[string]string
+	// CA is a file with authorities of the issuer's certificate; empty for the system's.
+	CA string
+}
+
+// verifier verifies the tokens of one issuer.
+type verifier struct {
+	Issuer
+	client *http.Client
+	now    func() time.Time
+
+	mu       sync.Mutex
+	verifier *oidc.IDTokenVerifier // nil until the issuer has answered
+	failed   time.Time             // when it last did not
+}
+
+func newVerifier(i Issuer, now func() time.Time) (*verifier, error) {
+	u, err := url.Parse(i.URL)
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) {
+		return nil, fmt.Errorf("issuer: want an https URL")
+	}
+	if i.Audience == "" {
+		return nil, fmt.Errorf("audience: is missing: whom tokens are made for")
+	}
+	if i.Claim == "" {
+		i.Claim = "sub"
+	}
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: issuerTimeout, ResponseHeaderTimeout: issuerTimeout, MaxResponseHeaderBytes: 64 << 10}
+	if i.CA != "" {
+		pem, err := configfile.Read(i.CA, maxCA)
+		if err != nil {
+			return nil, fmt.Errorf("ca: %w", err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("ca: %s: holds no PEM certificate", i.CA)
+		}
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+	}
+	return &verifier{Issuer: i, client: &http.Client{Transport: transport, Timeout: issuerTimeout}, now: now}, nil
+}
+
+// verify returns the name that a token proves. The error wraps ErrCredentials or ErrUnavailable.
+func (v *verifier) verify(ctx context.Context, untrusted string) (string, error) {
+	if len(untrusted) > maxToken || !looksLikeToken(untrusted) {
+		return "", ErrCredentials
+	}
+	ready, err := v.discover(ctx)
+	if err != nil {
+		return "", err
+	}
+	token, err := ready.Verify(oidc.ClientContext(ctx, v.client), untrusted)
+	if err != nil {
+		if strings.Contains(err.Error(), "fetching keys") { // go-oidc has no type for it
+			return "", fmt.Errorf("%w: the keys of issuer %s could not be fetched", ErrUnavailable, v.URL)
+		}
+		return "", ErrCredentials
+	}
+	var claims map[string]any
+	if err := token.Claims(&claims); err != nil {
+		return "", ErrCredentials
+	}
+	name, _ := claims[v.Claim].(string)
+	if name == "" || len(name) > maxName || strings.ContainsFunc(name, unprintable) {
+		return "", fmt.Errorf("%w: the token has no claim %s that is a name", ErrCredentials, v.Claim)
+	}
+	if verified, _ := claims["email_verified"].(bool); v.Claim == "email" && !verified {
+		return "", fmt.Errorf("%w: the issuer has not verified the e-mail address", ErrCredentials)
+	}
+	for claim, want := range v.Claims {
+		if got, _ := claims[claim].(string); got != want {
+			return "", fmt.Errorf("%w: claim %s is not what it must be", ErrCredentials, claim)
+		}
+	}
+	return name, nil
+}
+
+// discover asks the issuer once where its keys are.
+func (v *verifier) discover(ctx context.Context) (*oidc.IDTokenVerifier, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.verifier != nil {
+		return v.verifier, nil
+	}
+	unavailable := fmt.Errorf("%w: issuer %s could not be asked", ErrUnavailable, v.URL)
+	if v.now().Sub(v.failed) < discoveryPause {
+		return nil, unavailable
+	}
+	// Not the request's context: go-oidc keeps it to fetch keys with later.
+	provider, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), v.client), v.URL)
+	if err != nil {
+		v.failed = v.now()
+		return nil, errors.Join(unavailable, err)
+	}
+	v.verifier = provider.Verifier(&oidc.Config{ClientID: v.Audience, Now: v.now})
+	return v.verifier, nil
+}
+
+// looksLikeToken reports whether a text has the three parts of a signed JWT.
+func looksLikeToken(s string) bool { return strings.HasPrefix(s, "ey") && strings.Count(s, ".") == 2 }
+
+func unprintable(r rune) bool { return r < ' ' || r == 0x7f }
+
+func loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}

@@ -1,0 +1,67 @@
+package auth
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// anonymous is the subject of rules for those without a name.
+const anonymous = "anonymous"
+
+// rule is a compiled Rule.
+type rule struct {
+	subjects, repositories []*regexp.Regexp
+	page                   bool
+}
+
+func compile(r Rule) (rule, error) {
+	out := rule{page: r.Page}
+	if len(r.Subjects) == 0 {
+		return rule{}, fmt.Errorf("subjects: is missing")
+	}
+	if len(r.Repositories) == 0 && !r.Page {
+		return rule{}, fmt.Errorf("repositories: is missing")
+	}
+	for i, s := range r.Subjects {
+		kind, _, ok := strings.Cut(s, ":")
+		if s != anonymous && (!ok || kind != "user" && kind != "oidc" && kind != "cert") {
+			return rule{}, fmt.Errorf("subjects[%d]: %q is neither user:NAME, oidc:NAME, cert:NAME nor anonymous", i, s)
+		}
+		out.subjects = append(out.subjects, glob(s))
+	}
+	for i, s := range r.Repositories {
+		if !repositoryGlob.MatchString(s) {
+			return rule{}, fmt.Errorf("repositories[%d]: %q is not a glob over names such as registry.example/app/**, with the registry's name and without a tag", i, s)
+		}
+		out.repositories = append(out.repositories, glob(s))
+	}
+	return out, nil
+}
+
+// repositoryGlob is what a logical name with wildcards consists of.
+var repositoryGlob = regexp.MustCompile(`\A(\*\*|[a-z0-9.*_-]+(:[0-9]+)?/[a-z0-9._*/-]+)\z`)
+
+// glob compiles a pattern as policies have them: "*" stands for anything but "/", "**" for anything.
+func glob(pattern string) *regexp.Regexp {
+	quoted := regexp.QuoteMeta(pattern)
+	quoted = strings.ReplaceAll(quoted, `\*\*`, `.*`)
+	quoted = strings.ReplaceAll(quoted, `\*`, `[^/]*`)
+	return regexp.MustCompile(`(?s)\A` + quoted + `\z`)
+}
+
+func (r rule) about(who string) bool {
+	if who == "" {
+		who = anonymous
+	}
+	return matchesAny(r.subjects, who)
+}
+
+func matchesAny(patterns []*regexp.Regexp, s string) bool {
+	for _, p := range patterns {
+		if p.MatchString(s) {
+			return true
+		}
+	}
+	return false
+}
