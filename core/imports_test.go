@@ -33,7 +33,7 @@ var only = map[string][]string{
 }
 
 // mayRun are the packages of core that start other programs.
-var mayRun = []string{"core/child", "core/coretest", "core/token"}
+var mayRun = []string{"core/child", "core/coretest", "core/credhelper", "core/token"}
 
 // oracles are what we are held against, by integration alone: nothing else
 // imports them, not even in tests.

@@ -44,6 +44,7 @@ import (
 	"go.podman.io/image/v5/docker/reference"
 
 	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/credhelper"
 	"github.com/touchmark/touchmark/core/location"
 	"github.com/touchmark/touchmark/podman"
 )
@@ -57,7 +58,7 @@ type Access struct {
 	authFiles []string
 	conf      *registriesConf
 	table     *location.Table
-	// helperTimeout is how long a credential helper may take: a few of them ask a server, none of them a person.
+	// helperTimeout is how long a credential helper may take.
 	helperTimeout time.Duration
 
 	mu         sync.Mutex
@@ -78,7 +79,7 @@ func Load(h podman.Host, authFiles ...string) (*Access, error) {
 		authFiles = h.AuthFiles()
 	}
 	return &Access{
-		host: h, authFiles: authFiles, conf: conf, table: table, helperTimeout: 10 * time.Second,
+		host: h, authFiles: authFiles, conf: conf, table: table, helperTimeout: credhelper.Timeout,
 		transports: map[transportKey]*dated{},
 	}, nil
 }

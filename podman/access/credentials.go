@@ -15,6 +15,7 @@ import (
 	"go.podman.io/image/v5/types"
 
 	"github.com/touchmark/touchmark/core/configfile"
+	"github.com/touchmark/touchmark/core/credhelper"
 )
 
 // maxAuthFile bounds an auth file, in bytes. An entry has some hundred, with a cloud's token 4 KiB.
@@ -122,4 +123,10 @@ func withoutText(err error) error {
 		return fmt.Errorf("%s is not of the right type", strings.TrimPrefix(bad.Field, "."))
 	}
 	return errors.New("not JSON")
+}
+
+// fromHelper asks a credential helper.
+func (a *Access) fromHelper(ctx context.Context, helper, registry string) (types.DockerAuthConfig, error) {
+	found, err := credhelper.Get(ctx, helper, registry, a.helperTimeout)
+	return types.DockerAuthConfig{Username: found.Username, Password: found.Password, IdentityToken: found.IdentityToken}, err
 }
