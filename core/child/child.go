@@ -47,6 +47,7 @@ func Find(name string) (string, error) {
 // Program is how a program is run.
 type Program struct {
 	Path string
+	Args []string // after the program's name
 	Env  []string // all of its environment, "name=value"
 	// TimeLimit ends each run; it is killed then.
 	TimeLimit time.Duration
@@ -60,7 +61,7 @@ func (p Program) Run(ctx context.Context, request []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.TimeLimit)
 	defer cancel()
 	answer, complaint := &buffer{max: p.MaxAnswer, over: cancel}, &buffer{max: maxComplaint}
-	cmd := exec.CommandContext(ctx, p.Path)
+	cmd := exec.CommandContext(ctx, p.Path, p.Args...)
 	cmd.Env = append([]string{}, p.Env...) // not nil, which would be all of ours
 	cmd.Dir = string(filepath.Separator)
 	cmd.Stdin = bytes.NewReader(request)
