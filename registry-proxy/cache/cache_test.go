@@ -1,0 +1,546 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/touchmark/touchmark/registry-proxy/blob"
+)
+
+func openCache(t testing.TB, dir string, maxBytes int64) *Cache {
+	t.Helper()
+	c, err := Open(Config{Dir: dir, MaxBytes: maxBytes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// content is size bytes that depend on seed, and their digest.
+func content(seed uint64, size int) ([]byte, v1.Hash) {
+	b := make([]byte, size)
+	r := rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8), byte(seed >> 16)})
+	r.Read(b)
+	h, _, _ := v1.SHA256(bytes.NewReader(b))
+	return b, h
+}
+
+// origin is an upstream that counts.
+type origin struct {
+	body  []byte
+	opens atomic.Int64
+	gate  chan struct{} // if set, the second half waits for it
+}
+
+func (o *origin) open(ctx context.Context) (io.ReadCloser, error) {
+	o.opens.Add(1)
+	half := len(o.body) / 2
+	return io.NopCloser(io.MultiReader(bytes.NewReader(o.body[:half]), &waiting{ctx, o.gate, bytes.NewReader(o.body[half:])})), nil
+}
+
+type waiting struct {
+	ctx  context.Context
+	gate chan struct{}
+	io.Reader
+}
+
+func (w *waiting) Read(b []byte) (int, error) {
+	if w.gate != nil {
+		select {
+		case <-w.gate:
+		case <-w.ctx.Done():
+			return 0, w.ctx.Err()
+		}
+	}
+	return w.Reader.Read(b)
+}
+
+// read gets a whole blob.
+func read(ctx context.Context, c *Cache, digest v1.Hash, size int64, open OpenFunc) (got []byte, kept bool, err error) {
+	r, err := c.Get(ctx, digest, size, open)
+	if err != nil {
+		return nil, false, err
+	}
+	defer r.Close()
+	var b bytes.Buffer
+	err = r.Copy(ctx, &b, 0, size)
+	return b.Bytes(), r.Kept(), err
+}
+
+// refuse is an upstream that must not be asked.
+func refuse(context.Context) (io.ReadCloser, error) { return nil, errors.New("the upstream was asked") }
+
+func waitFor(t *testing.T, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the condition did not come about")
+		}
+	}
+}
+
+func (c *Cache) settled() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.fills) == 0
+}
+
+func TestKeepsAndGivesAcrossRestarts(t *testing.T) {
+	dir := t.TempDir()
+	for i, size := range []int{0, 1, 1000, blob.Tail, blob.Tail + 1, 5 << 20} {
+		body, digest := content(uint64(i), size)
+		o := &origin{body: body}
+		c := openCache(t, dir, MinBytes)
+		if got, kept, err := read(t.Context(), c, digest, int64(size), o.open); err != nil || kept || !bytes.Equal(got, body) {
+			t.Fatalf("%d bytes, first: %d bytes, kept %v, %v", size, len(got), kept, err)
+		}
+		waitFor(t, c.settled)
+		for range 2 {
+			if got, kept, err := read(t.Context(), c, digest, int64(size), refuse); err != nil || !kept || !bytes.Equal(got, body) {
+				t.Errorf("%d bytes, again: %d bytes, kept %v, %v", size, len(got), kept, err)
+			}
+		}
+		if !c.Has(digest, int64(size)) || c.Has(digest, int64(size)+1) {
+			t.Error("Has is wrong")
+		}
+		c.Close()
+		c = openCache(t, dir, MinBytes)
+		if got, kept, err := read(t.Context(), c, digest, int64(size), refuse); err != nil || !kept || !bytes.Equal(got, body) {
+			t.Errorf("%d bytes, after a restart: %d bytes, kept %v, %v", size, len(got), kept, err)
+		}
+		c.Close()
+	}
+}
+
+func TestPX28_OneFetchHoweverManyAsk(t *testing.T) {
+	c := openCache(t, t.TempDir(), MinBytes)
+	body, digest := content(1, 1<<20)
+	o := &origin{body: body, gate: make(chan struct{})}
+	const clients = 30
+	var wg sync.WaitGroup
+	var early, right atomic.Int64
+	leaving, leave := context.WithCancel(t.Context())
+	for i := range clients {
+		ctx := t.Context()
+		gone := i%3 == 0 // the first, whose request began it all, too
+		if gone {
+			ctx = leaving
+		}
+		wg.Go(func() {
+			r, err := c.Get(ctx, digest, int64(len(body)), o.open)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer r.Close()
+			w := &counter{}
+			w.at(int64(len(body)/2), func() { early.Add(1) })
+			err = r.Copy(ctx, w, 0, int64(len(body)))
+			switch {
+			case gone && err == nil:
+				t.Error("a client that had gone was served")
+			case !gone && (err != nil || !bytes.Equal(w.Bytes(), body)):
+				t.Errorf("client %d: %d bytes, %v", i, w.Len(), err)
+			case !gone:
+				right.Add(1)
+			}
+		})
+	}
+	waitFor(t, func() bool { return early.Load() == clients }) // the first half, before the second is there
+	leave()
+	const stay = clients - (clients+2)/3
+	waitFor(t, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.fills[digest].waiting == stay
+	})
+	close(o.gate)
+	wg.Wait()
+	if o.opens.Load() != 1 || right.Load() != stay {
+		t.Errorf("%d fetches, %d clients served", o.opens.Load(), right.Load())
+	}
+}
+
+// counter is a writer that calls back when it has so many bytes.
+type counter struct {
+	bytes.Buffer
+	n    int64
+	call func()
+}
+
+func (c *counter) at(n int64, call func()) { c.n, c.call = n, call }
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.Buffer.Write(b)
+	if c.call != nil && int64(c.Len()) >= c.n {
+		c.call()
+		c.call = nil
+	}
+	return n, err
+}
+
+// ReadFrom is not bytes.Buffer's, which would go round Write.
+func (c *counter) ReadFrom(r io.Reader) (int64, error) { return io.Copy(struct{ io.Writer }{c}, r) }
+
+func TestFetchEndsWithItsLastReader(t *testing.T) {
+	dir := t.TempDir()
+	c := openCache(t, dir, MinBytes)
+	body, digest := content(1, 1<<20)
+	o := &origin{body: body, gate: make(chan struct{})}
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(20*time.Millisecond, cancel)
+	if _, _, err := read(ctx, c, digest, 1<<20, o.open); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	waitFor(t, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return len(c.fills) == 0 && c.reserved == 0 && c.size == 0
+	})
+	waitFor(t, func() bool { names, _ := os.ReadDir(filepath.Join(dir, partialDir)); return len(names) == 0 })
+	close(o.gate)
+	if got, _, err := read(t.Context(), c, digest, 1<<20, o.open); err != nil || !bytes.Equal(got, body) {
+		t.Errorf("the next reader: %v", err)
+	}
+}
+
+// damages are what can happen to a file.
+var damages = map[string]func(t *testing.T, file, other string){
+	"first byte": func(t *testing.T, file, _ string) { flip(t, file, 0) },
+	"last byte":  func(t *testing.T, file, _ string) { flip(t, file, -1) },
+	"truncated":  func(t *testing.T, file, _ string) { check0(t, os.Truncate(file, 100_000)) },
+	"empty":      func(t *testing.T, file, _ string) { check0(t, os.Truncate(file, 0)) },
+	"longer": func(t *testing.T, file, _ string) {
+		f, err := os.OpenFile(file, os.O_APPEND|os.O_WRONLY, 0)
+		check0(t, err)
+		f.WriteString("x")
+		f.Close()
+	},
+	"swapped": func(t *testing.T, file, other string) {
+		check0(t, os.Rename(file, file+"~"))
+		check0(t, os.Rename(other, file))
+		check0(t, os.Rename(file+"~", other))
+	},
+	"removed": func(t *testing.T, file, _ string) { check0(t, os.Remove(file)) },
+	"times set back": func(t *testing.T, file, _ string) {
+		info, err := os.Stat(file)
+		check0(t, err)
+		time.Sleep(20 * time.Millisecond) // the kernel's clock for files moves in such steps
+		flip(t, file, 7)
+		check0(t, os.Chtimes(file, info.ModTime(), info.ModTime()))
+	},
+}
+
+func check0(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func flip(t *testing.T, file string, at int64) {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	check0(t, err)
+	defer f.Close()
+	if at < 0 {
+		info, _ := f.Stat()
+		at += info.Size()
+	}
+	var b [1]byte
+	f.ReadAt(b[:], at)
+	b[0] ^= 1
+	_, err = f.WriteAt(b[:], at)
+	check0(t, err)
+}
+
+func TestPX24_DamagedFilesAreFetchedAgain(t *testing.T) {
+	for name, damage := range damages {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, restart), func(t *testing.T) {
+				dir := t.TempDir()
+				c := openCache(t, dir, MinBytes)
+				body, digest := content(1, 300_000)
+				otherBody, otherDigest := content(2, 300_000)
+				for _, o := range []*origin{{body: body}, {body: otherBody}} {
+					h, _, _ := v1.SHA256(bytes.NewReader(o.body))
+					if _, _, err := read(t.Context(), c, h, 300_000, o.open); err != nil {
+						t.Fatal(err)
+					}
+				}
+				waitFor(t, c.settled)
+				if restart {
+					c.Close()
+				}
+				damage(t, filepath.Join(dir, blobName(digest)), filepath.Join(dir, blobName(otherDigest)))
+				if restart {
+					c = openCache(t, dir, MinBytes)
+				}
+				o := &origin{body: body}
+				got, _, err := read(t.Context(), c, digest, 300_000, o.open)
+				if err != nil || !bytes.Equal(got, body) || o.opens.Load() != 1 {
+					t.Errorf("%d bytes, %v, %d fetches", len(got), err, o.opens.Load())
+				}
+				waitFor(t, c.settled)
+				if got, kept, err := read(t.Context(), c, digest, 300_000, refuse); err != nil || !kept || !bytes.Equal(got, body) {
+					t.Errorf("the twin: %v %v", kept, err)
+				}
+			})
+		}
+	}
+}
+
+// TestPX24_ChangedWhileItIsServed: the client gets no end.
+func TestPX24_ChangedWhileItIsServed(t *testing.T) {
+	dir := t.TempDir()
+	c := openCache(t, dir, MinBytes)
+	body, digest := content(1, 4<<20)
+	o := &origin{body: body}
+	if _, _, err := read(t.Context(), c, digest, 4<<20, o.open); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, c.settled)
+	r, err := c.Get(t.Context(), digest, 4<<20, refuse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	w := &counter{}
+	w.at(1<<20, func() { flip(t, filepath.Join(dir, blobName(digest)), 2<<20) })
+	if err := r.Copy(t.Context(), w, 0, 4<<20); !errors.Is(err, blob.ErrWrong) || w.Len() > len(body)-blob.Tail {
+		t.Errorf("%d bytes left, %v", w.Len(), err)
+	}
+	if got, _, err := read(t.Context(), c, digest, 4<<20, o.open); err != nil || !bytes.Equal(got, body) || o.opens.Load() != 2 {
+		t.Errorf("the next reader: %v, %d fetches", err, o.opens.Load())
+	}
+}
+
+func TestPX10_WrongBlobsAreNeitherCompleteNorKept(t *testing.T) {
+	for _, size := range []int{1, 1000, blob.Tail, blob.Tail + 1, 1 << 20} {
+		good, digest := content(1, size)
+		flipped := bytes.Clone(good)
+		flipped[size-1] ^= 1
+		for name, body := range map[string][]byte{"flipped": flipped, "shorter": good[:size-1], "longer": append(bytes.Clone(good), 0), "empty": {}} {
+			dir := t.TempDir()
+			c := openCache(t, dir, MinBytes)
+			got, _, err := read(t.Context(), c, digest, int64(size), (&origin{body: body}).open)
+			if !errors.Is(err, blob.ErrWrong) || int64(len(got)) > blob.Head(int64(size)) {
+				t.Errorf("%d bytes, %s: %d left, %v", size, name, len(got), err)
+			}
+			waitFor(t, c.settled)
+			if c.Has(digest, int64(size)) || c.size != 0 {
+				t.Errorf("%d bytes, %s: it was kept", size, name)
+			}
+			if got, _, err := read(t.Context(), c, digest, int64(size), (&origin{body: good}).open); err != nil || !bytes.Equal(got, good) {
+				t.Errorf("%d bytes: the twin: %v", size, err)
+			}
+		}
+	}
+}
+
+func TestPX11_PartsComeFromVerifiedContentOnly(t *testing.T) {
+	c := openCache(t, t.TempDir(), MinBytes)
+	body, digest := content(1, 1<<20)
+	part := func(open OpenFunc, from, to int64) ([]byte, error) {
+		r, err := c.Get(t.Context(), digest, 1<<20, open)
+		if err != nil {
+			return nil, err
+		}
+		defer r.Close()
+		var b bytes.Buffer
+		err = r.Copy(t.Context(), &b, from, to)
+		return b.Bytes(), err
+	}
+	wrong := bytes.Clone(body)
+	wrong[500_000] ^= 1
+	if got, err := part((&origin{body: wrong}).open, 0, 10); !errors.Is(err, blob.ErrWrong) || len(got) > 0 {
+		t.Errorf("%d bytes of a wrong blob left, %v", len(got), err)
+	}
+	o := &origin{body: body}
+	for _, r := range [][2]int64{{0, 10}, {0, 1}, {5, 1 << 20}, {1<<20 - 1, 1 << 20}, {100, 1000_000}} {
+		if got, err := part(o.open, r[0], r[1]); err != nil || !bytes.Equal(got, body[r[0]:r[1]]) {
+			t.Errorf("%v: %d bytes, %v", r, len(got), err)
+		}
+	}
+	if o.opens.Load() != 1 {
+		t.Errorf("%d fetches", o.opens.Load())
+	}
+}
+
+func TestSizeIsBoundedAndLastUsedStays(t *testing.T) {
+	dir := t.TempDir()
+	c := openCache(t, dir, MinBytes)
+	const size = 10 << 20
+	get := func(seed uint64) int64 {
+		body, digest := content(seed, size)
+		o := &origin{body: body}
+		if got, _, err := read(t.Context(), c, digest, size, o.open); err != nil || !bytes.Equal(got, body) {
+			t.Fatal(err)
+		}
+		waitFor(t, c.settled)
+		return o.opens.Load()
+	}
+	get(0)
+	for seed := range uint64(10) {
+		get(seed + 1)
+		if n := get(0); n != 0 {
+			t.Fatalf("what is used all the time was removed after %d", seed)
+		}
+		var total int64
+		filepath.Walk(dir, func(_ string, info os.FileInfo, err error) error {
+			if err == nil && info.Mode().IsRegular() {
+				total += info.Size()
+			}
+			return nil
+		})
+		if total > MinBytes || c.size > MinBytes {
+			t.Fatalf("%d bytes in the directory, %d counted", total, c.size)
+		}
+	}
+	if n := get(1); n != 1 {
+		t.Error("what was used least recently is there still")
+	}
+	// Larger than all of it, or no room beside what is being fetched: not kept, and nothing is removed for it.
+	entries := len(c.entries)
+	if _, _, err := read(t.Context(), c, v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("a", 64)}, MinBytes+1, refuse); !errors.Is(err, ErrNotKept) || len(c.entries) != entries {
+		t.Errorf("too large: %v, %d entries", err, len(c.entries))
+	}
+}
+
+func TestOrderOfUseSurvivesARestart(t *testing.T) {
+	now := time.Now()
+	dir := t.TempDir()
+	start := func() *Cache {
+		c, err := Open(Config{Dir: dir, MaxBytes: MinBytes, Now: func() time.Time { return now }})
+		check0(t, err)
+		return c
+	}
+	c := start()
+	const size = 15 << 20
+	get := func(seed uint64) int64 {
+		body, digest := content(seed, size)
+		o := &origin{body: body}
+		_, _, err := read(t.Context(), c, digest, size, o.open)
+		check0(t, err)
+		waitFor(t, c.settled)
+		return o.opens.Load()
+	}
+	for seed := range uint64(4) {
+		get(seed)
+		now = now.Add(time.Minute)
+	}
+	now = now.Add(2 * touchEvery)
+	if get(0) != 0 {
+		t.Fatal("not kept")
+	}
+	c.Close()
+	c = start()
+	defer c.Close()
+	get(4)
+	if get(0) != 0 {
+		t.Error("what was used last before the restart was removed first")
+	}
+	if get(1) != 1 {
+		t.Error("what was used least recently is there still")
+	}
+}
+
+func TestOneProcessPerDirectory(t *testing.T) {
+	dir := t.TempDir()
+	c := openCache(t, dir, MinBytes)
+	if _, err := Open(Config{Dir: dir, MaxBytes: MinBytes}); err == nil || !strings.Contains(err.Error(), "in use") {
+		t.Errorf("a second one: %v", err)
+	}
+	c.Close()
+	openCache(t, dir, MinBytes)
+}
+
+func TestRefusesWhatIsNoCache(t *testing.T) {
+	for name, spoil := range map[string]func(dir string) error{
+		"another version": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, versionFile), []byte("touchmark proxy cache 2\n"), 0o600)
+		},
+		"other files": func(dir string) error { return os.WriteFile(filepath.Join(dir, "thesis.tex"), nil, 0o600) },
+	} {
+		dir := t.TempDir()
+		check0(t, spoil(dir))
+		if _, err := Open(Config{Dir: dir, MaxBytes: MinBytes}); err == nil || !strings.Contains(err.Error(), dir) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Open(Config{Dir: t.TempDir(), MaxBytes: 1 << 20}); err == nil {
+		t.Error("a tiny cache is opened")
+	}
+}
+
+func TestPartialFilesAreRemovedAtStart(t *testing.T) {
+	dir := t.TempDir()
+	openCache(t, dir, MinBytes).Close()
+	left := filepath.Join(dir, partialDir, "7")
+	check0(t, os.WriteFile(left, []byte("half a blob"), 0o600))
+	openCache(t, dir, MinBytes)
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+func TestAnswers(t *testing.T) {
+	dir := t.TempDir()
+	c := openCache(t, dir, MinBytes)
+	at := time.Now().UTC().Round(time.Second)
+	a := Answer{Repository: "r.example/app", Key: "manifests/v1", Status: 200, ContentType: "text/x", Link: "</n>", At: at, Body: []byte("{}\n{}")}
+	none := Answer{Repository: "r.example/app", Key: "referrers/x?n=1", Status: 404, At: at}
+	for _, x := range []Answer{a, none} {
+		c.Keep(x)
+		c.Keep(x)
+	}
+	for range 2 {
+		got, ok := c.Recall("r.example/app", "manifests/v1")
+		if !ok || got.Status != 200 || string(got.Body) != "{}\n{}" || got.Link != "</n>" || !got.At.Equal(at) || got.ContentType != "text/x" {
+			t.Errorf("%v %+v", ok, got)
+		}
+		if got, ok := c.Recall("r.example/app", none.Key); !ok || got.Status != 404 || len(got.Body) != 0 {
+			t.Errorf("%v %+v", ok, got)
+		}
+		if _, ok := c.Recall("r.example/other", "manifests/v1"); ok {
+			t.Error("another repository's")
+		}
+		if n := len(c.Recalled("r.example/app", 10)); n != 2 {
+			t.Errorf("%d answers", n)
+		}
+		c.Close()
+		c = openCache(t, dir, MinBytes)
+	}
+	if n := len(c.Recalled("r.example/app", 1)); n != 1 {
+		t.Errorf("%d answers, at most one is wanted", n)
+	}
+	file := filepath.Join(dir, answerName(a.Repository, a.Key))
+	flip(t, file, -1)
+	if _, ok := c.Recall(a.Repository, a.Key); ok {
+		t.Error("a damaged answer is given")
+	}
+	c.Keep(a)
+	check0(t, os.Rename(file, filepath.Join(dir, answerName(none.Repository, none.Key))))
+	if _, ok := c.Recall(none.Repository, none.Key); ok {
+		t.Error("the answer to another question is given")
+	}
+	a.Body = make([]byte, MaxAnswer+1)
+	c.Keep(a)
+	if got, ok := c.Recall(a.Repository, a.Key); ok {
+		t.Errorf("an answer of %d bytes is kept", len(got.Body))
+	}
+}
