@@ -131,6 +131,7 @@ func (c *Changes) between() *Record {
 	for i, f := range r.Files {
 		if old := c.last.file(f.Path); old != nil {
 			r.Files[i].Written = append(slices.Clone(old.Written), f.Written...)
+			r.Files[i].Fields = append(slices.Clone(old.Fields), f.Fields...)
 		}
 	}
 	if c.last != nil {

@@ -41,18 +41,12 @@ func (w Wanted) Plan() (*Changes, error) {
 	}
 	c := &Changes{Notes: w.Notes, place: w.Place, last: w.Last, record: &Record{Version: 1, Settings: settings}, generate: w.Generate}
 	for _, f := range w.Files {
-		was, existed, now, err := w.Last.Before(f.Path)
-		if err != nil {
+		plan := c.replace
+		if f.Fields != nil {
+			plan = c.share
+		}
+		if err := plan(w, f); err != nil {
 			return nil, err
-		}
-		to := State{Data: f.Data, Mode: f.Mode, UID: w.Place.UID, GID: w.Place.GID}
-		if existed {
-			to.Mode, to.UID, to.GID = was.Mode, was.UID, was.GID
-			to.close(w.Place)
-		}
-		c.add(f.Path, now, &to)
-		if !existed || !was.equal(to) {
-			c.record.Files = append(c.record.Files, Saved{Path: f.Path, Existed: existed, State: was, Written: []string{digest(f.Data)}, Input: f.Input})
 		}
 	}
 	if err := c.drop(w); err != nil {
@@ -61,6 +55,28 @@ func (w Wanted) Plan() (*Changes, error) {
 	c.addKeys(w)
 	c.directories(w.Directories)
 	return c, nil
+}
+
+// replace plans a file whose whole content is ours.
+func (c *Changes) replace(w Wanted, f File) error {
+	read := ReadState
+	if f.Link != "" || w.Last.file(f.Path) != nil { // ours may be a link
+		read = readAny
+	}
+	was, existed, now, err := w.Last.before(f.Path, read)
+	if err != nil {
+		return err
+	}
+	to := State{Data: f.Data, Mode: f.Mode, UID: w.Place.UID, GID: w.Place.GID, Link: f.Link}
+	if existed && was.Link == "" && f.Link == "" {
+		to.Mode, to.UID, to.GID = was.Mode, was.UID, was.GID
+		to.close(w.Place)
+	}
+	c.add(f.Path, now, &to)
+	if !existed || !was.equal(to) {
+		c.record.Files = append(c.record.Files, Saved{Path: f.Path, Existed: existed, State: was, Written: []string{to.digest()}, Input: f.Input})
+	}
+	return nil
 }
 
 // drop restores what was written before and is no longer wanted.
@@ -85,19 +101,20 @@ func (c *Changes) drop(w Wanted) error {
 
 // restore plans to put a file back as it was.
 func (c *Changes) restore(old Saved) error {
-	s, exists, err := ReadState(old.Path)
+	s, exists, err := readAny(old.Path)
 	if err != nil {
 		return err
 	}
-	var now, to *State
-	if exists {
-		now = &s
-	}
+	now, to := present(s, exists), present(old.State, old.Existed)
 	if !old.unedited(now) {
-		return &EditedError{old.Path, c.place.Client}
-	}
-	if old.Existed {
-		to = &old.State
+		if now == nil || old.Fields == nil {
+			return &EditedError{old.Path, c.place.Client}
+		}
+		without := s
+		if without.Data, exists, err = old.without(s.Data); err != nil {
+			return fmt.Errorf("%s: %w", old.Path, err)
+		}
+		to = present(without, exists)
 	}
 	c.add(old.Path, now, to)
 	return nil
@@ -190,6 +207,10 @@ func (c *Changes) Diff() string {
 	for _, f := range c.files {
 		oldName, newName := f.path, f.path
 		var before, after []byte
+		if unshown(f.now) || unshown(f.to) {
+			fmt.Fprintf(&out, "%s: %s -> %s\n", f.path, kindOf(f.now), kindOf(f.to))
+			continue
+		}
 		if f.now == nil {
 			oldName = os.DevNull
 		} else {
@@ -214,4 +235,18 @@ func (c *Changes) Diff() string {
 		}
 	}
 	return out.String()
+}
+
+// unshown reports whether a file is none of lines: a link, or a program.
+func unshown(s *State) bool { return s != nil && (s.Link != "" || bytes.ContainsRune(s.Data, 0)) }
+
+// kindOf says in a few words what cannot be shown.
+func kindOf(s *State) string {
+	switch {
+	case s == nil:
+		return "nothing"
+	case s.Link != "":
+		return "a link to " + s.Link
+	}
+	return fmt.Sprintf("%d bytes, mode %#o, sha256 %.16s...", len(s.Data), s.Mode, s.digest())
 }

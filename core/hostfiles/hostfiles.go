@@ -27,8 +27,8 @@
 // is no longer wanted goes back, what is wanted stays. A file that somebody
 // edited in between is an *[EditedError], and nothing is changed.
 //
-// The record is JSON, mode 0600: it holds files as they were. Symbolic links are
-// refused.
+// The record is JSON, mode 0600: it holds files as they were. A symbolic link in
+// the place of a file is refused.
 package hostfiles
 
 import (
@@ -55,6 +55,13 @@ type Place struct {
 type File struct {
 	Path string
 	Data []byte
+	// Link, if not "", makes it a symbolic link that leads there.
+	Link string
+	// Fields, if not nil, are the part of a YAML file, shared with other installers
+	// and people, that is to hold: Data and Link say nothing then, and others may
+	// edit the rest of it. Uninstalling takes the fields out, or restores the file
+	// to the byte if nobody did.
+	Fields []Field
 	// Mode are the permissions of a file that is not there yet. One that is keeps
 	// its own, except that others than its owner can no longer write to it.
 	Mode fs.FileMode

@@ -49,6 +49,8 @@ type Saved struct {
 	// Input says that somebody handed the file in: installing again without it
 	// leaves it there.
 	Input bool `json:"input,omitempty"`
+	// Fields are what was written, where the file is shared.
+	Fields []SavedField `json:"fields,omitempty"`
 }
 
 // State is a file's content and what belongs to it.
@@ -57,10 +59,14 @@ type State struct {
 	Mode fs.FileMode `json:"mode"` // permissions
 	UID  int         `json:"uid"`
 	GID  int         `json:"gid"`
+	Link string      `json:"link,omitempty"` // the target of a symbolic link, which has nothing else
 }
 
 // equal reports whether nothing distinguishes two states.
 func (s State) equal(other State) bool {
+	if s.Link != "" || other.Link != "" {
+		return s.Link == other.Link
+	}
 	return bytes.Equal(s.Data, other.Data) && s.Mode == other.Mode && s.UID == other.UID && s.GID == other.GID
 }
 
@@ -130,6 +136,15 @@ func (e *EditedError) Error() string {
 // ReadState reads a file. A symbolic link is refused: what is written would
 // take its place, and its target go on as it is.
 func ReadState(path string) (s State, exists bool, err error) {
+	s, exists, err = readAny(path)
+	if err == nil && s.Link != "" {
+		return State{}, false, fmt.Errorf("%s: is a symbolic link; put the file itself there", path)
+	}
+	return s, exists, err
+}
+
+// readAny reads a file, or where a symbolic link leads.
+func readAny(path string) (s State, exists bool, err error) {
 	info, err := os.Lstat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return State{}, false, nil
@@ -138,7 +153,8 @@ func ReadState(path string) (s State, exists bool, err error) {
 		return State{}, false, err
 	}
 	if info.Mode()&fs.ModeSymlink != 0 {
-		return State{}, false, fmt.Errorf("%s: is a symbolic link; put the file itself there", path)
+		s.Link, err = os.Readlink(path)
+		return s, true, err
 	}
 	if s.Data, err = configfile.Read(path, maxFile); err != nil {
 		return State{}, false, err
@@ -151,15 +167,17 @@ func ReadState(path string) (s State, exists bool, err error) {
 }
 
 // Before is a file as it was before Touchmark. now is what stands there, if
-// something does.
+// something does. An r that is nil knows of nothing.
 func (r *Record) Before(path string) (was State, existed bool, now *State, err error) {
-	s, exists, err := ReadState(path)
+	return r.before(path, ReadState)
+}
+
+func (r *Record) before(path string, read func(string) (State, bool, error)) (was State, existed bool, now *State, err error) {
+	s, exists, err := read(path)
 	if err != nil {
 		return State{}, false, nil, err
 	}
-	if exists {
-		now = &s
-	}
+	now = present(s, exists)
 	old := r.file(path)
 	if old == nil {
 		return s, exists, now, nil
@@ -176,10 +194,15 @@ func (s *Saved) unedited(now *State) bool {
 	if now == nil {
 		return !s.Existed
 	}
-	return slices.Contains(s.Written, digest(now.Data)) || s.Existed && string(s.Data) == string(now.Data)
+	return slices.Contains(s.Written, now.digest()) || s.Existed && s.Link == now.Link && string(s.Data) == string(now.Data)
 }
 
-func digest(data []byte) string {
+// digest is the SHA-256 of a file's content, or of where a link leads.
+func (s *State) digest() string {
+	data := s.Data
+	if s.Link != "" {
+		data = []byte("symbolic link to " + s.Link)
+	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:])
 }

@@ -12,6 +12,9 @@ import (
 // write replaces a file in one step: after a crash it is the old or the new one.
 // The temporary file's name ends so that no reader of a directory takes it.
 func write(path string, s State) (err error) {
+	if s.Link != "" {
+		return link(path, s.Link)
+	}
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.touchmark-tmp")
 	if err != nil {
 		return err
@@ -43,6 +46,18 @@ func write(path string, s State) (err error) {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
 	return f.Close()
+}
+
+// link puts a symbolic link in a file's place, in one step.
+func link(path, target string) error {
+	name := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".touchmark-tmp")
+	if err := os.Symlink(target, name); err != nil {
+		return err
+	}
+	if err := os.Rename(name, path); err != nil {
+		return errors.Join(err, os.Remove(name))
+	}
+	return syncDir(filepath.Dir(path))
 }
 
 // remove takes a file away; that it is not there is no error.

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -80,87 +79,8 @@ func (p *planner) config() error {
 	if p.Form == Native {
 		return nil
 	}
-	path := filepath.Join(p.Host.Touchmark(), "config.yaml")
-	was, existed, _, err := p.record.Before(path)
-	if err != nil {
-		return err
-	}
-	text := was.Data
-	if !existed {
-		text = []byte("# Written by touchmark install podman.\n")
-	}
-	text, err = setConfig(text, p.Settings)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	p.file(path, text)
+	p.files = append(p.files, hostfiles.File{Path: filepath.Join(p.Host.Touchmark(), "config.yaml"), Mode: 0o644, Fields: []hostfiles.Field{
+		{Section: "agent", Name: "listen", Value: p.Listen}, {Section: "podman", Name: "form", Value: p.Form}, {Section: "podman", Name: "scopes", Value: p.Scopes},
+	}})
 	return nil
-}
-
-// setConfig sets what the agent has to know in a config.yaml's text; comments
-// and everything else stay. A text that says so already is returned as it is.
-func setConfig(text []byte, s Settings) ([]byte, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return nil, err
-	}
-	if len(doc.Content) == 0 {
-		doc = yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{{Kind: yaml.MappingNode, Tag: "!!map"}}}
-		doc.HeadComment = strings.TrimSpace(string(text))
-	}
-	root := doc.Content[0]
-	if root.Kind != yaml.MappingNode {
-		return nil, errors.New("is not a mapping")
-	}
-	changed := false
-	set := func(section, name string, value any) error {
-		at := member(root, section)
-		if at == nil {
-			at = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
-			root.Content = append(root.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: section}, at)
-		}
-		if at.Kind != yaml.MappingNode {
-			return fmt.Errorf("%s: is not a mapping", section)
-		}
-		var node yaml.Node
-		if err := node.Encode(value); err != nil {
-			return err
-		}
-		old := member(at, name)
-		switch {
-		case old == nil:
-			at.Content = append(at.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: name}, &node)
-		case same(old, value):
-			return nil
-		default:
-			*old = node
-		}
-		changed = true
-		return nil
-	}
-	if err := errors.Join(set("agent", "listen", s.Listen), set("podman", "form", s.Form), set("podman", "scopes", s.Scopes)); err != nil {
-		return nil, err
-	}
-	if !changed {
-		return text, nil
-	}
-	var out bytes.Buffer
-	enc := yaml.NewEncoder(&out)
-	enc.SetIndent(2)
-	if err := enc.Encode(&doc); err != nil {
-		return nil, err
-	}
-	return out.Bytes(), nil
-}
-
-// same reports whether a node holds a text, or a list of them.
-func same(n *yaml.Node, value any) bool {
-	switch v := value.(type) {
-	case string:
-		return n.Kind == yaml.ScalarNode && n.Value == v
-	case []string:
-		var have []string
-		return n.Decode(&have) == nil && slices.Equal(have, v)
-	}
-	return false
 }
