@@ -3,6 +3,7 @@ package stack
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,8 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/touchmark/touchmark/core/configfile/tlsfiles"
 )
 
 const (
@@ -65,12 +68,18 @@ func Listen(config ServerConfig) (*Server, error) {
 	s := &Server{scheme: "http"}
 	var tlsConfig *tls.Config
 	if config.CertFile != "" || config.KeyFile != "" {
-		files, err := openTLSFiles(config.CertFile, config.KeyFile, logger)
+		files, err := tlsfiles.Open(config.CertFile, config.KeyFile, func(renewed *x509.Certificate, err error) {
+			if err != nil {
+				logger.Error("TLS files changed but cannot be used, the certificate before stays", "err", err)
+				return
+			}
+			logger.Info("TLS certificate reloaded", "file", config.CertFile, "not_after", renewed.NotAfter)
+		})
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrTLSFiles, err)
 		}
 		s.scheme = "https"
-		tlsConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.get}
+		tlsConfig = &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: files.Get}
 	}
 	listener, err := net.Listen("tcp", config.Addr)
 	if err != nil {

@@ -1,20 +1,29 @@
-package stack
+// Package tlsfiles serves a TLS certificate and key from files that somebody else
+// renews.
+//
+//	files, err := tlsfiles.Open("tls.crt", "tls.key", changed)
+//	config := &tls.Config{GetCertificate: files.Get}
+//
+// The files are looked at with each handshake. Those that cannot be used change
+// nothing: the pair before stays in use.
+package tlsfiles
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"sync"
 	"time"
 )
 
-// tlsFiles is a certificate and key in files that somebody else renews.
-type tlsFiles struct {
+// Files is a certificate and key in files. Its methods may be called at the same
+// time.
+type Files struct {
 	certFile, keyFile string
-	logger            *slog.Logger
+	changed           func(*x509.Certificate, error)
 
 	mu      sync.Mutex
 	current *tls.Certificate
@@ -32,11 +41,17 @@ func (a stamp) same(b stamp) bool {
 	return a.modified.Equal(b.modified) && a.size == b.size && a.inode != nil && b.inode != nil && os.SameFile(a.inode, b.inode)
 }
 
-func openTLSFiles(certFile, keyFile string, logger *slog.Logger) (*tlsFiles, error) {
+// Open reads both files; an error names the one to blame. changed is called, if it
+// is not nil, after they have changed: with the certificate that is used from now
+// on, or with the reason why the one before stays.
+func Open(certFile, keyFile string, changed func(*x509.Certificate, error)) (*Files, error) {
 	if certFile == "" || keyFile == "" {
 		return nil, errors.New("TLS needs a certificate file and a key file, and only one is given")
 	}
-	f := &tlsFiles{certFile: certFile, keyFile: keyFile, logger: logger}
+	f := &Files{certFile: certFile, keyFile: keyFile, changed: changed}
+	if changed == nil {
+		f.changed = func(*x509.Certificate, error) {}
+	}
 	seen, err := f.stamps()
 	if err != nil {
 		return nil, err
@@ -48,9 +63,9 @@ func openTLSFiles(certFile, keyFile string, logger *slog.Logger) (*tlsFiles, err
 	return f, nil
 }
 
-// get returns the certificate for a handshake. Two looks at the files' metadata cost little beside a handshake, and work wherever
+// Get returns the certificate for a handshake; it is a tls.Config's GetCertificate. Two looks at the files' metadata cost little beside a handshake, and work wherever
 // files can be replaced, on network file systems and by symbolic links, too.
-func (f *tlsFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (f *Files) Get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	seen, err := f.stamps()
@@ -60,15 +75,15 @@ func (f *tlsFiles) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	f.seen = seen
 	renewed, err := f.load()
 	if err != nil {
-		f.logger.Error("TLS files changed but cannot be used, the certificate before stays", "err", err)
+		f.changed(nil, err)
 		return f.current, nil
 	}
-	f.logger.Info("TLS certificate reloaded", "file", f.certFile, "not_after", renewed.Leaf.NotAfter)
 	f.current = renewed
+	f.changed(renewed.Leaf, nil)
 	return f.current, nil
 }
 
-func (f *tlsFiles) stamps() (s [2]stamp, err error) {
+func (f *Files) stamps() (s [2]stamp, err error) {
 	for i, path := range []string{f.certFile, f.keyFile} {
 		info, err := os.Stat(path)
 		if err != nil {
@@ -80,7 +95,7 @@ func (f *tlsFiles) stamps() (s [2]stamp, err error) {
 }
 
 // load reads both files and refuses a pair that clients would refuse, and a key that anybody on the machine can read.
-func (f *tlsFiles) load() (*tls.Certificate, error) {
+func (f *Files) load() (*tls.Certificate, error) {
 	info, err := os.Stat(f.keyFile)
 	if err != nil {
 		return nil, fmt.Errorf("reading TLS key: %w", err)
