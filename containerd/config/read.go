@@ -18,6 +18,9 @@ const (
 	// maxFiles bounds the files that import each other; distributions have a handful.
 	// A directory that links to itself has ever new paths for the same file.
 	maxFiles = 256
+	// maxSpread bounds a file in which every table has its full name, in bytes. That is
+	// how its sections are decoded, and what tables below tables make of 1 MiB has no end.
+	maxSpread = 8 << 20
 )
 
 // document is a file of containerd's configuration, as far as it is of use here.
@@ -130,6 +133,31 @@ func parse(path string, data []byte) (*file, error) {
 	if f.Version < 0 {
 		return nil, fmt.Errorf("%s: version %d is none", path, f.Version)
 	}
+	if spread(f.Plugins, 0, maxSpread) < 0 {
+		return nil, fmt.Errorf("%s: tables are nested too deeply", path)
+	}
 	f.version = f.Version
 	return f, nil
+}
+
+// spread takes the length of the full name of every table in a value from what is
+// left, and ends as soon as nothing is.
+func spread(v any, name, left int) int {
+	switch v := v.(type) {
+	case map[string]any:
+		for key, value := range v {
+			if left -= name + len(key); left < 0 {
+				break
+			}
+			left = spread(value, name+len(key)+1, left)
+		}
+	case []any:
+		for _, value := range v {
+			if left -= name; left < 0 {
+				break
+			}
+			left = spread(value, name, left)
+		}
+	}
+	return left
 }
