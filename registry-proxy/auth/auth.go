@@ -87,9 +87,27 @@ var (
 	ErrUnavailable = errors.New("credentials could not be checked")
 )
 
+// Check says which field is wrong, such as "access[1].subjects[0]". It reads no file.
+func (c Config) Check() (field string, err error) {
+	for i, issuer := range c.Issuers {
+		if field, err := issuer.check(); err != nil {
+			return fmt.Sprintf("oidc[%d].%s", i, field), err
+		}
+	}
+	for i, r := range c.Access {
+		if _, field, err := compile(r); err != nil {
+			return fmt.Sprintf("access[%d].%s", i, field), err
+		}
+	}
+	return "", nil
+}
+
 // New reads the files and compiles the rules. Every error is one of configuration and names the file or the field. Issuers
 // are asked for their keys when the first token comes, so that one that is down keeps no proxy from starting.
 func New(c Config) (*Clients, error) {
+	if field, err := c.Check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", field, err)
+	}
 	clients := &Clients{config: c, password: c.Htpasswd != "" || len(c.Issuers) > 0}
 	if c.Now == nil {
 		clients.config.Now = time.Now
@@ -103,15 +121,12 @@ func New(c Config) (*Clients, error) {
 	for i, issuer := range c.Issuers {
 		v, err := newVerifier(issuer, clients.config.Now)
 		if err != nil {
-			return nil, fmt.Errorf("oidc[%d].%w", i, err)
+			return nil, fmt.Errorf("oidc[%d].ca: %w", i, err)
 		}
 		clients.issuers = append(clients.issuers, v)
 	}
-	for i, r := range c.Access {
-		compiled, err := compile(r)
-		if err != nil {
-			return nil, fmt.Errorf("access[%d].%w", i, err)
-		}
+	for _, r := range c.Access {
+		compiled, _, _ := compile(r) // was checked
 		clients.rules = append(clients.rules, compiled)
 	}
 	clients.nobody = clients.caller("")

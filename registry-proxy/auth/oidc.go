@@ -56,14 +56,19 @@ type verifier struct {
 	failed   time.Time             // when it last did not
 }
 
-func newVerifier(i Issuer, now func() time.Time) (*verifier, error) {
+// check says which field is wrong.
+func (i Issuer) check() (field string, err error) {
 	u, err := url.Parse(i.URL)
 	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) {
-		return nil, fmt.Errorf("issuer: want an https URL")
+		return "issuer", errors.New("want an https URL")
 	}
 	if i.Audience == "" {
-		return nil, fmt.Errorf("audience: is missing: whom tokens are made for")
+		return "audience", errors.New("is missing: whom tokens are made for")
 	}
+	return "", nil
+}
+
+func newVerifier(i Issuer, now func() time.Time) (*verifier, error) {
 	if i.Claim == "" {
 		i.Claim = "sub"
 	}
@@ -71,11 +76,11 @@ func newVerifier(i Issuer, now func() time.Time) (*verifier, error) {
 	if i.CA != "" {
 		pem, err := configfile.Read(i.CA, maxCA)
 		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
+			return nil, err
 		}
 		pool := x509.NewCertPool()
 		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s: holds no PEM certificate", i.CA)
+			return nil, fmt.Errorf("%s: holds no PEM certificate", i.CA)
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
 	}

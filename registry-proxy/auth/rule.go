@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -15,28 +16,29 @@ type rule struct {
 	page                   bool
 }
 
-func compile(r Rule) (rule, error) {
-	out := rule{page: r.Page}
+// compile also says which field is wrong.
+func compile(r Rule) (out rule, field string, err error) {
+	out.page = r.Page
 	if len(r.Subjects) == 0 {
-		return rule{}, fmt.Errorf("subjects: is missing")
+		return rule{}, "subjects", errors.New("is missing")
 	}
 	if len(r.Repositories) == 0 && !r.Page {
-		return rule{}, fmt.Errorf("repositories: is missing")
+		return rule{}, "repositories", errors.New("is missing")
 	}
 	for i, s := range r.Subjects {
 		kind, _, ok := strings.Cut(s, ":")
 		if s != anonymous && (!ok || kind != "user" && kind != "oidc" && kind != "cert") {
-			return rule{}, fmt.Errorf("subjects[%d]: %q is neither user:NAME, oidc:NAME, cert:NAME nor anonymous", i, s)
+			return rule{}, fmt.Sprintf("subjects[%d]", i), fmt.Errorf("%q is neither user:NAME, oidc:NAME, cert:NAME nor anonymous", s)
 		}
 		out.subjects = append(out.subjects, glob(s))
 	}
 	for i, s := range r.Repositories {
 		if !repositoryGlob.MatchString(s) {
-			return rule{}, fmt.Errorf("repositories[%d]: %q is not a glob over names such as registry.example/app/**, with the registry's name and without a tag", i, s)
+			return rule{}, fmt.Sprintf("repositories[%d]", i), fmt.Errorf("%q is not a glob over names such as registry.example/app/**, with the registry's name and without a tag", s)
 		}
 		out.repositories = append(out.repositories, glob(s))
 	}
-	return out, nil
+	return out, "", nil
 }
 
 // repositoryGlob is what a logical name with wildcards consists of.

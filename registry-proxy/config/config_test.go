@@ -1,0 +1,183 @@
+package config_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/touchmark/touchmark/registry-proxy/auth"
+	"github.com/touchmark/touchmark/registry-proxy/config"
+)
+
+const whole = `listen: 0.0.0.0:5443
+tls: {cert: proxy.pem, key: /keys/proxy.key, clientCA: clients.pem}
+policy: policy.d
+trust:
+- {name: acme, file: trusted_root.json}
+- {name: public-good}
+registries:
+- name: docker.io
+  upstream: https://registry-1.docker.io
+  hosts: [hub.example]
+  prefix: hub
+  credentials: {dockerConfig: auth.json}
+- name: registry.acme.example
+  upstream: https://10.0.0.5:5000
+  ca: acme-ca.pem
+  tokenHosts: [login.acme.example]
+  hosts: [acme.example]
+  passThrough: true
+  policy: acme.d
+  trust: [{name: own, file: own.json}]
+  mode: observe
+  limits: {fetches: 8, rate: 50.5}
+auth:
+  htpasswd: users
+  oidc:
+  - {issuer: "https://login.acme.example", audience: touchmark-proxy, claim: email, claims: {hd: acme.example}}
+  anonymous: true
+  access:
+  - {subjects: [anonymous], repositories: [docker.io/library/*]}
+  - {subjects: ["user:*", "oidc:*@acme.example"], repositories: ["**"], page: true}
+metrics: {listen: 127.0.0.1:9465}
+decisions: {file: decisions.jsonl}
+page: true
+cache: {dir: cache, size: 50GiB}
+offline: 168h
+peers: {listen: 0.0.0.0:5444, dns: "proxies.example:5444", secretFile: peers.secret}
+`
+
+func TestParse(t *testing.T) {
+	got, err := config.Parse([]byte(whole), "/etc/touchmark/proxy.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(name string) string { return "/etc/touchmark/" + name }
+	want := &config.Config{
+		File: at("proxy.yaml"), Listen: "0.0.0.0:5443", TLS: config.TLS{Cert: at("proxy.pem"), Key: "/keys/proxy.key", ClientCA: at("clients.pem")},
+		Registries: []config.Registry{
+			{Name: "docker.io", Upstream: "https://registry-1.docker.io", Hosts: []string{"hub.example"}, Prefix: "hub",
+				Credentials: config.Credentials{DockerConfig: at("auth.json")}, Policy: at("policy.d"),
+				Trust: []config.Root{{Name: "acme", File: at("trusted_root.json")}, {Name: "public-good"}}},
+			{Name: "registry.acme.example", Upstream: "https://10.0.0.5:5000", CA: at("acme-ca.pem"), TokenHosts: []string{"login.acme.example"},
+				Hosts: []string{"acme.example"}, PassThrough: true, Policy: at("acme.d"), Trust: []config.Root{{Name: "own", File: at("own.json")}},
+				Observe: true, Limits: config.Limits{Fetches: 8, Rate: 50.5}},
+		},
+		Auth: auth.Config{
+			Htpasswd:     at("users"),
+			Issuers:      []auth.Issuer{{URL: "https://login.acme.example", Audience: "touchmark-proxy", Claim: "email", Claims: map[string]string{"hd": "acme.example"}}},
+			Certificates: true, Anonymous: true,
+			Access: []auth.Rule{
+				{Subjects: []string{"anonymous"}, Repositories: []string{"docker.io/library/*"}},
+				{Subjects: []string{"user:*", "oidc:*@acme.example"}, Repositories: []string{"**"}, Page: true},
+			},
+		},
+		Metrics: "127.0.0.1:9465", Decisions: at("decisions.jsonl"), Page: true,
+		Cache: config.Cache{Dir: at("cache"), Size: 50 << 30}, Offline: 168 * time.Hour,
+		Peers: config.Peers{Listen: "0.0.0.0:5444", DNS: "proxies.example:5444", SecretFile: at("peers.secret")},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	files := strings.Join(got.Files(), " ")
+	for _, name := range []string{"proxy.yaml", "clients.pem", "policy.d", "acme.d", "trusted_root.json", "own.json", "auth.json", "acme-ca.pem", "users", "peers.secret"} {
+		if !strings.Contains(files, at(name)) {
+			t.Errorf("%s is not among the files that are watched: %s", name, files)
+		}
+	}
+}
+
+const least = "policy: p.yaml\nregistries:\n- upstream: https://registry.example\n"
+
+// Whoever only this machine can reach may read; everybody else has to be said.
+func TestDefaults(t *testing.T) {
+	c, err := config.Parse([]byte(least), "/p/proxy.yaml")
+	if err != nil || c.Listen != config.DefaultListen || !c.Auth.Anonymous || !c.Auth.AnonymousDetails {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	c, err = config.Parse([]byte(least+"auth: {htpasswd: users}\n"), "/p/proxy.yaml")
+	if err != nil || c.Auth.Anonymous {
+		t.Errorf("with users: got %+v, %v", c, err)
+	}
+	c, err = config.Parse([]byte(least+"listen: :5443\ninsecureHTTP: true\nauth: {anonymous: true}\n"), "/p/proxy.yaml")
+	if err != nil || !c.Auth.Anonymous || c.Auth.AnonymousDetails {
+		t.Errorf("elsewhere: got %+v, %v", c, err)
+	}
+}
+
+// A broken file is refused, with the line and the field. Each is whole or least with one change.
+func TestBroken(t *testing.T) {
+	for _, c := range []struct{ from, old, replacement, want string }{
+		{whole, "listen: 0.0.0.0:5443", "listen: proxy.example:5443", `:1: listen: "proxy.example": want an IP address`},
+		{whole, "listen: 0.0.0.0:5443", "listen: 5443", `:1: listen: "5443" is not HOST:PORT`},
+		{whole, "listen: 0.0.0.0:5443", "lissen: 0.0.0.0:5443", ":1: lissen: unknown field"},
+		{whole, "cert: proxy.pem, ", "", ":2: tls: cert and key go together"},
+		{whole, "{name: acme, file: trusted_root.json}", "{name: acme}", ":5: trust[0].file: is missing"},
+		{whole, "{name: acme, file: trusted_root.json}", "{name: a/b, file: x}", `:5: trust[0].name: "a/b" is not a name`},
+		{whole, "{name: public-good}", "{name: acme, file: x}", `:6: trust[1].name: "acme" stands twice`},
+		{whole, "https://registry-1.docker.io", "registry-1.docker.io", ":9: registries[0].upstream: is not a URL"},
+		{whole, "https://registry-1.docker.io", "http://registry-1.docker.io", ":9: registries[0].upstream: is plain HTTP"},
+		{whole, "{dockerConfig: auth.json}", "{username: a}", ":12: registries[0].credentials: username and passwordFile go together"},
+		{whole, "{dockerConfig: auth.json}", "{username: a, password: secret}", ":12: password: unknown field"},
+		{whole, "{dockerConfig: auth.json}", "{dockerConfig: a, username: b, passwordFile: c}", ":12: registries[0].credentials: want either"},
+		{whole, "  passThrough: true", "  passThrough: true\n  credentials: {dockerConfig: a}", ":19: registries[1].credentials: are never used with passThrough"},
+		{whole, "passThrough: true", "passThrough: yes please", ":18: is of another type; want true or false"},
+		{whole, "mode: observe", "mode: audit", `:21: registries[1].mode: "audit" is neither enforce nor observe`},
+		{whole, "fetches: 8", "fetches: 100000", ":22: registries[1].limits.fetches: is not a number of 1 to 4096"},
+		{whole, "fetches: 8", "fetches: many", ":22: is of another type; want a number"},
+		{whole, "audience: touchmark-proxy, ", "", ":26: auth.oidc[0].audience: is missing"},
+		{whole, `issuer: "https://login.acme.example"`, `issuer: "http://login.acme.example"`, ":26: auth.oidc[0].issuer: want an https URL"},
+		{whole, "subjects: [anonymous]", "subjects: [everybody]", `:29: auth.access[0].subjects[0]: "everybody" is neither`},
+		{whole, "docker.io/library/*]", "library]", `:29: auth.access[0].repositories[0]: "library" is not a glob`},
+		{whole, "docker.io/library/*]", "docker.io/library/a@sha256]", `:29: auth.access[0].repositories[0]`},
+		{whole, "127.0.0.1:9465", "9465", ":31: metrics.listen"},
+		{whole, "size: 50GiB", "size: 50GB", `:34: cache.size: "50GB" is not a size`},
+		{whole, ", size: 50GiB", "", ":34: cache: dir and size go together"},
+		{whole, "168h", "a week", `:35: offline: "a week" is not a time`},
+		{whole, ", secretFile: peers.secret", "", ":36: peers.secretFile: is missing"},
+		{whole, "cache: {dir: cache, size: 50GiB}\n", "", ":34: offline: needs a cache"},
+		{least, "policy: p.yaml\n", "", ":2: registries[0].policy: is missing"},
+		{least, "registries:\n- upstream: https://registry.example\n", "", "registries: is missing"},
+		{least, "policy: p.yaml\n", "policy: p.yaml\nlisten: 0.0.0.0:80\n", "auth: is missing: others than this machine reach 0.0.0.0:80"},
+		{least, "policy: p.yaml\n", "policy: p.yaml\nlisten: 0.0.0.0:80\nauth: {anonymous: true}\n", "tls: is missing"},
+		{least, "policy: p.yaml\n", "policy: p.yaml\npolicy: q.yaml\n", `mapping key "policy" already defined`},
+	} {
+		if !strings.Contains(c.from, c.old) {
+			t.Fatalf("there is no %q to change", c.old)
+		}
+		_, err := config.Parse([]byte(strings.Replace(c.from, c.old, c.replacement, 1)), "/etc/touchmark/proxy.yaml")
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "/etc/touchmark/proxy.yaml") {
+			t.Errorf("%q in the place of %q:\n got %v\nwant %s", c.replacement, c.old, err, c.want)
+		}
+	}
+}
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "proxy.yaml")
+	if _, err := config.Load(file); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("a missing file: %v", err)
+	}
+	if err := os.WriteFile(file, []byte(least), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := config.Load(file); err != nil || c.Registries[0].Policy != filepath.Join(dir, "p.yaml") {
+		t.Errorf("got %+v, %v", c, err)
+	}
+}
+
+// No input makes the parser panic, and no error repeats an upstream's URL, which may hold a password.
+func FuzzParse(f *testing.F) {
+	f.Add(whole)
+	f.Add(least)
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := config.Parse([]byte(text), "/p/proxy.yaml")
+		if (c == nil) == (err == nil) {
+			t.Errorf("got %v and %v", c, err)
+		}
+	})
+}

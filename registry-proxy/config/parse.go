@@ -1,0 +1,375 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/touchmark/touchmark/core/configfile/yamlfile"
+	"github.com/touchmark/touchmark/registry-proxy/auth"
+)
+
+// document is the file as it is written.
+type document struct {
+	Listen string `yaml:"listen"`
+	TLS    struct {
+		Cert     string `yaml:"cert"`
+		Key      string `yaml:"key"`
+		ClientCA string `yaml:"clientCA"`
+	} `yaml:"tls"`
+	InsecureHTTP bool       `yaml:"insecureHTTP"`
+	Policy       string     `yaml:"policy"`
+	Trust        []root     `yaml:"trust"`
+	Registries   []registry `yaml:"registries"`
+	Auth         *struct {
+		Htpasswd  string   `yaml:"htpasswd"`
+		OIDC      []issuer `yaml:"oidc"`
+		Anonymous bool     `yaml:"anonymous"`
+		Access    []struct {
+			Subjects     []string `yaml:"subjects"`
+			Repositories []string `yaml:"repositories"`
+			Page         bool     `yaml:"page"`
+		} `yaml:"access"`
+	} `yaml:"auth"`
+	Metrics struct {
+		Listen string `yaml:"listen"`
+	} `yaml:"metrics"`
+	Decisions struct {
+		File string `yaml:"file"`
+	} `yaml:"decisions"`
+	Page  bool `yaml:"page"`
+	Cache struct {
+		Dir  string `yaml:"dir"`
+		Size string `yaml:"size"`
+	} `yaml:"cache"`
+	Offline string `yaml:"offline"`
+	Peers   struct {
+		Listen     string   `yaml:"listen"`
+		URLs       []string `yaml:"urls"`
+		DNS        string   `yaml:"dns"`
+		SecretFile string   `yaml:"secretFile"`
+	} `yaml:"peers"`
+}
+
+type root struct {
+	Name string `yaml:"name"`
+	File string `yaml:"file"`
+}
+
+type issuer struct {
+	Issuer   string            `yaml:"issuer"`
+	Audience string            `yaml:"audience"`
+	Claim    string            `yaml:"claim"`
+	Claims   map[string]string `yaml:"claims"`
+	CA       string            `yaml:"ca"`
+}
+
+type registry struct {
+	Name        string   `yaml:"name"`
+	Upstream    string   `yaml:"upstream"`
+	AllowHTTP   bool     `yaml:"allowHTTP"`
+	Hosts       []string `yaml:"hosts"`
+	Prefix      string   `yaml:"prefix"`
+	Credentials struct {
+		DockerConfig string `yaml:"dockerConfig"`
+		Username     string `yaml:"username"`
+		PasswordFile string `yaml:"passwordFile"`
+	} `yaml:"credentials"`
+	CA          string   `yaml:"ca"`
+	TokenHosts  []string `yaml:"tokenHosts"`
+	PassThrough bool     `yaml:"passThrough"`
+	Policy      string   `yaml:"policy"`
+	Trust       []root   `yaml:"trust"`
+	Mode        string   `yaml:"mode"`
+	Limits      struct {
+		Fetches int     `yaml:"fetches"`
+		Rate    float64 `yaml:"rate"`
+	} `yaml:"limits"`
+}
+
+// parser turns one document into a Config.
+type parser struct{ *yamlfile.File }
+
+// Parse reads the content of a file. path is the file's, absolute.
+func Parse(data []byte, path string) (*Config, error) {
+	doc := new(document)
+	file, err := yamlfile.Decode(data, path, doc)
+	if err != nil {
+		return nil, err
+	}
+	p := parser{file}
+	c := &Config{File: path}
+	for _, step := range []func(*document, *Config) error{p.listener, p.registries, p.auth, p.operations, p.storage} {
+		if err := step(doc, c); err != nil {
+			return nil, err
+		}
+	}
+	if field, problem := c.exposed(); field != "" {
+		return nil, p.Fail(field, "%s", problem)
+	}
+	return c, nil
+}
+
+func (p parser) listener(doc *document, c *Config) error {
+	c.Listen = DefaultListen
+	if doc.Listen != "" {
+		c.Listen = doc.Listen
+	}
+	if err := checkAddress(c.Listen); err != nil {
+		return p.Fail("listen", "%v", err)
+	}
+	c.InsecureHTTP = doc.InsecureHTTP
+	c.TLS = TLS{Cert: p.Path(doc.TLS.Cert, ""), Key: p.Path(doc.TLS.Key, ""), ClientCA: p.Path(doc.TLS.ClientCA, "")}
+	switch {
+	case (c.TLS.Cert == "") != (c.TLS.Key == ""):
+		return p.Fail("tls", "cert and key go together")
+	case c.TLS.ClientCA != "" && c.TLS.Cert == "":
+		return p.Fail("tls.clientCA", "clients show certificates over TLS only; set cert and key")
+	}
+	return nil
+}
+
+// checkAddress refuses what is not HOST:PORT; port 0 takes a free one.
+func checkAddress(listen string) error {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return fmt.Errorf("%q is not HOST:PORT", listen)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("%q has no port of 0 to 65535", listen)
+	}
+	if _, err := netip.ParseAddr(host); host != "" && host != "localhost" && err != nil {
+		return fmt.Errorf("%q: want an IP address, localhost, or nothing for all addresses", host)
+	}
+	return nil
+}
+
+func (p parser) registries(doc *document, c *Config) error {
+	shared, err := p.trust("trust", doc.Trust)
+	if err != nil {
+		return err
+	}
+	if len(doc.Registries) == 0 {
+		return p.Fail("registries", "is missing: what this proxy stands in front of")
+	}
+	for i, d := range doc.Registries {
+		field := fmt.Sprintf("registries[%d]", i)
+		r := Registry{
+			Name: d.Name, Upstream: d.Upstream, AllowHTTP: d.AllowHTTP, Hosts: d.Hosts, Prefix: d.Prefix, TokenHosts: d.TokenHosts,
+			CA: p.Path(d.CA, ""), PassThrough: d.PassThrough, Policy: p.Path(doc.Policy, ""), Trust: shared,
+			Credentials: Credentials{DockerConfig: p.Path(d.Credentials.DockerConfig, ""), Username: d.Credentials.Username, PasswordFile: p.Path(d.Credentials.PasswordFile, "")},
+			Limits:      Limits{Fetches: d.Limits.Fetches, Rate: d.Limits.Rate},
+		}
+		if d.Policy != "" {
+			r.Policy = p.Path(d.Policy, "")
+		}
+		if len(d.Trust) > 0 {
+			if r.Trust, err = p.trust(field+".trust", d.Trust); err != nil {
+				return err
+			}
+		}
+		switch d.Mode {
+		case "", "enforce":
+		case "observe":
+			r.Observe = true
+		default:
+			return p.Fail(field+".mode", "%q is neither enforce nor observe", d.Mode)
+		}
+		if f, problem := r.check(); f != "" {
+			return p.Fail(field+"."+f, "%s", problem)
+		}
+		c.Registries = append(c.Registries, r)
+	}
+	return nil
+}
+
+// check says which field is wrong, and why.
+func (r Registry) check() (field, problem string) {
+	u, err := url.Parse(r.Upstream)
+	switch {
+	case r.Upstream == "":
+		return "upstream", "is missing"
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
+		return "upstream", "is not a URL such as https://registry.example" // not repeated: it may hold a password
+	case u.Scheme == "http" && !r.AllowHTTP && !loopback(u.Hostname()):
+		return "upstream", "is plain HTTP: anybody on the way could answer in the registry's place; set allowHTTP: true if that is meant"
+	case r.Policy == "":
+		return "policy", "is missing: give one here, or one for all registries"
+	case (r.Credentials.Username == "") != (r.Credentials.PasswordFile == ""):
+		return "credentials", "username and passwordFile go together"
+	case r.Credentials.DockerConfig != "" && r.Credentials.Username != "":
+		return "credentials", "want either dockerConfig or username with passwordFile"
+	case r.PassThrough && r.Credentials != Credentials{}:
+		return "credentials", "are never used with passThrough; leave one of the two out"
+	case r.Limits.Fetches < 0 || r.Limits.Fetches > 4096:
+		return "limits.fetches", "is not a number of 1 to 4096"
+	case r.Limits.Rate < 0:
+		return "limits.rate", "is not a number of requests per second"
+	}
+	for _, host := range r.TokenHosts {
+		if strings.ContainsAny(host, "/@ ") {
+			return "tokenHosts", fmt.Sprintf("%q is not HOST or HOST:PORT", host)
+		}
+	}
+	return "", ""
+}
+
+// loopback reports whether a host is this machine.
+func loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
+
+// rootName is what policies can call a trust root.
+var rootName = regexp.MustCompile(`\A[A-Za-z0-9_][A-Za-z0-9._-]{0,63}\z`)
+
+func (p parser) trust(field string, list []root) ([]Root, error) {
+	var roots []Root
+	seen := map[string]bool{}
+	for i, r := range list {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		switch {
+		case !rootName.MatchString(r.Name):
+			return nil, p.Fail(at+".name", "%q is not a name of letters, digits, '-', '_' and '.'", r.Name)
+		case seen[r.Name]:
+			return nil, p.Fail(at+".name", "%q stands twice", r.Name)
+		case r.File == "" && r.Name != PublicGood:
+			return nil, p.Fail(at+".file", "is missing: only %s is built in", PublicGood)
+		}
+		seen[r.Name] = true
+		roots = append(roots, Root{Name: r.Name, File: p.Path(r.File, "")})
+	}
+	return roots, nil
+}
+
+func (p parser) auth(doc *document, c *Config) error {
+	c.Auth.Certificates = c.TLS.ClientCA != ""
+	if doc.Auth == nil {
+		return nil
+	}
+	a := doc.Auth
+	c.Auth.Htpasswd, c.Auth.Anonymous = p.Path(a.Htpasswd, ""), a.Anonymous
+	for _, i := range a.OIDC {
+		c.Auth.Issuers = append(c.Auth.Issuers, auth.Issuer{URL: i.Issuer, Audience: i.Audience, Claim: i.Claim, Claims: i.Claims, CA: p.Path(i.CA, "")})
+	}
+	for _, r := range a.Access {
+		c.Auth.Access = append(c.Auth.Access, auth.Rule{Subjects: r.Subjects, Repositories: r.Repositories, Page: r.Page})
+	}
+	if field, err := c.Auth.Check(); err != nil {
+		return p.Fail("auth."+field, "%v", err)
+	}
+	return nil
+}
+
+func (p parser) operations(doc *document, c *Config) error {
+	c.Metrics, c.Decisions, c.Page = doc.Metrics.Listen, p.Path(doc.Decisions.File, ""), doc.Page
+	if c.Metrics != "" {
+		if err := checkAddress(c.Metrics); err != nil {
+			return p.Fail("metrics.listen", "%v", err)
+		}
+	}
+	return nil
+}
+
+func (p parser) storage(doc *document, c *Config) error {
+	c.Cache.Dir = p.Path(doc.Cache.Dir, "")
+	if doc.Cache.Size != "" {
+		size, err := parseSize(doc.Cache.Size)
+		if err != nil {
+			return p.Fail("cache.size", "%v", err)
+		}
+		c.Cache.Size = size
+	}
+	if (c.Cache.Dir == "") != (c.Cache.Size == 0) {
+		return p.Fail("cache", "dir and size go together")
+	}
+	if doc.Offline != "" {
+		d, err := time.ParseDuration(doc.Offline)
+		switch {
+		case err != nil || d <= 0:
+			return p.Fail("offline", "%q is not a time such as 168h", doc.Offline)
+		case c.Cache.Dir == "":
+			return p.Fail("offline", "needs a cache: what was admitted is served from there")
+		}
+		c.Offline = d
+	}
+	c.Peers = Peers{Listen: doc.Peers.Listen, URLs: doc.Peers.URLs, DNS: doc.Peers.DNS, SecretFile: p.Path(doc.Peers.SecretFile, "")}
+	switch {
+	case c.Peers.Listen == "" && c.Peers.DNS == "" && len(c.Peers.URLs) == 0 && c.Peers.SecretFile == "":
+		return nil
+	case c.Peers.SecretFile == "":
+		return p.Fail("peers.secretFile", "is missing: by what replicas know each other")
+	}
+	if c.Peers.Listen != "" {
+		if err := checkAddress(c.Peers.Listen); err != nil {
+			return p.Fail("peers.listen", "%v", err)
+		}
+	}
+	return nil
+}
+
+// sizes are the units of a size in bytes.
+var sizes = map[string]int64{"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+var sizePattern = regexp.MustCompile(`\A([1-9][0-9]{0,11})([KMGT]iB)?\z`)
+
+func parseSize(s string) (int64, error) {
+	m := sizePattern.FindStringSubmatch(s)
+	if m == nil {
+		return 0, fmt.Errorf("%q is not a size such as 50GiB", s)
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	unit := sizes[m[2]]
+	if err != nil || n > (1<<62)/unit {
+		return 0, fmt.Errorf("%q is too large", s)
+	}
+	return n * unit, nil
+}
+
+// exposed says what is not said of a proxy that others than its own machine can
+// reach: who may read, and that passwords may cross the network in the clear.
+// Where nothing is said of one that only its machine can reach, that may read.
+func (c *Config) exposed() (field, problem string) {
+	host, _, _ := net.SplitHostPort(c.Listen) // was checked
+	nobody := c.Auth.Htpasswd == "" && len(c.Auth.Issuers) == 0 && !c.Auth.Certificates && !c.Auth.Anonymous
+	for _, r := range c.Registries {
+		nobody = nobody && !r.PassThrough
+	}
+	switch {
+	case loopback(host):
+		if nobody {
+			c.Auth.Anonymous, c.Auth.AnonymousDetails = true, true
+		}
+		return "", ""
+	case nobody:
+		return "auth", "is missing: others than this machine reach " + c.Listen + "; say who may read, or anonymous: true for everybody"
+	case c.TLS.Cert == "" && !c.InsecureHTTP:
+		return "tls", "is missing: what is sent to and from " + c.Listen + " could be read and changed on the way; set insecureHTTP: true if something else encrypts it"
+	}
+	return "", ""
+}
+
+// Check is for a configuration that was not read from a file: it fills in the
+// defaults and says which field is wrong.
+func (c *Config) Check() error {
+	if c.Listen == "" {
+		c.Listen = DefaultListen
+	}
+	if err := checkAddress(c.Listen); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	for i, r := range c.Registries {
+		if field, problem := r.check(); field != "" {
+			return fmt.Errorf("registries[%d].%s: %s", i, field, problem)
+		}
+	}
+	if field, problem := c.exposed(); field != "" {
+		return fmt.Errorf("%s: %s", field, problem)
+	}
+	return nil
+}

@@ -1,0 +1,245 @@
+// Package service runs registry proxies as a configuration says: in front of one
+// or many registries, on one address, with metrics and health on another.
+//
+//	s, err := service.New(ctx, service.Config{Read: read, Load: load, Logger: logger})
+//	err = s.Run(ctx)
+//
+// All files are looked at every few seconds. When they have changed everything is
+// made anew from them, beside what runs, and then put in its place: requests under
+// way end as they began. If anything in them cannot be used nothing changes, and
+// the log and a metric say so until it can. Registries whose part of the
+// configuration is as before keep what they know.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/touchmark/touchmark/core/gate/reload"
+	"github.com/touchmark/touchmark/core/policy"
+	"github.com/touchmark/touchmark/core/trust"
+	registryproxy "github.com/touchmark/touchmark/registry-proxy"
+	"github.com/touchmark/touchmark/registry-proxy/config"
+	"github.com/touchmark/touchmark/registry-proxy/decisions"
+)
+
+// Config says where everything comes from. All of it but Logger, Decisions and Ready is
+// required.
+type Config struct {
+	// Read reads the configuration; a second time and more often, too.
+	Read func() (*config.Config, error)
+	// Load reads policies, a file or a directory, and trust roots for them.
+	Load func(ctx context.Context, policy string, roots []config.Root) (*policy.Set, []*trust.Root, error)
+	// Logger gets what happens; nil discards it.
+	Logger *slog.Logger
+	// Ready is called, if it is not nil, when requests are answered.
+	Ready func()
+}
+
+// Service is a running proxy.
+type Service struct {
+	config    Config
+	logger    *slog.Logger
+	metrics   *registryproxy.Metrics
+	decisions *decisions.Log
+	server    *server
+	admin     *server // nil if there is none
+	kept      io.Closer
+
+	world    atomic.Pointer[world]
+	draining atomic.Bool
+
+	mu        sync.Mutex
+	failed    error // of the last reload; guarded by mu
+	announced map[policy.Notice]bool
+}
+
+// New reads everything, and listens. The error names the file and the field, or the
+// address ([ErrListen]).
+func New(ctx context.Context, c Config) (*Service, error) {
+	s := &Service{config: c, logger: c.Logger, metrics: registryproxy.NewMetrics(), announced: map[policy.Notice]bool{}}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	conf, err := c.Read()
+	if err != nil {
+		return nil, err
+	}
+	s.decisions, err = decisions.Open(decisions.Config{File: conf.Decisions, Changed: s.logDecisions})
+	if err != nil {
+		return nil, err
+	}
+	w, err := s.build(ctx, conf, nil)
+	if err == nil {
+		s.world.Store(w)
+		err = s.listen(conf)
+	}
+	if err != nil {
+		s.decisions.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// listen opens the listeners.
+func (s *Service) listen(conf *config.Config) (err error) {
+	front := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.world.Load().front.ServeHTTP(w, r) })
+	if s.server, err = listen(conf.Listen, conf.TLS, front, s.logger); err != nil {
+		return err
+	}
+	if conf.Metrics != "" {
+		if s.admin, err = listen(conf.Metrics, config.TLS{}, s.adminHandler(), s.logger); err != nil {
+			return errors.Join(fmt.Errorf("metrics: %w", err), s.server.Close())
+		}
+	}
+	return nil
+}
+
+// URL is where registries are served.
+func (s *Service) URL() string { return s.server.URL() }
+
+// MetricsURL is where metrics and health are served; empty if they are not.
+func (s *Service) MetricsURL() string {
+	if s.admin == nil {
+		return ""
+	}
+	return s.admin.URL()
+}
+
+// Registries are the logical names of what is fronted.
+func (s *Service) Registries() []string { return s.world.Load().names }
+
+// Run answers requests until ctx ends, and then waits for those under way, up to
+// [DrainTimeout].
+func (s *Service) Run(ctx context.Context) error {
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	// The page about the proxy's health outlives the proxy, so that it can be seen to stop.
+	admin, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAdmin()
+	var group errgroup.Group
+	if s.admin != nil {
+		group.Go(func() error { return s.admin.Serve(admin, nil) })
+	}
+	group.Go(func() error {
+		s.watch(watch)
+		return nil
+	})
+	if s.config.Ready != nil {
+		s.config.Ready()
+	}
+	err := s.server.Serve(ctx, func() { s.draining.Store(true) })
+	stop()
+	stopAdmin()
+	err = errors.Join(err, group.Wait())
+	s.decisions.Close()
+	return err
+}
+
+// watch reloads when files have changed, until ctx ends.
+func (s *Service) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		w := s.world.Load()
+		round, next := context.WithCancel(ctx)
+		_ = reload.Watch(round, w.files, w.seen, s.announce, func(ctx context.Context) {
+			s.reload(ctx)
+			if s.world.Load() != w {
+				next() // other files may be named now
+			}
+		}) // ends with its context
+		next()
+	}
+}
+
+// reload makes everything anew from the files. What cannot be used changes nothing.
+func (s *Service) reload(ctx context.Context) {
+	err := s.renew(ctx)
+	s.mu.Lock()
+	s.failed = err
+	s.mu.Unlock()
+	if err != nil {
+		s.logger.Error("the changed files cannot be used; what was read before stays in force", "error", err)
+		return
+	}
+	w := s.world.Load()
+	for _, r := range w.rules {
+		s.logger.Info("configuration, policy and trust roots were read again", "policy", r.policy, "policy digest", fmt.Sprintf("%x", r.set.Digest))
+	}
+}
+
+func (s *Service) renew(ctx context.Context) error {
+	before := s.world.Load()
+	conf, err := s.config.Read()
+	if err != nil {
+		return err
+	}
+	if field := fixed(before.conf, conf); field != "" {
+		return fmt.Errorf("%s: %s: takes a restart to change; nothing else of the file is in force before that either", conf.File, field)
+	}
+	w, err := s.build(ctx, conf, before)
+	if err != nil {
+		return err
+	}
+	if err := s.server.renewClients(conf.TLS); err != nil {
+		return err
+	}
+	if err := w.enforce(); err != nil {
+		return err
+	}
+	s.world.Store(w)
+	return nil
+}
+
+// fixed names what is other than before and belongs to the process.
+func fixed(before, now *config.Config) string {
+	switch {
+	case before.Listen != now.Listen:
+		return "listen"
+	case before.TLS.Cert != now.TLS.Cert || before.TLS.Key != now.TLS.Key:
+		return "tls" // the files' content may change at any time
+	case before.Metrics != now.Metrics:
+		return "metrics"
+	case before.Decisions != now.Decisions:
+		return "decisions"
+	case before.Cache != now.Cache:
+		return "cache"
+	case fmt.Sprint(before.Peers) != fmt.Sprint(now.Peers):
+		return "peers"
+	}
+	return ""
+}
+
+// announce logs each notice of the policies in force once: an exception that ends, a
+// pin to be reviewed.
+func (s *Service) announce() {
+	due := make(map[policy.Notice]bool)
+	for _, r := range s.world.Load().rules {
+		for _, n := range r.set.Enforcement.Notices(time.Now()) {
+			if due[n] {
+				continue
+			}
+			due[n] = true
+			if !s.announced[n] {
+				s.logger.Warn(n.Text, "kind", n.Kind, "image", n.Image, "days", n.Days)
+			}
+		}
+	}
+	s.announced = due
+}
+
+func (s *Service) logDecisions(err error) {
+	if err != nil {
+		s.logger.Error("decisions cannot be written", "error", err)
+		return
+	}
+	s.logger.Info("decisions are written again")
+}
