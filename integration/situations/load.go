@@ -18,8 +18,10 @@ import (
 //go:embed situations.yaml
 var matrix []byte
 
-// Points are the enforcement points that the matrix knows exceptions of.
-var Points = []string{"gate", "command", "proxy", "lookaside", "containerd"}
+// Points are the enforcement points that the matrix knows exceptions of. Where
+// "containerd" is its verifier, asked by itself, "pull" is a pull by containerd,
+// which asks the verifier.
+var Points = []string{"gate", "command", "proxy", "lookaside", "containerd", "pull"}
 
 // Situation is one row of the matrix.
 type Situation struct {
