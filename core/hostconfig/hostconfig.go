@@ -20,8 +20,16 @@
 //	  config: /etc/containerd/config.toml
 //	  hosts: [/etc/containerd/certs.d] # directories of hosts.toml, in the place of config.toml's config_path
 //	  credentials: containerd/auth.json # for registries, in the format of Docker's config.json
+//	  credentialProviders:            # the kubelet's, as its flags name them
+//	    config: /etc/kubernetes/credential-providers.yaml
+//	    bin: /usr/libexec/kubelet-credential-providers
+//	  verifierTimeout: 10s            # per_verifier_timeout in config.toml, if it is another
 //	  standalone: true                # touchmark-containerd may decide without an agent
 //	  observe: false                  # true admits everything, and records what would be refused
+//	  nri: false                      # true refuses containers of images without an admission, too
+//	  nriSocket: /run/nri/nri.sock    # containerd's socket for plugins
+//	  socket: /run/containerd/containerd.sock
+//	  namespaces: [k8s.io]            # that are swept; all of containerd's if it is left out
 //
 // Everything may be left out. The file is read strictly: an unknown field, a
 // field that stands twice, and an empty value are errors that name file, line
@@ -107,9 +115,28 @@ type Containerd struct {
 	Config      string   // containerd's own config.toml; it need not exist
 	Hosts       []string // directories of hosts.toml; empty for those that Config names
 	Credentials string   // file; it need not exist
-	Standalone  bool     // decide without an agent where none answers
-	Observe     bool     // admit what containerd asks about, and record what enforcing would refuse
+	// CredentialProviders are those of the kubelet.
+	CredentialProviders CredentialProviders
+	// VerifierTimeout is how long containerd waits for a verifier: an answer comes
+	// before that.
+	VerifierTimeout time.Duration
+	Standalone      bool     // decide without an agent where none answers
+	Observe         bool     // admit what containerd asks about, and record what enforcing would refuse
+	NRI             bool     // refuse containers of images without an admission
+	NRISocket       string   // of containerd, for NRI plugins
+	Socket          string   // of containerd's API
+	Namespaces      []string // of containerd, that are swept; empty for all
 }
+
+// CredentialProviders are programs by which the kubelet finds credentials for
+// registries. Both are empty if they are not to be used.
+type CredentialProviders struct {
+	Config string // --image-credential-provider-config, a file or a directory of them
+	Bin    string // --image-credential-provider-bin-dir
+}
+
+// DefaultVerifierTimeout is containerd's own per_verifier_timeout.
+const DefaultVerifierTimeout = 10 * time.Second
 
 // Load reads a file, d.File if path is empty. A file that does not exist is an
 // error; [New] is the configuration without one.
@@ -145,6 +172,8 @@ func New(path string, d Defaults) *Config {
 		Podman: Podman{Key: filepath.Join(dir, "podman", "countersign.key"), Form: OpenPGP, Validity: MaxValidity},
 		Containerd: Containerd{
 			Config: d.Containerd, Credentials: filepath.Join(dir, "containerd", "auth.json"), Standalone: true,
+			VerifierTimeout: DefaultVerifierTimeout,
+			NRISocket:       d.NRI, Socket: d.ContainerdSocket,
 		},
 	}
 }

@@ -139,6 +139,10 @@ func TestMistakes(t *testing.T) {
 		"trust:\n  tuf:\n  - {name: a, root: r, mirror: \"ftp://m.example\"}\n":                    "trust.tuf[0].mirror: ",
 		"podman: {form: pgp}\n":                               "/c.yaml:1: podman.form: \"pgp\" is neither openpgp nor sigstore",
 		"podman: {validity: 11m}\n":                           "podman.validity: ",
+		"containerd: {verifierTimeout: 999ms}\n":              "containerd.verifierTimeout: ",
+		"containerd: {verifierTimeout: 1h}\n":                 "containerd.verifierTimeout: ",
+		"containerd: {credentialProviders: {bin: /b}}\n":      "containerd.credentialProviders.config: ",
+		"containerd: {credentialProviders: {config: /c}}\n":   "containerd.credentialProviders.bin: ",
 		"podman: {validity: 10}\n":                            "podman.validity: ",
 		"agent: {socket: " + strings.Repeat("x", 120) + "}\n": "agent.socket: ",
 	} {
@@ -213,15 +217,17 @@ func TestContainerd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := hostconfig.Containerd{Config: "/etc/containerd/config.toml", Credentials: "/etc/touchmark/containerd/auth.json", Standalone: true}
+	want := hostconfig.Containerd{Config: "/etc/containerd/config.toml", Credentials: "/etc/touchmark/containerd/auth.json", Standalone: true, VerifierTimeout: 10 * time.Second}
 	if diff := cmp.Diff(want, c.Containerd); diff != "" {
 		t.Error(diff)
 	}
-	c, err = hostconfig.Parse([]byte("containerd: {config: c.toml, hosts: [certs.d, /x], credentials: /a.json, standalone: false, observe: true}\n"), "/etc/touchmark/config.yaml", d)
+	c, err = hostconfig.Parse([]byte(`containerd: {config: c.toml, hosts: [certs.d, /x], credentials: /a.json, standalone: false, observe: true,
+  credentialProviders: {config: p.yaml, bin: /bin/p}, verifierTimeout: 4s}`), "/etc/touchmark/config.yaml", d)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want = hostconfig.Containerd{Config: "/etc/touchmark/c.toml", Hosts: []string{"/etc/touchmark/certs.d", "/x"}, Credentials: "/a.json", Observe: true}
+	want = hostconfig.Containerd{Config: "/etc/touchmark/c.toml", Hosts: []string{"/etc/touchmark/certs.d", "/x"}, Credentials: "/a.json", Observe: true,
+		CredentialProviders: hostconfig.CredentialProviders{Config: "/etc/touchmark/p.yaml", Bin: "/bin/p"}, VerifierTimeout: 4 * time.Second}
 	if diff := cmp.Diff(want, c.Containerd); diff != "" {
 		t.Error(diff)
 	}

@@ -45,8 +45,13 @@ type document struct {
 		Config      string   `yaml:"config"`
 		Hosts       []string `yaml:"hosts"`
 		Credentials string   `yaml:"credentials"`
-		Standalone  *bool    `yaml:"standalone"`
-		Observe     bool     `yaml:"observe"`
+		Providers   struct {
+			Config string `yaml:"config"`
+			Bin    string `yaml:"bin"`
+		} `yaml:"credentialProviders"`
+		VerifierTimeout string `yaml:"verifierTimeout"`
+		Standalone      *bool  `yaml:"standalone"`
+		Observe         bool   `yaml:"observe"`
 	} `yaml:"containerd"`
 }
 
@@ -172,12 +177,31 @@ func (p *parser) containerd(doc *document, c *Config) error {
 	for _, dir := range doc.Containerd.Hosts {
 		c.Containerd.Hosts = append(c.Containerd.Hosts, p.Path(dir, ""))
 	}
+	switch providers := doc.Containerd.Providers; {
+	case providers.Config == "" && providers.Bin != "":
+		return p.Fail("containerd.credentialProviders.config", "is missing: the kubelet's --image-credential-provider-config")
+	case providers.Config != "" && providers.Bin == "":
+		return p.Fail("containerd.credentialProviders.bin", "is missing: the kubelet's --image-credential-provider-bin-dir")
+	default:
+		c.Containerd.CredentialProviders = CredentialProviders{Config: p.Path(providers.Config, ""), Bin: p.Path(providers.Bin, "")}
+	}
+	if text := doc.Containerd.VerifierTimeout; text != "" {
+		d, err := time.ParseDuration(text)
+		if err != nil || d < time.Second || d > maxVerifierTimeout {
+			return p.Fail("containerd.verifierTimeout", "%q is not a time of 1s to %s", text, "10m")
+		}
+		c.Containerd.VerifierTimeout = d
+	}
 	if doc.Containerd.Standalone != nil {
 		c.Containerd.Standalone = *doc.Containerd.Standalone
 	}
 	c.Containerd.Observe = doc.Containerd.Observe
 	return nil
 }
+
+// maxVerifierTimeout bounds containerd.verifierTimeout: a pull that waits longer
+// for a verdict is broken.
+const maxVerifierTimeout = 10 * time.Minute
 
 // key is the path of a key file, made absolute, or the URI of a key elsewhere.
 func (p *parser) key(written, byDefault string) string {
