@@ -18,8 +18,9 @@ type Defaults struct {
 	Listen string // empty for a user: see [Port]
 	Socket string
 	State  string
-	// Containerd is containerd's own configuration.
-	Containerd string
+	// Containerd is containerd's own configuration, ContainerdSocket that of its API,
+	// and NRISocket the one for NRI plugins.
+	Containerd, ContainerdSocket, NRISocket string
 }
 
 // System are the defaults of a host, below root, which is "/" but for a mounted
@@ -31,7 +32,9 @@ func System(root string) Defaults {
 		Socket: filepath.Join(root, "/run/touchmark/agent.sock"),
 		State:  filepath.Join(root, "/var/lib/touchmark"),
 
-		Containerd: filepath.Join(root, "/etc/containerd/config.toml"),
+		Containerd:       filepath.Join(root, "/etc/containerd/config.toml"),
+		ContainerdSocket: filepath.Join(root, "/run/containerd/containerd.sock"),
+		NRISocket:        filepath.Join(root, "/run/nri/nri.sock"),
 	}
 }
 
@@ -50,12 +53,15 @@ func User(getenv func(string) string, uid int) (Defaults, error) {
 		}
 		return fallback
 	}
+	config, run := dir("XDG_CONFIG_HOME", filepath.Join(home, ".config")), dir("XDG_RUNTIME_DIR", fmt.Sprintf("/run/user/%d", uid))
 	return Defaults{
-		File:   filepath.Join(dir("XDG_CONFIG_HOME", filepath.Join(home, ".config")), "touchmark", "config.yaml"),
-		Socket: filepath.Join(dir("XDG_RUNTIME_DIR", fmt.Sprintf("/run/user/%d", uid)), "touchmark", "agent.sock"),
+		File:   filepath.Join(config, "touchmark", "config.yaml"),
+		Socket: filepath.Join(run, "touchmark", "agent.sock"),
 		State:  filepath.Join(dir("XDG_STATE_HOME", filepath.Join(home, ".local", "state")), "touchmark"),
 
-		Containerd: filepath.Join(dir("XDG_CONFIG_HOME", filepath.Join(home, ".config")), "containerd", "config.toml"),
+		Containerd:       filepath.Join(config, "containerd", "config.toml"),
+		ContainerdSocket: filepath.Join(run, "containerd", "containerd.sock"),
+		NRISocket:        filepath.Join(run, "nri", "nri.sock"),
 	}, nil
 }
 

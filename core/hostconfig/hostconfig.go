@@ -173,7 +173,7 @@ func New(path string, d Defaults) *Config {
 		Containerd: Containerd{
 			Config: d.Containerd, Credentials: filepath.Join(dir, "containerd", "auth.json"), Standalone: true,
 			VerifierTimeout: DefaultVerifierTimeout,
-			NRISocket:       d.NRI, Socket: d.ContainerdSocket,
+			Socket:          d.ContainerdSocket, NRISocket: d.NRISocket,
 		},
 	}
 }

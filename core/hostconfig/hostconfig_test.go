@@ -57,7 +57,7 @@ func TestLoad(t *testing.T) {
 		}},
 		Agent:      hostconfig.Agent{Listen: "[::1]:7999", Socket: filepath.Join(dir, "run/agent.sock"), State: filepath.Join(dir, "state")},
 		Podman:     hostconfig.Podman{Key: "awskms:///alias/host", Form: hostconfig.Sigstore, Validity: 5 * time.Minute, Scopes: []string{"registry.example/acme", "*.example.com"}},
-		Containerd: hostconfig.Containerd{Config: "/etc/containerd/config.toml", Credentials: filepath.Join(dir, "containerd/auth.json"), Standalone: true},
+		Containerd: hostconfig.Containerd{Config: "/etc/containerd/config.toml", Credentials: filepath.Join(dir, "containerd/auth.json"), Standalone: true, VerifierTimeout: 10 * time.Second, Socket: "/run/containerd/containerd.sock", NRISocket: "/run/nri/nri.sock"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -76,11 +76,11 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := hostconfig.Defaults{File: "/cfg/touchmark/config.yaml", Socket: "/run/user/1000/touchmark/agent.sock", State: "/home/alice/.local/state/touchmark", Containerd: "/cfg/containerd/config.toml"}
+	want := hostconfig.Defaults{File: "/cfg/touchmark/config.yaml", Socket: "/run/user/1000/touchmark/agent.sock", State: "/home/alice/.local/state/touchmark", Containerd: "/cfg/containerd/config.toml", ContainerdSocket: "/run/user/1000/containerd/containerd.sock", NRISocket: "/run/user/1000/nri/nri.sock"}
 	if diff := cmp.Diff(want, user); diff != "" {
 		t.Error(diff)
 	}
-	system := hostconfig.Defaults{File: "/mnt/etc/touchmark/config.yaml", Listen: "127.0.0.1:7467", Socket: "/mnt/run/touchmark/agent.sock", State: "/mnt/var/lib/touchmark", Containerd: "/mnt/etc/containerd/config.toml"}
+	system := hostconfig.Defaults{File: "/mnt/etc/touchmark/config.yaml", Listen: "127.0.0.1:7467", Socket: "/mnt/run/touchmark/agent.sock", State: "/mnt/var/lib/touchmark", Containerd: "/mnt/etc/containerd/config.toml", ContainerdSocket: "/mnt/run/containerd/containerd.sock", NRISocket: "/mnt/run/nri/nri.sock"}
 	if diff := cmp.Diff(system, hostconfig.System("/mnt")); diff != "" {
 		t.Error(diff)
 	}
@@ -97,7 +97,7 @@ func TestDefaults(t *testing.T) {
 			Trust:      hostconfig.Trust{Dir: "/etc/touchmark/trust", MaxStale: hostconfig.DefaultMaxStale},
 			Agent:      hostconfig.Agent{Listen: "127.0.0.1:7467", Socket: "/run/touchmark/agent.sock", State: "/var/lib/touchmark"},
 			Podman:     hostconfig.Podman{Key: "/etc/touchmark/podman/countersign.key", Form: hostconfig.OpenPGP, Validity: 10 * time.Minute},
-			Containerd: hostconfig.Containerd{Config: "/etc/containerd/config.toml", Credentials: "/etc/touchmark/containerd/auth.json", Standalone: true},
+			Containerd: hostconfig.Containerd{Config: "/etc/containerd/config.toml", Credentials: "/etc/touchmark/containerd/auth.json", Standalone: true, VerifierTimeout: 10 * time.Second, Socket: "/run/containerd/containerd.sock", NRISocket: "/run/nri/nri.sock"},
 		}
 		if diff := cmp.Diff(want, c); diff != "" {
 			t.Errorf("%q: %s", text, diff)
@@ -137,14 +137,17 @@ func TestMistakes(t *testing.T) {
 		"trust:\n  tuf:\n  - {name: a, mirror: public-good}\n  - {name: a, mirror: public-good}\n": "/c.yaml:4: trust.tuf[1].name: \"a\" stands twice",
 		"trust:\n  tuf:\n  - {name: a, root: r, mirror: \"https://user:secret@m.example\"}\n":      "trust.tuf[0].mirror: ",
 		"trust:\n  tuf:\n  - {name: a, root: r, mirror: \"ftp://m.example\"}\n":                    "trust.tuf[0].mirror: ",
-		"podman: {form: pgp}\n":                               "/c.yaml:1: podman.form: \"pgp\" is neither openpgp nor sigstore",
-		"podman: {validity: 11m}\n":                           "podman.validity: ",
-		"containerd: {verifierTimeout: 999ms}\n":              "containerd.verifierTimeout: ",
-		"containerd: {verifierTimeout: 1h}\n":                 "containerd.verifierTimeout: ",
-		"containerd: {credentialProviders: {bin: /b}}\n":      "containerd.credentialProviders.config: ",
-		"containerd: {credentialProviders: {config: /c}}\n":   "containerd.credentialProviders.bin: ",
-		"podman: {validity: 10}\n":                            "podman.validity: ",
-		"agent: {socket: " + strings.Repeat("x", 120) + "}\n": "agent.socket: ",
+		"podman: {form: pgp}\n":                                    "/c.yaml:1: podman.form: \"pgp\" is neither openpgp nor sigstore",
+		"containerd: {namespaces: [a/b]}\n":                        "/c.yaml:1: containerd.namespaces[0]: \"a/b\" is not",
+		"containerd: {nri: perhaps}\n":                             "true or false",
+		"containerd: {socket: " + strings.Repeat("x", 120) + "}\n": "containerd.socket: ",
+		"podman: {validity: 11m}\n":                                "podman.validity: ",
+		"containerd: {verifierTimeout: 999ms}\n":                   "containerd.verifierTimeout: ",
+		"containerd: {verifierTimeout: 1h}\n":                      "containerd.verifierTimeout: ",
+		"containerd: {credentialProviders: {bin: /b}}\n":           "containerd.credentialProviders.config: ",
+		"containerd: {credentialProviders: {config: /c}}\n":        "containerd.credentialProviders.bin: ",
+		"podman: {validity: 10}\n":                                 "podman.validity: ",
+		"agent: {socket: " + strings.Repeat("x", 120) + "}\n":      "agent.socket: ",
 	} {
 		_, err := hostconfig.Parse([]byte(text), "/c.yaml", hostconfig.System("/"))
 		if err == nil || !strings.HasPrefix(err.Error(), "/c.yaml") || !strings.Contains(err.Error(), want) {
@@ -217,17 +220,20 @@ func TestContainerd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := hostconfig.Containerd{Config: "/etc/containerd/config.toml", Credentials: "/etc/touchmark/containerd/auth.json", Standalone: true, VerifierTimeout: 10 * time.Second}
+	want := hostconfig.Containerd{Config: "/etc/containerd/config.toml", Credentials: "/etc/touchmark/containerd/auth.json", Standalone: true, VerifierTimeout: 10 * time.Second,
+		Socket: "/run/containerd/containerd.sock", NRISocket: "/run/nri/nri.sock"}
 	if diff := cmp.Diff(want, c.Containerd); diff != "" {
 		t.Error(diff)
 	}
 	c, err = hostconfig.Parse([]byte(`containerd: {config: c.toml, hosts: [certs.d, /x], credentials: /a.json, standalone: false, observe: true,
-  credentialProviders: {config: p.yaml, bin: /bin/p}, verifierTimeout: 4s}`), "/etc/touchmark/config.yaml", d)
+  credentialProviders: {config: p.yaml, bin: /bin/p}, verifierTimeout: 4s,
+  nri: true, nriSocket: /n.sock, socket: c.sock, namespaces: [k8s.io, default]}`), "/etc/touchmark/config.yaml", d)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want = hostconfig.Containerd{Config: "/etc/touchmark/c.toml", Hosts: []string{"/etc/touchmark/certs.d", "/x"}, Credentials: "/a.json", Observe: true,
-		CredentialProviders: hostconfig.CredentialProviders{Config: "/etc/touchmark/p.yaml", Bin: "/bin/p"}, VerifierTimeout: 4 * time.Second}
+		CredentialProviders: hostconfig.CredentialProviders{Config: "/etc/touchmark/p.yaml", Bin: "/bin/p"}, VerifierTimeout: 4 * time.Second,
+		NRI: true, NRISocket: "/n.sock", Socket: "/etc/touchmark/c.sock", Namespaces: []string{"k8s.io", "default"}}
 	if diff := cmp.Diff(want, c.Containerd); diff != "" {
 		t.Error(diff)
 	}

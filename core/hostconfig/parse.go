@@ -49,9 +49,13 @@ type document struct {
 			Config string `yaml:"config"`
 			Bin    string `yaml:"bin"`
 		} `yaml:"credentialProviders"`
-		VerifierTimeout string `yaml:"verifierTimeout"`
-		Standalone      *bool  `yaml:"standalone"`
-		Observe         bool   `yaml:"observe"`
+		VerifierTimeout string   `yaml:"verifierTimeout"`
+		Standalone      *bool    `yaml:"standalone"`
+		Observe         bool     `yaml:"observe"`
+		NRI             bool     `yaml:"nri"`
+		NRISocket       string   `yaml:"nriSocket"`
+		Socket          string   `yaml:"socket"`
+		Namespaces      []string `yaml:"namespaces"`
 	} `yaml:"containerd"`
 }
 
@@ -195,9 +199,29 @@ func (p *parser) containerd(doc *document, c *Config) error {
 	if doc.Containerd.Standalone != nil {
 		c.Containerd.Standalone = *doc.Containerd.Standalone
 	}
-	c.Containerd.Observe = doc.Containerd.Observe
+	c.Containerd.Observe, c.Containerd.NRI = doc.Containerd.Observe, doc.Containerd.NRI
+	for field, socket := range map[string]struct {
+		written string
+		path    *string
+	}{"containerd.nriSocket": {doc.Containerd.NRISocket, &c.Containerd.NRISocket}, "containerd.socket": {doc.Containerd.Socket, &c.Containerd.Socket}} {
+		if *socket.path = p.Path(socket.written, *socket.path); len(*socket.path) > maxSocket {
+			return p.Fail(field, "%s is longer than the %d bytes that a socket's path may have", *socket.path, maxSocket)
+		}
+	}
+	for i, ns := range doc.Containerd.Namespaces {
+		if len(ns) > maxNamespace || !namespace.MatchString(ns) {
+			return p.Fail(fmt.Sprintf("containerd.namespaces[%d]", i), "%q is not a name of containerd's namespaces", ns)
+		}
+	}
+	c.Containerd.Namespaces = doc.Containerd.Namespaces
 	return nil
 }
+
+// maxNamespace is how long the name of one of containerd's namespaces may be, and
+// namespace what it looks like: containerd's own rules (pkg/identifiers).
+const maxNamespace = 76
+
+var namespace = regexp.MustCompile(`\A[A-Za-z0-9]+([._-][A-Za-z0-9]+)*\z`)
 
 // maxVerifierTimeout bounds containerd.verifierTimeout: a pull that waits longer
 // for a verdict is broken.
