@@ -82,35 +82,54 @@ type sigstoreBlob struct {
 	Annotations map[string]string `json:"annotations"`
 }
 
-// Sigstore makes one countersignature in the form of the same name: the whole blob that a lookaside serves. The key that signs is made for it, and
-// certified for as long as it is good.
-func (k *Key) Sigstore(repository, digest string, now time.Time) ([]byte, error) {
+// Attachment is a signature of form [Sigstore] as it lies beside an image in a registry, where cosign 2 puts it: a layer of the manifest at the tag
+// sha256-<hex>.sig.
+type Attachment struct {
+	MediaType   string            // of the layer
+	Payload     []byte            // its content
+	Annotations map[string]string // its descriptor's
+}
+
+// Attach makes one countersignature in the form that registries hold. The key that signs is made for it, and certified for as long as it is good.
+func (k *Key) Attach(repository, digest string, now time.Time) (Attachment, error) {
 	text, err := payload(cosignType, repository, digest, now)
 	if err != nil {
-		return nil, err
+		return Attachment{}, err
 	}
 	leaf, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("countersigning: %w", err)
+		return Attachment{}, fmt.Errorf("countersigning: %w", err)
 	}
 	certificate, err := k.certify(leaf.Public(), now.Truncate(time.Second))
 	if err != nil {
-		return nil, err
+		return Attachment{}, err
 	}
 	hash := sha256.Sum256(text)
 	signature, err := leaf.Sign(rand.Reader, hash[:], crypto.SHA256)
 	if err != nil {
-		return nil, fmt.Errorf("countersigning: %w", err)
+		return Attachment{}, fmt.Errorf("countersigning: %w", err)
 	}
-	chunk, err := json.Marshal(sigstoreBlob{MIMEType: simpleSigning, Payload: text, Annotations: map[string]string{
+	return Attachment{MediaType: simpleSigning, Payload: text, Annotations: map[string]string{
 		"dev.cosignproject.cosign/signature": base64Text(signature),
 		"dev.sigstore.cosign/certificate":    string(certificate),
-	}})
+	}}, nil
+}
+
+// Sigstore makes one countersignature in the form of the same name: the whole blob that a lookaside serves.
+func (k *Key) Sigstore(repository, digest string, now time.Time) ([]byte, error) {
+	a, err := k.Attach(repository, digest, now)
+	if err != nil {
+		return nil, err
+	}
+	chunk, err := json.Marshal(sigstoreBlob{MIMEType: a.MediaType, Payload: a.Payload, Annotations: a.Annotations})
 	if err != nil {
 		return nil, fmt.Errorf("countersigning: %w", err)
 	}
 	return append([]byte("\x00"+sigstoreFormat+"\n"), chunk...), nil
 }
+
+// Validity is how long each countersignature is good.
+func (k *Key) Validity() time.Duration { return k.validity }
 
 // certify makes the certificate for one countersignature, PEM.
 func (k *Key) certify(leaf crypto.PublicKey, now time.Time) ([]byte, error) {
