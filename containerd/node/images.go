@@ -46,18 +46,25 @@ func (n *Node) Images(ctx context.Context, namespace string) ([]Image, error) {
 
 // Label sets labels of an image's name, and leaves others as they are. Key and
 // value together have at most 4096 bytes.
-func (n *Node) Label(ctx context.Context, namespace, name string, labels map[string]string) error {
+func (n *Node) Label(ctx context.Context, namespace string, image Image, labels map[string]string) error {
 	ctx, cancel := in(ctx, namespace, callTimeout)
 	defer cancel()
 	var mask fieldmaskpb.FieldMask
 	for _, key := range slices.Sorted(maps.Keys(labels)) {
 		mask.Paths = append(mask.Paths, "labels."+key)
 	}
-	_, err := images.NewImagesClient(n.conn).Update(ctx, &images.UpdateImageRequest{Image: &images.Image{Name: name, Labels: labels}, UpdateMask: &mask})
+	// The mask leaves the target as it is, but containerd 2.4 panics without one.
+	_, err := images.NewImagesClient(n.conn).Update(ctx, &images.UpdateImageRequest{
+		Image: &images.Image{Name: image.Name, Labels: labels, Target: target(image)}, UpdateMask: &mask,
+	})
 	if err != nil {
-		return n.fail(fmt.Sprintf("labelling %s in namespace %s", name, namespace), err)
+		return n.fail(fmt.Sprintf("labelling %s in namespace %s", image.Name, namespace), err)
 	}
 	return nil
+}
+
+func target(image Image) *types.Descriptor {
+	return &types.Descriptor{Digest: image.Digest, MediaType: image.MediaType}
 }
 
 // Remove removes an image's name, if it still leads to that digest. What no name
@@ -66,7 +73,7 @@ func (n *Node) Label(ctx context.Context, namespace, name string, labels map[str
 func (n *Node) Remove(ctx context.Context, namespace string, image Image) error {
 	ctx, cancel := in(ctx, namespace, callTimeout)
 	defer cancel()
-	_, err := images.NewImagesClient(n.conn).Delete(ctx, &images.DeleteImageRequest{Name: image.Name, Target: &types.Descriptor{Digest: image.Digest, MediaType: image.MediaType}})
+	_, err := images.NewImagesClient(n.conn).Delete(ctx, &images.DeleteImageRequest{Name: image.Name, Target: target(image)})
 	if err != nil {
 		return n.fail(fmt.Sprintf("removing %s in namespace %s", image.Name, namespace), err)
 	}
