@@ -15,49 +15,12 @@ package main
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"os"
 
 	"github.com/touchmark/touchmark/containerd/bindir"
-	"github.com/touchmark/touchmark/core/gate"
-	"github.com/touchmark/touchmark/core/gate/remote"
-	"github.com/touchmark/touchmark/core/hostconfig"
 )
 
 func main() {
-	os.Exit(bindir.Run(context.Background(), bindir.Timeout, admitter(), os.Args[1:], os.Stdin, os.Stdout))
-}
-
-// admitter is whoever decides on this host.
-func admitter() gate.Admitter {
-	c, err := configuration(os.Getenv("TOUCHMARK_CONFIG"))
-	if err != nil {
-		return nobody{err}
-	}
-	agent := remote.Dial(c.Agent.Socket)
-	agent.Name = "containerd"
-	if !c.Containerd.Standalone {
-		return agent
-	}
-	return bindir.Alone{Agent: agent, Config: c.File}
-}
-
-// configuration is that of the host. A file that is not there says nothing: the
-// agent, or the command, will say what is missing.
-func configuration(path string) (*hostconfig.Config, error) {
-	d := hostconfig.System("/")
-	c, err := hostconfig.Load(path, d)
-	if path == "" && errors.Is(err, fs.ErrNotExist) {
-		return hostconfig.New(d.File, d), nil
-	}
-	return c, err
-}
-
-// nobody cannot decide.
-type nobody struct{ err error }
-
-// Admit gives the error as the reason.
-func (n nobody) Admit(_ context.Context, req gate.Request) gate.Verdict {
-	return gate.Undecided(req, gate.CodeNoAgent, n.err)
+	admitter := bindir.ForHost(os.Getenv("TOUCHMARK_CONFIG"))
+	os.Exit(bindir.Run(context.Background(), bindir.Timeout, admitter, os.Args[1:], os.Stdin, os.Stdout))
 }

@@ -45,23 +45,3 @@ func TestItIsSmall(t *testing.T) {
 	}
 	t.Logf("%d bytes", info.Size())
 }
-
-func TestConfiguration(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "config.yaml")
-	if _, err := configuration(file); err == nil {
-		t.Error("a file that is named and missing is no error")
-	}
-	if err := os.WriteFile(file, []byte("containerd: {standalone: false}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if c, err := configuration(file); err != nil || c.Containerd.Standalone || c.File != file {
-		t.Errorf("%+v, %v", c, err)
-	}
-	if err := os.WriteFile(file, []byte("containerd: {standalon: false}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("TOUCHMARK_CONFIG", file)
-	if _, ok := admitter().(nobody); !ok {
-		t.Error("a file that is wrong is passed over")
-	}
-}

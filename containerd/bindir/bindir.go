@@ -51,35 +51,58 @@ const (
 // standard input to standard output and the exit status. It does not take longer
 // than timeout, even if the admitter or the input does.
 func Run(ctx context.Context, timeout time.Duration, admitter gate.Admitter, args []string, stdin io.Reader, stdout io.Writer) int {
+	a := within(ctx, timeout, func(ctx context.Context, stage chan<- string) answer {
+		stage <- "containerd, which has not sent the image's descriptor"
+		req, err := Parse(args, stdin)
+		return decide(ctx, admitter, req, err, stage)
+	})
+	if a.admitted {
+		return exitAdmitted
+	}
+	// containerd refuses by the exit status; a reason that can't be written is no admission.
+	_, _ = fmt.Fprintln(stdout, a.reason)
+	return exitRefused
+}
+
+// Judge answers the same question within containerd's own process: about an image
+// by its reference and the descriptor of its manifest or index. The reason is that
+// which [Run] writes, empty if the image is admitted.
+func Judge(ctx context.Context, timeout time.Duration, admitter gate.Admitter, reference, digest, mediaType string, size int64) (admitted bool, reason string) {
+	a := within(ctx, timeout, func(ctx context.Context, stage chan<- string) answer {
+		req, err := question(reference, digest, mediaType, size)
+		return decide(ctx, admitter, req, err, stage)
+	})
+	return a.admitted, a.reason
+}
+
+// answer is what containerd is told.
+type answer struct {
+	admitted bool
+	reason   string // one line
+}
+
+// within asks, and does not wait longer than timeout for the answer. What is
+// waited for is sent to the stage.
+func within(ctx context.Context, timeout time.Duration, ask func(context.Context, chan<- string) answer) answer {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	answers := make(chan answer, 1)
-	stage := make(chan string, 2) // what is being waited for
-	go func() { answers <- decide(ctx, admitter, args, stdin, stage) }()
+	stage := make(chan string, 2) // there are no more
+	go func() { answers <- ask(ctx, stage) }()
 	var a answer
 	select {
 	case a = <-answers:
 	case <-ctx.Done():
 		a = answer{reason: fmt.Sprintf("touchmark cannot decide: no answer within %s from %s", timeout, last(stage))}
 	}
-	if a.admitted {
-		return exitAdmitted
+	if !a.admitted {
+		a.reason = OneLine(a.reason)
 	}
-	// containerd refuses by the exit status; a reason that can't be written is no admission.
-	_, _ = fmt.Fprintln(stdout, OneLine(a.reason))
-	return exitRefused
+	return a
 }
 
-// answer is what containerd is told.
-type answer struct {
-	admitted bool
-	reason   string
-}
-
-// decide reads the question and asks the admitter.
-func decide(ctx context.Context, admitter gate.Admitter, args []string, stdin io.Reader, stage chan<- string) answer {
-	stage <- "containerd, which has not sent the image's descriptor"
-	req, err := Parse(args, stdin)
+// decide asks the admitter, unless there is something wrong with the question.
+func decide(ctx context.Context, admitter gate.Admitter, req gate.Request, err error, stage chan<- string) answer {
 	if err != nil {
 		return answer{reason: "refused by touchmark: " + err.Error()}
 	}

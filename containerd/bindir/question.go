@@ -50,23 +50,47 @@ func Parse(args []string, stdin io.Reader) (gate.Request, error) {
 		return gate.Request{}, fmt.Errorf("containerd sends %q on standard input, which this verifier does not know; want %s",
 			jsonguard.Excerpt(given["-stdin-media-type"]), descriptorType)
 	}
-	digest, err := parseDigest(given["-digest"])
+	// The arguments first: what they say is simpler.
+	digest, repository, tagged, err := subject(given["-name"], given["-digest"])
 	if err != nil {
-		return gate.Request{}, fmt.Errorf("-digest: %w", err)
-	}
-	repository, tagged, err := parseName(given["-name"], digest)
-	if err != nil {
-		return gate.Request{}, fmt.Errorf("-name: %w", err)
+		return gate.Request{}, fmt.Errorf("-%w", err)
 	}
 	mediaType, err := parseDescriptor(stdin, digest)
 	if err != nil {
 		return gate.Request{}, fmt.Errorf("the descriptor on standard input: %w", err)
 	}
+	return request(digest, repository, tagged, mediaType), nil
+}
+
+// question is the question about an image within containerd's process.
+func question(reference, digestText, mediaType string, size int64) (gate.Request, error) {
+	digest, repository, tagged, err := subject(reference, digestText)
+	if err != nil {
+		return gate.Request{}, err
+	}
+	if err := checkDescriptor(mediaType, size); err != nil {
+		return gate.Request{}, fmt.Errorf("the descriptor: %w", err)
+	}
+	return request(digest, repository, tagged, mediaType), nil
+}
+
+func request(digest v1.Hash, repository name.Repository, tagged bool, mediaType string) gate.Request {
 	return gate.Request{
 		Repository: attach.LogicalName(repository), Digest: digest, MediaType: mediaType,
 		// What a tag names is not one of an index; what a digest names may have been chosen from one.
 		ParentsKnown: tagged, Source: attach.Source{Repository: repository},
-	}, nil
+	}
+}
+
+// subject is what a question is about.
+func subject(reference, digestText string) (digest v1.Hash, repository name.Repository, tagged bool, err error) {
+	if digest, err = parseDigest(digestText); err != nil {
+		return digest, repository, false, fmt.Errorf("digest: %w", err)
+	}
+	if repository, tagged, err = parseName(reference, digest); err != nil {
+		return digest, repository, false, fmt.Errorf("name: %w", err)
+	}
+	return digest, repository, tagged, nil
 }
 
 // flags reads the arguments: each of the three once, with a value. They are not
@@ -155,13 +179,19 @@ func parseDescriptor(stdin io.Reader, digest v1.Hash) (mediaType string, err err
 	if err := jsonv2.Unmarshal(data, &d); err != nil {
 		return "", errors.New("is not a descriptor")
 	}
-	switch {
-	case d.Digest != digest.String():
+	if d.Digest != digest.String() {
 		return "", fmt.Errorf("is about %q, and -digest about %s", jsonguard.Excerpt(d.Digest), digest)
-	case !slices.Contains(images, d.MediaType):
-		return "", fmt.Errorf("is of the media type %q, which is not an image's", jsonguard.Excerpt(d.MediaType))
-	case d.Size <= 0 || d.Size > maxManifest:
-		return "", fmt.Errorf("says that the manifest has %d bytes", d.Size)
 	}
-	return d.MediaType, nil
+	return d.MediaType, checkDescriptor(d.MediaType, d.Size)
+}
+
+// checkDescriptor checks what a descriptor says besides its digest.
+func checkDescriptor(mediaType string, size int64) error {
+	switch {
+	case !slices.Contains(images, mediaType):
+		return fmt.Errorf("is of the media type %q, which is not an image's", jsonguard.Excerpt(mediaType))
+	case size <= 0 || size > maxManifest:
+		return fmt.Errorf("says that the manifest has %d bytes", size)
+	}
+	return nil
 }

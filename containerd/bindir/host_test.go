@@ -1,0 +1,36 @@
+package bindir
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/touchmark/touchmark/core/gate"
+)
+
+// A configuration that can't be used decides nothing, and is not passed over.
+func TestForHost(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if _, ok := ForHost(file).(nobody); !ok {
+		t.Error("a file that is named and missing is no error")
+	}
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("containerd: {standalone: false}\n")
+	if c, err := configuration(file); err != nil || c.Containerd.Standalone || c.File != file {
+		t.Errorf("%+v, %v", c, err)
+	}
+	write("containerd: {standalone: true}\n")
+	if a, ok := ForHost(file).(Alone); !ok || a.Config != file {
+		t.Errorf("standalone is passed over: %+v", a)
+	}
+	write("containerd: {standalon: false}\n")
+	if v := ForHost(file).Admit(t.Context(), gate.Request{}); v.Outcome != gate.OutcomeUndecided || !strings.Contains(v.Reason, "standalon") {
+		t.Errorf("a file that is wrong is passed over: %+v", v)
+	}
+}
