@@ -34,16 +34,24 @@ func (p *Proxy) serveBlob(w http.ResponseWriter, r *http.Request, req request) *
 		return nil // evidence, and written
 	}
 	w.Header().Set("Accept-Ranges", "bytes")
+	w.Header().Set("Etag", `"`+req.digest.String()+`"`)
 	if r.Method == http.MethodHead {
 		return p.headBlob(w, r, req.repository, *g)
 	}
-	rng, fail := parseRange(r.Header, g.size)
-	switch {
-	case fail != nil:
+	part, fail := parseRange(r.Header, g.digest, g.size)
+	if fail != nil {
 		w.Header().Set("Content-Range", "bytes */"+strconv.FormatInt(g.size, 10))
 		return fail
-	case rng != nil:
-		return p.streamRange(w, r, req.repository, *g, *rng)
+	}
+	if p.cache != nil {
+		reader, err := p.cache.Get(r.Context(), g.digest, g.size, p.blobSource(req.repository, *g))
+		if err == nil {
+			defer reader.Close()
+			return p.sendKept(w, r, req.repository, *g, reader, part)
+		}
+	}
+	if part != nil {
+		return p.streamRange(w, r, req.repository, *g, *part)
 	}
 	return p.streamBlob(w, r, req.repository, *g)
 }
@@ -61,15 +69,18 @@ func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*gra
 	var t tried
 	var notEvidence *failure
 	var searchErr error
-	for _, search := range []bool{false, true} {
-		if search {
+	for stage := range 3 {
+		switch stage {
+		case 1:
+			p.learn(ctx, req.repository, req.digest)
+		case 2:
 			searchErr = p.walk(ctx, req.repository)
 		}
 		var served bool
 		if served, notEvidence = p.tryEvidence(ctx, w, r, req); served {
 			return nil, nil
 		}
-		t = p.tryHolders(ctx, req, search && searchErr == nil)
+		t = p.tryHolders(ctx, req, stage == 2 && searchErr == nil)
 		if t.granted != nil {
 			p.logBlob(r, req, t.verdict, nil, p.now().Sub(start))
 			return t.granted, nil
@@ -176,8 +187,10 @@ func wrongSize(what string, got, want int64) *failure {
 }
 
 func (p *Proxy) headBlob(w http.ResponseWriter, r *http.Request, repository string, g grant) *failure {
-	if _, fail := p.probeBlob(r.Context(), repository, g.digest, g.size); fail != nil {
-		return fail
+	if p.cache == nil || !p.cache.Has(g.digest, g.size) {
+		if _, fail := p.probeBlob(r.Context(), repository, g.digest, g.size); fail != nil {
+			return fail
+		}
 	}
 	w.Header().Set("Content-Length", strconv.FormatInt(g.size, 10))
 	w.WriteHeader(http.StatusOK)
@@ -226,8 +239,8 @@ func (b *blobBody) Read(buf []byte) (int, error) {
 }
 
 // Close ends the request, and with it the connection if there is more to come.
-func (b *blobBody) Close() {
+func (b *blobBody) Close() error {
 	b.watchdog.Stop()
 	b.cancel()
-	b.resp.Body.Close()
+	return b.resp.Body.Close()
 }

@@ -16,6 +16,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/registry-proxy/blob"
 )
 
 func TestPX05_BlobsOnlyUnderAnAdmittedManifest(t *testing.T) {
@@ -120,8 +121,8 @@ func TestPX06_A144_BlobOfAnotherRepository(t *testing.T) {
 }
 
 // hostileBlob is an image with one big layer, whose bytes the upstream answers as the test says.
-func hostileBlob(t *testing.T, size int, answer func(w http.ResponseWriter, layer []byte)) (*lab, string, []byte) {
-	l := newLab(t)
+func hostileBlob(t *testing.T, size int, answer func(w http.ResponseWriter, layer []byte), opts ...labOption) (*lab, string, []byte) {
+	l := newLab(t, opts...)
 	layer := bytes.Repeat([]byte("0123456789abcdef"), size/16)
 	config := l.putBlob("app", typeImageConfig, []byte(`{}`))
 	d := l.putBlob("app", layerType, layer)
@@ -148,7 +149,7 @@ func TestPX10_NoCompleteWrongBlobLeaves(t *testing.T) {
 		w.(http.Flusher).Flush() // no Content-Length
 		w.Write(b)
 	}
-	for _, size := range []int{16, 1024, tailSize, tailSize + 16, 2 * tailSize, 1 << 20} {
+	for _, size := range []int{16, 1024, blob.Tail, blob.Tail + 16, 2 * blob.Tail, 1 << 20} {
 		for name, answer := range map[string]func(w http.ResponseWriter, layer []byte){
 			"first byte":          func(w http.ResponseWriter, b []byte) { w.Write(flip(b, 0)) },
 			"last byte":           func(w http.ResponseWriter, b []byte) { w.Write(flip(b, len(b)-1)) },
@@ -165,7 +166,7 @@ func TestPX10_NoCompleteWrongBlobLeaves(t *testing.T) {
 		} {
 			l, path, layer := hostileBlob(t, size, answer)
 			r := l.get(path)
-			if r.StatusCode == http.StatusOK && (r.err == nil || len(r.body) > len(layer)-min(len(layer), tailSize)) {
+			if r.StatusCode == http.StatusOK && (r.err == nil || len(r.body) > len(layer)-min(len(layer), blob.Tail)) {
 				t.Errorf("%d bytes, %s: %d bytes left the proxy, error %v", size, name, len(r.body), r.err)
 			}
 			if r.StatusCode != http.StatusOK && r.StatusCode < 500 && r.err == nil {

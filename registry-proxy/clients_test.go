@@ -26,7 +26,6 @@ import (
 type realLab struct {
 	*lab
 	sigstore *coretest.Sigstore
-	clock    *coretest.Clock // of gate and proxy
 }
 
 const realPolicy = `apiVersion: policy.sigstore.dev/v1beta1
@@ -40,7 +39,7 @@ spec:
       identities: [{issuer: "` + coretest.Issuer + `", subject: alice@acme.example}]
 `
 
-func newRealLab(t testing.TB, referrers bool) *realLab {
+func newRealLab(t testing.TB, referrers bool, opts ...labOption) *realLab {
 	t.Helper()
 	sigstore, clock := coretest.New(t), coretest.NewClock(time.Now())
 	set, err := policy.Parse(t.Context(), []byte(realPolicy), policy.Options{})
@@ -51,8 +50,10 @@ func newRealLab(t testing.TB, referrers bool) *realLab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLab(t, withReferrers(referrers), withConfig(func(c *Config) { c.Admitter, c.Now = g, clock.Now }))
-	return &realLab{l, sigstore, clock}
+	opts = append([]labOption{withReferrers(referrers), withConfig(func(c *Config) { c.Admitter, c.Now = g, clock.Now })}, opts...)
+	l := newLab(t, opts...)
+	l.clock = clock
+	return &realLab{l, sigstore}
 }
 
 // sign writes a bundle and a legacy signature beside an image.

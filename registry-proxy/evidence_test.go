@@ -199,6 +199,7 @@ func TestA156_PX32_FallbackIndex(t *testing.T) {
 		entry(digestOf(t, bad).String(), typeOCIManifest, `,"artifactType":"x/y","urls":["https://evil.example/"]`),
 	} {
 		d := l.put("app", "sha256-"+h.Hex, typeOCIIndex, index(good, entries))
+		l.clock.Advance(tagFresh)
 		l.want(l.get(fallback), http.StatusForbidden, codeDenied)
 		l.want(l.get("/v2/app/manifests/"+d.String()), http.StatusForbidden, codeDenied)
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	ggcrregistry "github.com/google/go-containerregistry/pkg/registry"
@@ -20,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/core/gate"
 )
 
@@ -97,6 +99,7 @@ type lab struct {
 	proxy    *Proxy
 	url      string // of the proxy
 	logs     *syncBuffer
+	clock    *coretest.Clock // the proxy's; pushing an image moves it, so that tags are not believed to be where they were
 
 	mu       sync.Mutex
 	requests []string // of the upstream, METHOD path?query
@@ -118,13 +121,14 @@ func newRegistry(referrers bool) http.Handler {
 
 func newLab(t testing.TB, opts ...labOption) *lab {
 	t.Helper()
-	l := &lab{t: t, admitter: &script{}, registry: newRegistry(true), logs: &syncBuffer{}}
+	l := &lab{t: t, admitter: &script{}, registry: newRegistry(true), logs: &syncBuffer{}, clock: coretest.NewClock(time.Now())}
 	l.upstream = httptest.NewServer(http.HandlerFunc(l.serveUpstream))
 	t.Cleanup(l.upstream.Close)
 	config := Config{
 		Upstream:    l.upstream.URL,
 		LogicalName: "registry.acme.example",
 		Admitter:    l.admitter,
+		Now:         l.clock.Now,
 		Logger:      slog.New(slog.NewJSONHandler(l.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, o := range opts {
@@ -149,7 +153,7 @@ func (l *lab) start(c Config) {
 // restart replaces the proxy with a new one that knows nothing.
 func (l *lab) restart() {
 	l.t.Helper()
-	l.start(Config{Upstream: l.upstream.URL, LogicalName: "registry.acme.example", Admitter: l.admitter, Logger: l.proxy.logger})
+	l.start(Config{Upstream: l.upstream.URL, LogicalName: "registry.acme.example", Admitter: l.admitter, Logger: l.proxy.logger, Now: l.clock.Now})
 }
 
 func (l *lab) serveUpstream(w http.ResponseWriter, r *http.Request) {
@@ -206,6 +210,7 @@ func (l *lab) pushImage(rest string) v1.Image {
 
 func (l *lab) push(rest string, img v1.Image) {
 	l.t.Helper()
+	l.clock.Advance(tagFresh)
 	if err := remote.Write(l.ref(rest), img); err != nil {
 		l.t.Fatal(err)
 	}
@@ -213,6 +218,7 @@ func (l *lab) push(rest string, img v1.Image) {
 
 func (l *lab) pushIndex(rest string) v1.ImageIndex {
 	l.t.Helper()
+	l.clock.Advance(tagFresh)
 	index, err := random.Index(1000, 2, 2)
 	if err != nil {
 		l.t.Fatal(err)

@@ -40,6 +40,7 @@ type manifest struct {
 	digest   v1.Hash // of bytes, computed here
 	doc      *document
 	evidence bool
+	offline  string // when the upstream said so, if it cannot be asked now
 }
 
 // judged is a manifest with the decision about exactly its bytes.
@@ -54,7 +55,7 @@ func (p *Proxy) serveManifest(w http.ResponseWriter, r *http.Request, req reques
 	start := p.now()
 	key := partition(r.Context()) + req.repository + "@" + req.reference()
 	j, err := p.manifestFlights.do(r.Context(), key, func(ctx context.Context) (judged, error) {
-		j, fail := p.resolve(ctx, req)
+		j, fail := p.resolve(ctx, req, key)
 		if fail != nil {
 			return judged{}, fail // an untyped nil otherwise
 		}
@@ -76,6 +77,9 @@ func (p *Proxy) serveManifest(w http.ResponseWriter, r *http.Request, req reques
 	h.Set("Content-Length", strconv.Itoa(len(j.bytes)))
 	h.Set("Docker-Content-Digest", j.digest.String())
 	h.Set("Etag", `"`+j.digest.String()+`"`)
+	if j.offline != "" {
+		h.Set(headerOffline, j.offline)
+	}
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodGet {
 		_, _ = w.Write(j.bytes) // the client may be gone
@@ -92,8 +96,54 @@ func asFailure(what string, err error) *failure {
 	return explain(what, err)
 }
 
-// resolve fetches a manifest and judges it.
-func (p *Proxy) resolve(ctx context.Context, req request) (judged, *failure) {
+// resolve fetches a manifest, or takes the one that was served under this key a moment ago, and judges it.
+func (p *Proxy) resolve(ctx context.Context, req request, key string) (judged, *failure) {
+	ctx, rec := p.recording(ctx)
+	if j, ok := p.again(ctx, req, key); ok {
+		rec.keep(p.cache)
+		return j, nil
+	}
+	j, fail := p.resolveAnew(ctx, req)
+	if fail == nil && (j.evidence || j.verdict.Admitted()) {
+		rec.keepAlso(p, req, j.manifest)
+		p.remember(req, key, j.manifest)
+	}
+	return j, fail
+}
+
+// again judges a manifest that is remembered. What is not admitted any more is fetched anew.
+func (p *Proxy) again(ctx context.Context, req request, key string) (judged, bool) {
+	found := p.recent.get(key, p.now())
+	if found == nil {
+		return judged{}, false
+	}
+	if found.manifest.evidence {
+		return judged{manifest: found.manifest}, true
+	}
+	v, _, fail := p.ask(ctx, req.repository, found.manifest.digest, found.manifest.doc.mediaType, req.tag != "")
+	if fail != nil || !v.Admitted() {
+		p.recent.forget(key)
+		return judged{}, false
+	}
+	p.table.record(found.node, true)
+	return judged{manifest: found.manifest, verdict: v}, true
+}
+
+// remember keeps a manifest for those who ask next. Where clients are passed through, each of them asks the upstream; and what the
+// upstream said before an outage is asked for again.
+func (p *Proxy) remember(req request, key string, m manifest) {
+	if p.upstream.passThrough || m.offline != "" {
+		return
+	}
+	fresh := digestFresh
+	if req.tag != "" {
+		fresh = tagFresh
+	}
+	p.recent.put(&remembered{key: key, manifest: m, node: newNode(req.repository, m.digest, m.doc, m.evidence), until: p.now().Add(fresh)})
+}
+
+// resolveAnew fetches a manifest and judges it.
+func (p *Proxy) resolveAnew(ctx context.Context, req request) (judged, *failure) {
 	m, fail := p.fetchManifest(ctx, req.repository, req.reference())
 	if fail != nil {
 		return judged{}, fail
@@ -143,14 +193,25 @@ func (p *Proxy) fetchManifest(ctx context.Context, repository, reference string)
 	case a.status != http.StatusOK:
 		return manifest{}, statusFailure(what, a.status)
 	}
-	sum := sha256.Sum256(a.body)
-	m := manifest{bytes: a.body, digest: sha256Hash(hex.EncodeToString(sum[:]))}
+	m, err := p.readManifest(repository, reference, a.body, a.contentType)
+	if err != nil {
+		return manifest{}, badUpstream(codeManifestInvalid, what+err.Error(), nil)
+	}
+	m.offline = a.header.Get(headerOffline)
+	return m, nil
+}
+
+// readManifest reads the bytes that are said to be a manifest. Its errors continue a sentence that begins with its name.
+func (p *Proxy) readManifest(repository, reference string, untrusted []byte, contentType string) (manifest, error) {
+	sum := sha256.Sum256(untrusted)
+	m := manifest{bytes: untrusted, digest: sha256Hash(hex.EncodeToString(sum[:]))}
 	byDigest := strings.HasPrefix(reference, "sha256:")
 	if byDigest && m.digest.String() != reference {
-		return manifest{}, badUpstream(codeManifestInvalid, what+": the upstream registry sent other bytes, with digest "+m.digest.String(), nil)
+		return manifest{}, fmt.Errorf(": the upstream registry sent other bytes, with digest %s", m.digest)
 	}
-	if m.doc, err = parseDocument(a.body, a.contentType); err != nil {
-		return manifest{}, badUpstream(codeManifestInvalid, what+" is not a manifest that this proxy serves: "+err.Error(), nil)
+	var err error
+	if m.doc, err = parseDocument(untrusted, contentType); err != nil {
+		return manifest{}, fmt.Errorf(" is not a manifest that this proxy serves: %w", err)
 	}
 	m.evidence = m.doc.isEvidence() || p.isFallbackIndex(repository, reference, m)
 	return m, nil
@@ -180,10 +241,19 @@ func (p *Proxy) judge(ctx context.Context, repository string, digest v1.Hash, me
 	if fail != nil || !v.ParentMayHelp() {
 		return v, fail
 	}
-	searchErr := p.walk(ctx, repository)
-	found, _ := p.table.parents(repository, digest)
-	if len(found) > len(known) || v.Code == gate.CodeParentUnknown && searchErr == nil {
-		v, all, fail = p.ask(ctx, repository, digest, mediaType, true)
+	var searchErr error
+	for _, whole := range []bool{false, true} {
+		if whole {
+			searchErr = p.walk(ctx, repository)
+		} else {
+			p.learn(ctx, repository, digest)
+		}
+		found, _ := p.table.parents(repository, digest)
+		if len(found) == len(known) && !(whole && v.Code == gate.CodeParentUnknown && searchErr == nil) {
+			continue
+		}
+		known = found
+		v, all, fail = p.ask(ctx, repository, digest, mediaType, whole || !byDigest)
 		if fail != nil || v.Admitted() {
 			return v, fail
 		}

@@ -303,6 +303,7 @@ func TestA137_TagFlipsBetweenEveryTwoRequests(t *testing.T) {
 				req, _ := http.NewRequest(method, "http://proxy/v2/app/manifests/v1", nil)
 				req.RemoteAddr = fmt.Sprintf("192.0.2.%d:1", worker)
 				rec := &recorder{header: http.Header{}}
+				l.clock.Advance(tagFresh)
 				handler.ServeHTTP(rec, req)
 				switch {
 				case bytes.Contains(rec.body.Bytes(), raws[1][:200]) || rec.header.Get("Docker-Content-Digest") == digestOf(t, bad).String():

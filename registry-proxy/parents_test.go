@@ -60,6 +60,7 @@ func TestA068_ManifestsOfTooManyTokens(t *testing.T) {
 		body := ociManifest(blob, []descriptor{blob}, `,"unknown":[0`+strings.Repeat(",0", n)+`]`)
 		digest := l.put("app", "v1", typeOCIManifest, body)
 		l.admitter.sign(digest)
+		l.clock.Advance(tagFresh)
 		if ok {
 			l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
 		} else {

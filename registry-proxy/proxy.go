@@ -31,8 +31,11 @@
 // (hosts.toml).
 //
 // The proxy keeps no state that it could not lose. A table of what manifests list (facts, not verdicts) is filled as
-// images are pulled; after a restart, or on another replica, the repository's tags are searched for what is missing, and
-// if that does not find it, the answer is 503.
+// images are pulled. What is missing after a restart, or on another replica, is looked for in the cache, asked of the other
+// replicas, and then searched for among the repository's tags; if that does not find it, the answer is 503.
+//
+// A manifest that was served is remembered, by tag for one second ([tagFresh]) and by digest for ten minutes, but no verdict is: each
+// time, the gate is asked about it.
 package registryproxy
 
 import (
@@ -53,6 +56,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/registry-proxy/cache"
 	"github.com/touchmark/touchmark/registry-proxy/decisions"
 )
 
@@ -85,6 +89,13 @@ type Config struct {
 	Decisions *decisions.Log
 	// Metrics counts what happens; nil does not. Several proxies may have one.
 	Metrics *Metrics
+	// Cache keeps blobs, and what admissions were based on; nil keeps nothing. Several proxies may have one.
+	Cache *cache.Cache
+	// Offline is how long after the upstream said it, what led to an admission is used again while the upstream cannot be asked; 0 is never. It
+	// needs Cache, and cannot be had with PassThrough. See answers.go for the rules.
+	Offline time.Duration
+	// Peers are the other replicas; nil if there are none.
+	Peers Peers
 	// Transport carries every request to the outside. Nil is one with timeouts that does not dial loopback and link-local
 	// addresses unless they are the upstream's.
 	Transport http.RoundTripper
@@ -106,13 +117,18 @@ type Proxy struct {
 	metrics   *Metrics
 	now       func() time.Time
 
+	cache           *cache.Cache // may be nil
+	peers           Peers        // may be nil
 	table           *table
+	recent          *recent
 	fetches         chan struct{} // see maxFetches
 	manifestFlights flights[judged]
 	walkFlights     flights[struct{}]
+	learnFlights    flights[struct{}]
 
-	mu    sync.Mutex
-	walks map[string]walked // by repository
+	mu     sync.Mutex
+	walks  map[string]walked // by repository
+	loaded map[string]bool   // repositories that were read from the cache
 }
 
 // builtInTokenHosts are the token services of registries that keep theirs on another host.
@@ -124,8 +140,15 @@ var builtInTokenHosts = map[string]string{
 
 // New checks the configuration and returns a proxy. It contacts nobody.
 func New(c Config) (*Proxy, error) {
-	if c.Admitter == nil {
+	switch {
+	case c.Admitter == nil:
 		return nil, errors.New("admitter is missing")
+	case c.Offline > 0 && c.Cache == nil:
+		return nil, errors.New("offline needs a cache")
+	case c.Offline > 0 && c.PassThrough:
+		return nil, errors.New("offline cannot be had where clients are passed through: nobody could ask what a client may read")
+	case c.Offline < 0:
+		return nil, errors.New("offline is negative")
 	}
 	u, err := newUpstream(c)
 	if err != nil {
@@ -152,9 +175,13 @@ func New(c Config) (*Proxy, error) {
 		decisions: c.Decisions,
 		metrics:   c.Metrics,
 		now:       c.Now,
+		cache:     c.Cache,
+		peers:     c.Peers,
 		table:     newTable(maxTableEntries),
+		recent:    newRecent(),
 		fetches:   make(chan struct{}, cmp.Or(max(c.Fetches, 0), maxFetches)),
 		walks:     map[string]walked{},
+		loaded:    map[string]bool{},
 	}
 	if p.metrics == nil {
 		p.metrics = NewMetrics()
@@ -164,6 +191,10 @@ func New(c Config) (*Proxy, error) {
 	}
 	if p.now == nil {
 		p.now = time.Now
+	}
+	if c.Cache != nil && !c.PassThrough {
+		u.answers = &answers{next: u.guard, cache: c.Cache, name: registry, host: u.guard.host, offline: c.Offline, logger: p.logger, now: p.now}
+		u.door = u.answers
 	}
 	return p, nil
 }
@@ -207,7 +238,7 @@ func newUpstream(c Config) (*upstream, error) {
 	if keychain == nil {
 		keychain = anonymous{}
 	}
-	return &upstream{scheme: u.Scheme, registry: registry, keychain: keychain, guard: g, passThrough: c.PassThrough, sessions: map[string]*session{}}, nil
+	return &upstream{scheme: u.Scheme, registry: registry, keychain: keychain, guard: g, door: g, passThrough: c.PassThrough, sessions: map[string]*session{}}, nil
 }
 
 // anonymous is the keychain of a proxy without credentials.

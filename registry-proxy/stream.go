@@ -1,109 +1,113 @@
 package registryproxy
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/touchmark/touchmark/registry-proxy/blob"
+	"github.com/touchmark/touchmark/registry-proxy/cache"
 )
 
-// tailSize is how much of a blob's end is held back until the digest of the whole is known; it is also the size of one
-// read and write.
-const tailSize = 64 << 10
-
-var buffers = sync.Pool{New: func() any { return new([tailSize]byte) }}
-
-// errWrongBlob is wrapped by the errors about a blob that is not what its manifest says.
-var errWrongBlob = errors.New("wrong blob")
-
-// streamBlob passes a whole blob on. Of a blob that turns out to be another one, its last chunk (for small ones: all of
-// it) never leaves, and the connection is cut, so no client can take it for complete.
-func (p *Proxy) streamBlob(w http.ResponseWriter, r *http.Request, repository string, g grant) *failure {
-	body, fail := p.openBlob(r.Context(), repository, g.digest, "")
-	if fail != nil {
-		return fail
-	}
-	defer body.Close()
-	if n := body.resp.ContentLength; n >= 0 && n != g.size {
-		return wrongSize("blob "+g.digest.String(), n, g.size)
-	}
-	out := &blobWriter{w: w, control: http.NewResponseController(w), status: http.StatusOK, length: g.size}
-	err := copyVerified(out, body, g.digest, g.size)
-	if err == nil {
-		return nil
-	}
-	if !out.started {
-		if errors.Is(err, errWrongBlob) {
-			return badUpstream(codeDigestInvalid, "the upstream registry sent a "+err.Error(), nil)
+// blobSource opens a whole blob at the upstream, for the cache or for one client.
+func (p *Proxy) blobSource(repository string, g grant) cache.OpenFunc {
+	return func(ctx context.Context) (io.ReadCloser, error) {
+		body, fail := p.openBlob(ctx, repository, g.digest, "")
+		if fail != nil {
+			return nil, fail
 		}
-		return explain("blob "+g.digest.String(), err)
+		if n := body.resp.ContentLength; n >= 0 && n != g.size {
+			body.Close()
+			return nil, wrongSize("blob "+g.digest.String(), n, g.size)
+		}
+		return body, nil
 	}
-	p.logger.WarnContext(r.Context(), "blob cut off", "repository", p.registry+"/"+repository, "digest", g.digest.String(), "client", clientAddress(r), "error", err)
-	panic(http.ErrAbortHandler)
 }
 
-// copyVerified copies size bytes with the given digest from untrusted to w. The last [tailSize] of them (all of a small
-// blob) are written when length and digest of the whole are confirmed.
-func copyVerified(w io.Writer, untrusted io.Reader, digest v1.Hash, size int64) error {
-	buf := buffers.Get().(*[tailSize]byte)
-	defer buffers.Put(buf)
-	sum := sha256.New()
-	tail := buf[:min(size, tailSize)]
-	head := size - int64(len(tail))
-	n, err := io.CopyBuffer(w, io.TeeReader(io.LimitReader(untrusted, head), sum), buf[:])
+// streamBlob passes a whole blob on. Of a blob that turns out to be another one, its end never leaves, and the connection
+// is cut, so no client can take it for complete.
+func (p *Proxy) streamBlob(w http.ResponseWriter, r *http.Request, repository string, g grant) *failure {
+	body, err := p.blobSource(repository, g)(r.Context())
 	if err != nil {
-		return err
+		return asFailure("blob "+g.digest.String(), err)
 	}
-	if n == head {
-		var last int
-		last, err = io.ReadFull(untrusted, tail)
-		n += int64(last)
+	defer body.Close()
+	out := &blobWriter{w: w, control: http.NewResponseController(w), status: http.StatusOK, length: g.size}
+	return p.sent(r, repository, g, out, blob.Copy(out, body, g.digest, g.size))
+}
+
+// sendKept passes a blob on from the cache, or while it gets there; with a part, that part of it.
+func (p *Proxy) sendKept(w http.ResponseWriter, r *http.Request, repository string, g grant, reader *cache.Reader, part *byteRange) *failure {
+	out := &blobWriter{w: w, control: http.NewResponseController(w), status: http.StatusOK, length: g.size}
+	from, to := int64(0), g.size
+	if part != nil {
+		from, to = part.start, part.end+1
+		out.status, out.length = http.StatusPartialContent, part.length()
+		out.contentRange = part.of(g.size)
 	}
+	return p.sent(r, repository, g, out, reader.Copy(r.Context(), out, from, to))
+}
+
+// sent ends the answer to which out belongs.
+func (p *Proxy) sent(r *http.Request, repository string, g grant, out *blobWriter, err error) *failure {
 	switch {
-	case err != nil && err != io.EOF && err != io.ErrUnexpectedEOF:
-		return err
-	case n != size:
-		return fmt.Errorf("%w: %s ends after %d of %d bytes", errWrongBlob, digest, n, size)
+	case err == nil:
+		return nil
+	case out.started:
+		p.cutOff(r, repository, g, err)
+		return nil // not reached
+	case errors.Is(err, blob.ErrWrong):
+		return badUpstream(codeDigestInvalid, "the upstream registry sent a "+err.Error(), nil)
 	}
-	var more [1]byte
-	if n, _ := io.ReadFull(untrusted, more[:]); n > 0 {
-		return fmt.Errorf("%w: %s is longer than its %d bytes", errWrongBlob, digest, size)
-	}
-	sum.Write(tail)
-	if got := hex.EncodeToString(sum.Sum(nil)); got != digest.Hex {
-		return fmt.Errorf("%w: %s has digest sha256:%s", errWrongBlob, digest, got)
-	}
-	_, err = w.Write(tail)
-	return err
+	return asFailure("blob "+g.digest.String(), err)
+}
+
+// cutOff ends a connection in the midst of a blob.
+func (p *Proxy) cutOff(r *http.Request, repository string, g grant, err error) {
+	p.logger.WarnContext(r.Context(), "blob cut off", "repository", p.registry+"/"+repository, "digest", g.digest.String(), "client", clientAddress(r), "error", err)
+	panic(http.ErrAbortHandler)
 }
 
 // blobWriter sends the response's head with the first byte, so that what is found out before is still an error answer,
 // and gives a client that reads nothing no more than stallTimeout.
 type blobWriter struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-	status  int
-	length  int64
-	started bool
+	w            http.ResponseWriter
+	control      *http.ResponseController
+	status       int
+	length       int64
+	contentRange string // of a part
+	started      bool
 }
 
 // Write implements io.Writer.
 func (b *blobWriter) Write(p []byte) (int, error) {
+	b.start()
+	return b.w.Write(p)
+}
+
+// ReadFrom implements io.ReaderFrom: the kernel copies files, where w can have it do so. Each call has stallTimeout, so what is copied at a time must be small.
+func (b *blobWriter) ReadFrom(r io.Reader) (int64, error) {
+	b.start()
+	return io.Copy(b.w, r)
+}
+
+func (b *blobWriter) start() {
 	if !b.started {
 		b.started = true
 		b.w.Header().Set("Content-Length", strconv.FormatInt(b.length, 10))
+		if b.contentRange != "" {
+			b.w.Header().Set("Content-Range", b.contentRange)
+		}
 		b.w.WriteHeader(b.status)
 	}
 	_ = b.control.SetWriteDeadline(time.Now().Add(stallTimeout)) // a writer that can't is a test's recorder
-	return b.w.Write(p)
 }
 
 // byteRange is a range within a blob, both ends included.
@@ -111,11 +115,14 @@ type byteRange struct{ start, end int64 }
 
 func (b byteRange) length() int64 { return b.end - b.start + 1 }
 
-// parseRange reads a single byte range (RFC 9110, 14.1.2). Several ranges, another unit, an If-Range condition, and a
-// range that is the whole blob give nil: the whole is sent, and verified.
-func parseRange(h http.Header, size int64) (*byteRange, *failure) {
-	all := h.Values("Range")
-	if len(all) != 1 || h.Get("If-Range") != "" {
+// of is the Content-Range of this part of a blob.
+func (b byteRange) of(size int64) string { return fmt.Sprintf("bytes %d-%d/%d", b.start, b.end, size) }
+
+// parseRange reads a single byte range (RFC 9110, 14.1.2). Several ranges, another unit, an If-Range condition that is not this
+// blob's entity tag, and a range that is the whole blob give nil: the whole is sent, and verified.
+func parseRange(h http.Header, digest v1.Hash, size int64) (*byteRange, *failure) {
+	all, condition := h.Values("Range"), h.Values("If-Range")
+	if len(all) != 1 || len(condition) > 1 || len(condition) == 1 && condition[0] != `"`+digest.String()+`"` {
 		return nil, nil
 	}
 	spec, ok := strings.CutPrefix(all[0], "bytes=")
@@ -167,19 +174,17 @@ func (p *Proxy) streamRange(w http.ResponseWriter, r *http.Request, repository s
 		return p.streamBlob(w, r, repository, g)
 	}
 	defer body.Close()
-	want := fmt.Sprintf("bytes %d-%d/%d", b.start, b.end, g.size)
+	want := b.of(g.size)
 	if got := body.resp.Header.Get("Content-Range"); got != want {
 		return badUpstream(codeSizeInvalid, "blob "+g.digest.String()+": the upstream registry sent another range than was asked for", nil)
 	}
 	if n := body.resp.ContentLength; n >= 0 && n != b.length() {
 		return wrongSize("range of blob "+g.digest.String(), n, b.length())
 	}
-	w.Header().Set("Content-Range", want)
-	out := &blobWriter{w: w, control: http.NewResponseController(w), status: http.StatusPartialContent, length: b.length()}
-	n, err := io.Copy(out, io.LimitReader(body, b.length()))
-	if err == nil && n == b.length() {
-		return nil
+	out := &blobWriter{w: w, control: http.NewResponseController(w), status: http.StatusPartialContent, length: b.length(), contentRange: want}
+	n, err := io.Copy(struct{ io.Writer }{out}, io.LimitReader(body, b.length())) // by Write, which extends the deadline
+	if err == nil && n < b.length() {
+		err = fmt.Errorf("%w: the range ends after %d of %d bytes", blob.ErrWrong, n, b.length())
 	}
-	p.logger.WarnContext(r.Context(), "blob range cut off", "repository", p.registry+"/"+repository, "digest", g.digest.String(), "client", clientAddress(r))
-	panic(http.ErrAbortHandler)
+	return p.sent(r, repository, g, out, err)
 }

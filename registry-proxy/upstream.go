@@ -32,6 +32,8 @@ type upstream struct {
 	registry name.Registry
 	keychain authn.Keychain
 	guard    *guard
+	door     http.RoundTripper // the guard, or answers before it
+	answers  *answers          // nil without a cache, and where clients are passed through
 	// passThrough has every request carry the credentials of the caller in its context, and the keychain unused.
 	passThrough bool
 	challenges  challenges
@@ -148,6 +150,9 @@ func (u *upstream) session(ctx context.Context, repository string) (*session, er
 	}
 	return u.flights.do(ctx, repository, func(ctx context.Context) (*session, error) {
 		s, err := u.handshake(ctx, repository)
+		if err != nil && u.answers != nil && u.answers.offline > 0 && isOutage(ctx, err) {
+			return u.answers.session(u) // for this once
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -180,7 +185,7 @@ func (u *upstream) handshake(ctx context.Context, repository string) (*session, 
 	if err != nil {
 		return nil, errCredentials
 	}
-	t, err := transport.NewWithContext(ctx, u.registry, auth, transport.NewUserAgent(u.guard, userAgent), []string{repo.Scope(transport.PullScope)})
+	t, err := transport.NewWithContext(ctx, u.registry, auth, transport.NewUserAgent(u.door, userAgent), []string{repo.Scope(transport.PullScope)})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errHandshake, err)
 	}

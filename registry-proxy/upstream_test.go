@@ -113,6 +113,7 @@ func TestPX15_TokensAreForPullingOneRepository(t *testing.T) {
 	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
 	l.want(l.get("/v2/app/blobs/"+layerDigests(t, img)[0].String()), http.StatusOK, "")
 	s.expire() // a token that has run out is renewed within the request
+	l.clock.Advance(tagFresh)
 	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
 	if s.issued != 2 {
 		t.Errorf("%d tokens were issued", s.issued)

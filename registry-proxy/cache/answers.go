@@ -19,6 +19,9 @@ import (
 // MaxAnswer is the largest body of an answer that is kept, in bytes: the largest manifest, and the largest piece of evidence.
 const MaxAnswer = 8 << 20
 
+// answerFresh is how long an answer that is repeated is not written again.
+const answerFresh = time.Minute
+
 // maxAnswerHead bounds the line before the body: a key is a path with a query, and a Link header names another.
 const maxAnswerHead = 16 << 10
 
@@ -66,9 +69,13 @@ func (c *Cache) Keep(a Answer) {
 		return
 	}
 	name := answerName(a.Repository, a.Key)
-	e := &entry{name: name, size: int64(len(head) + 1 + len(a.Body)), touched: c.now()}
+	e := &entry{name: name, size: int64(len(head) + 1 + len(a.Body)), touched: c.now(), sum: sum}
 	c.mu.Lock()
-	room := !c.now().Before(c.trouble) && c.reserved+e.cost() <= c.max && c.evict(e.cost())
+	old, same := c.entries[name]
+	if same = same && old.sum == sum && c.now().Sub(old.touched) < answerFresh; same {
+		c.recent.MoveToFront(old.element)
+	}
+	room := !same && !c.now().Before(c.trouble) && c.reserved+e.cost() <= c.max && c.evict(e.cost())
 	c.mu.Unlock()
 	if !room {
 		return

@@ -118,6 +118,7 @@ type entry struct {
 	size       int64
 	element    *list.Element
 	touched    time.Time // the file's time of modification
+	sum        [32]byte  // of an answer that was kept by this process
 	verified   identity  // when it was hashed; zero if this process has not
 	verifiedAt time.Time
 }

@@ -1,0 +1,279 @@
+package registryproxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/touchmark/touchmark/registry-proxy/cache"
+)
+
+// What the upstream answered while an image was judged (its manifest, lists of referrers, signatures, and that there is nothing at a
+// tag) is kept in the cache when the image was admitted. If the operator wants that ([Config.Offline]), these answers are
+// given again when the upstream cannot be asked, and never otherwise:
+//
+//   - The upstream is asked first. Only a connection that fails, a time limit, and a status of 500 and above count as an
+//     outage; 401, 403, 404 and 429 are answers. After a connection failed, it is not tried for [outageFresh].
+//   - An answer is given again up to Config.Offline after the upstream gave it. A tag that moves or a signature that is removed
+//     during an outage is therefore seen when the outage ends, or when that time does, whichever comes first. Whoever can keep the
+//     proxy from reaching its upstream can hold back news for that long; what the policy says holds at once, as always.
+//   - Nothing is admitted because it was: the gate judges again, by the policy and trust roots of now, from the evidence of then.
+//   - Answers got with the credentials of one client are not kept: there is no offline mode where clients are passed through.
+
+// outageFresh is how long an upstream that could not be reached is not tried again, so that clients don't wait for it.
+const outageFresh = 5 * time.Second
+
+// headerOffline tells the client that a manifest is the upstream's answer of that time.
+const headerOffline = "Touchmark-Offline"
+
+const (
+	// maxRecorded bounds what is held in memory for one decision: all that is kept of one image but its layers.
+	maxRecorded = 16 << 20
+	// maxRecordedAnswers bounds it in number: what attach may ask for, parents included.
+	maxRecordedAnswers = 1024
+)
+
+// answers is the transport before the guard: it notes what the upstream says, and says it again during an outage.
+type answers struct {
+	next    http.RoundTripper
+	cache   *cache.Cache
+	name    string        // the registry's logical name
+	host    string        // the upstream's
+	offline time.Duration // 0: never
+	logger  *slog.Logger
+	now     func() time.Time
+
+	mu   sync.Mutex
+	down time.Time // until when the upstream is not tried
+}
+
+// errOutage says that the upstream could not be reached a moment ago, and that nothing was kept that could be given.
+var errOutage = errors.New("the upstream registry could not be reached a moment ago")
+
+// RoundTrip implements http.RoundTripper.
+func (a *answers) RoundTrip(req *http.Request) (*http.Response, error) {
+	repository, key, ok := a.question(req)
+	if a.isDown() {
+		return a.again(req, repository, key, ok, errOutage)
+	}
+	resp, err := a.next.RoundTrip(req)
+	switch {
+	case err != nil && a.offline > 0 && isOutage(req.Context(), err):
+		a.fail(err)
+		return a.again(req, repository, key, ok, err)
+	case err != nil:
+		return nil, err
+	}
+	resp.Header.Del(headerOffline)
+	if ok && a.offline > 0 && resp.StatusCode >= 500 {
+		if kept, err := a.again(req, repository, key, ok, errOutage); err == nil {
+			resp.Body.Close()
+			return kept, nil
+		}
+	}
+	if rec := transcriptOf(req.Context()); ok && rec != nil {
+		rec.listen(resp, cache.Answer{Repository: a.name + "/" + repository, Key: key, At: a.now()})
+	}
+	return resp, nil
+}
+
+// question says what a request of the upstream's API, or one that it redirected, asks for: everything that is kept is GET.
+func (a *answers) question(req *http.Request) (repository, key string, ok bool) {
+	origin, _ := chain(req)
+	path, ok := strings.CutPrefix(origin.URL.Path, "/v2/")
+	if !ok || origin.Method != http.MethodGet || origin.URL.Host != a.host || origin.Header.Get("Range") != "" {
+		return "", "", false
+	}
+	for _, kind := range []string{"/manifests/", "/referrers/", "/blobs/"} {
+		if at := strings.LastIndex(path, kind); at > 0 {
+			key = path[at+1:]
+			if origin.URL.RawQuery != "" {
+				key += "?" + origin.URL.RawQuery
+			}
+			return path[:at], key, true
+		}
+	}
+	return "", "", false
+}
+
+// again gives an answer that was kept, or the reason why it is needed.
+func (a *answers) again(req *http.Request, repository, key string, ok bool, why error) (*http.Response, error) {
+	if !ok || a.offline == 0 {
+		return nil, why
+	}
+	kept, ok := a.cache.Recall(a.name+"/"+repository, key)
+	if !ok || a.now().Sub(kept.At) > a.offline {
+		return nil, why
+	}
+	resp := &http.Response{
+		Status: fmt.Sprintf("%d %s", kept.Status, http.StatusText(kept.Status)), StatusCode: kept.Status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: http.Header{headerOffline: {kept.At.UTC().Format(time.RFC3339)}},
+		Body:   io.NopCloser(bytes.NewReader(kept.Body)), ContentLength: int64(len(kept.Body)), Request: req,
+	}
+	if kept.ContentType != "" {
+		resp.Header.Set("Content-Type", kept.ContentType)
+	}
+	if kept.Link != "" {
+		resp.Header.Set("Link", kept.Link)
+	}
+	return resp, nil
+}
+
+func (a *answers) isDown() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.now().Before(a.down)
+}
+
+// fail notes an outage.
+func (a *answers) fail(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.down = a.now().Add(outageFresh)
+	a.logger.Warn("the upstream registry cannot be reached; what was admitted before is served from the cache", "registry", a.name, "error", err)
+}
+
+// isOutage tells an upstream that is not there from a request that was given up, and from what the guard refuses.
+func isOutage(ctx context.Context, err error) bool {
+	if errors.Is(err, errRefusedAddress) || errors.Is(context.Cause(ctx), context.Canceled) {
+		return false
+	}
+	var refused *transport.Error
+	var network net.Error
+	switch {
+	case errors.As(err, &refused):
+		return refused.StatusCode >= 500
+	case errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.DeadlineExceeded), errors.Is(err, errOutage):
+		return true
+	}
+	return false
+}
+
+// session is one for an upstream with which no handshake can be made: it has what was kept, and nothing else.
+func (a *answers) session(u *upstream) (*session, error) {
+	t, err := transport.FromToken(u.registry, authn.Anonymous, keptOnly{a}, &transport.Challenge{}, nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errHandshake, err)
+	}
+	return &session{transport: t, client: &http.Client{Transport: t}}, nil
+}
+
+// keptOnly asks nobody.
+type keptOnly struct{ *answers }
+
+// RoundTrip implements http.RoundTripper.
+func (k keptOnly) RoundTrip(req *http.Request) (*http.Response, error) {
+	repository, key, ok := k.question(req)
+	return k.again(req, repository, key, ok, errOutage)
+}
+
+// transcript gathers the answers that lead to one decision. It travels in the context, because the gate asks for the evidence.
+type transcript struct {
+	mu   sync.Mutex
+	size int
+	all  []cache.Answer
+}
+
+type transcriptKey struct{}
+
+// recording gives a context in which the upstream's answers are gathered, if they can be kept.
+func (p *Proxy) recording(ctx context.Context) (context.Context, *transcript) {
+	if p.cache == nil || p.upstream.passThrough {
+		return ctx, nil
+	}
+	rec := &transcript{}
+	return context.WithValue(ctx, transcriptKey{}, rec), rec
+}
+
+func transcriptOf(ctx context.Context) *transcript {
+	rec, _ := ctx.Value(transcriptKey{}).(*transcript)
+	return rec
+}
+
+// keep is called when what the answers led to is known and good.
+func (t *transcript) keep(c *cache.Cache) {
+	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	all := t.all
+	t.mu.Unlock()
+	for _, a := range all {
+		c.Keep(a)
+	}
+}
+
+// keepAlso keeps the answers, and a manifest that was asked for by tag under its digest as well, by which many clients go on.
+func (t *transcript) keepAlso(p *Proxy, req request, m manifest) {
+	if t == nil {
+		return
+	}
+	if req.tag != "" && m.offline == "" {
+		t.add(cache.Answer{
+			Repository: p.registry + "/" + req.repository, Key: "manifests/" + m.digest.String(),
+			Status: http.StatusOK, ContentType: m.doc.mediaType, At: p.now(), Body: m.bytes,
+		})
+	}
+	t.keep(p.cache)
+}
+
+// listen notes an answer once its body was read to the end.
+func (t *transcript) listen(resp *http.Response, a cache.Answer) {
+	a.Status = resp.StatusCode
+	switch resp.StatusCode {
+	case http.StatusNotFound:
+		t.add(a)
+	case http.StatusOK:
+		a.ContentType, a.Link = resp.Header.Get("Content-Type"), resp.Header.Get("Link")
+		if resp.ContentLength <= cache.MaxAnswer {
+			resp.Body = &recordedBody{ReadCloser: resp.Body, rec: t, answer: a}
+		}
+	}
+}
+
+func (t *transcript) add(a cache.Answer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.size+len(a.Body) > maxRecorded || len(t.all) >= maxRecordedAnswers {
+		return
+	}
+	t.size += len(a.Body)
+	t.all = append(t.all, a)
+}
+
+// recordedBody gathers what is read of a body. One that is too large is not noted.
+type recordedBody struct {
+	io.ReadCloser
+	rec    *transcript
+	answer cache.Answer
+	done   bool
+}
+
+// Read implements io.Reader.
+func (b *recordedBody) Read(buf []byte) (int, error) {
+	n, err := b.ReadCloser.Read(buf)
+	switch {
+	case b.done:
+	case len(b.answer.Body)+n > cache.MaxAnswer, err != nil && err != io.EOF:
+		b.done, b.answer.Body = true, nil
+	default:
+		b.answer.Body = append(b.answer.Body, buf[:n]...)
+		if err == io.EOF {
+			b.done = true
+			b.rec.add(b.answer)
+		}
+	}
+	return n, err
+}

@@ -1,0 +1,411 @@
+package registryproxy
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/touchmark/touchmark/registry-proxy/blob"
+	"github.com/touchmark/touchmark/registry-proxy/cache"
+)
+
+// withCache gives a lab's proxy a cache, which is closed with the test.
+func withCache(t testing.TB, dir string, offline time.Duration) labOption {
+	return withConfig(func(c *Config) {
+		kept, err := cache.Open(cache.Config{Dir: dir, MaxBytes: cache.MinBytes, Now: c.Now})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { kept.Close() })
+		c.Cache, c.Offline = kept, offline
+	})
+}
+
+// restartWith replaces the proxy with one that knows what the cache in dir has kept, and nothing else.
+func (l *lab) restartWith(dir string, offline time.Duration) {
+	l.t.Helper()
+	l.proxy.cache.Close()
+	kept, err := cache.Open(cache.Config{Dir: dir, MaxBytes: cache.MinBytes, Now: l.clock.Now})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { kept.Close() })
+	l.start(Config{
+		Upstream: l.upstream.URL, LogicalName: "registry.acme.example", Admitter: l.proxy.admitter, Logger: l.proxy.logger, Now: l.clock.Now,
+		Cache: kept, Offline: offline,
+	})
+}
+
+// blobFile is where the cache keeps a blob.
+func blobFile(dir, digest string) string {
+	hex := strings.TrimPrefix(digest, "sha256:")
+	return filepath.Join(dir, "blobs", hex[:2], hex)
+}
+
+func waitForFile(t *testing.T, file string) {
+	t.Helper()
+	waitFor(t, func() bool { _, err := os.Stat(file); return err == nil })
+}
+
+func TestPX28_OneFetchPerBlobWithACache(t *testing.T) {
+	dir := t.TempDir()
+	l := newLab(t, withCache(t, dir, 0))
+	img := l.pushImage("app:v1")
+	l.admitter.sign(digestOf(t, img))
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+	path := "/v2/app/blobs/" + layerDigests(t, img)[0].String()
+	l.seen("")
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() { l.want(l.get(path), http.StatusOK, "") })
+	}
+	wg.Wait()
+	l.want(l.get(path), http.StatusOK, "")
+	if r := l.do(http.MethodHead, path); r.StatusCode != http.StatusOK || r.ContentLength <= 0 {
+		t.Errorf("HEAD: %d", r.StatusCode)
+	}
+	if n := l.seen("/blobs/"); n != 1 {
+		t.Errorf("%d fetches", n)
+	}
+}
+
+// TestPX05_PX06_PX21_CacheGrantsNothing: bytes are kept by digest, and served only where a manifest that is admitted now lists them.
+func TestPX05_PX06_PX21_CacheGrantsNothing(t *testing.T) {
+	dir := t.TempDir()
+	l := newLab(t, withCache(t, dir, 0))
+	img := l.pushImage("app:v1")
+	l.push("other:v1", img)
+	l.admitter.sign(digestOf(t, img))
+	layer := layerDigests(t, img)[0].String()
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+	l.want(l.get("/v2/app/blobs/"+layer), http.StatusOK, "")
+	waitForFile(t, blobFile(dir, layer))
+	if r := l.get("/v2/nothing/blobs/" + layer); r.StatusCode == http.StatusOK {
+		t.Error("a repository that does not list it")
+	}
+	l.pushImage("nothing:v1")
+	if r := l.get("/v2/nothing/blobs/" + layer); r.StatusCode == http.StatusOK {
+		t.Error("a repository that holds something else")
+	}
+	l.want(l.get("/v2/other/blobs/"+layer), http.StatusOK, "") // the twin: found by its tag, admitted there, too
+	l.admitter.revoke(digestOf(t, img))                        // PX-22
+	for _, path := range []string{"/v2/app/blobs/" + layer, "/v2/app/manifests/v1", "/v2/app/manifests/" + digestOf(t, img).String(), "/v2/other/blobs/" + layer} {
+		l.want(l.get(path), http.StatusForbidden, codeDenied)
+		l.want(l.get(path, "Range", "bytes=0-9"), http.StatusForbidden, codeDenied)
+		if r := l.do(http.MethodHead, path); r.StatusCode != http.StatusForbidden {
+			t.Errorf("HEAD %s: %d", path, r.StatusCode)
+		}
+	}
+	l.restartWith(dir, 0)
+	l.want(l.get("/v2/app/blobs/"+layer), http.StatusForbidden, codeDenied)
+	l.admitter.sign(digestOf(t, img))
+	l.want(l.get("/v2/app/blobs/"+layer), http.StatusOK, "")
+}
+
+func TestPX11_RangesWithACache(t *testing.T) {
+	for _, kept := range []bool{false, true} {
+		t.Run(fmt.Sprint(kept), func(t *testing.T) {
+			l, path, layer := hostileBlob(t, 1<<20, nil, withCache(t, t.TempDir(), 0))
+			l.setLie(nil)
+			if kept {
+				l.want(l.get(path), http.StatusOK, "")
+			}
+			etag := `"` + strings.TrimPrefix(path, "/v2/app/blobs/") + `"`
+			for _, c := range []struct {
+				header, condition string
+				status, from, to  int
+			}{
+				{"bytes=0-99", "", 206, 0, 99},
+				{"bytes=1000000-", "", 206, 1000000, len(layer) - 1},
+				{"bytes=-10", "", 206, len(layer) - 10, len(layer) - 1},
+				{"bytes=5-1000000", "", 206, 5, 1000000},
+				{"bytes=5-10", etag, 206, 5, 10},
+				{"bytes=5-10", `"x"`, 200, 0, len(layer) - 1},
+				{"bytes=5-10", "W/" + etag, 200, 0, len(layer) - 1},
+				{"bytes=5-10", "Mon, 23 Nov 2026 00:00:00 GMT", 200, 0, len(layer) - 1},
+				{"bytes=0-1,5-6", "", 200, 0, len(layer) - 1},
+				{"bytes=0-", "", 200, 0, len(layer) - 1},
+				{"bytes=1048576-", "", 416, 0, 0},
+			} {
+				headers := []string{"Range", c.header}
+				if c.condition != "" {
+					headers = append(headers, "If-Range", c.condition)
+				}
+				r := l.get(path, headers...)
+				if r.StatusCode != c.status || c.status < 300 && !bytes.Equal(r.body, layer[c.from:c.to+1]) {
+					t.Errorf("%s %s: %d, %d bytes, %v", c.header, c.condition, r.StatusCode, len(r.body), r.err)
+				}
+				if want := fmt.Sprintf("bytes %d-%d/%d", c.from, c.to, len(layer)); c.status == 206 && r.Header.Get("Content-Range") != want {
+					t.Errorf("%s: Content-Range %s", c.header, r.Header.Get("Content-Range"))
+				}
+			}
+		})
+	}
+	// An upstream that has the asked-for range right and the whole wrong: with a cache nothing of it leaves.
+	l, path, layer := hostileBlob(t, 1<<20, func(w http.ResponseWriter, layer []byte) {
+		wrong := bytes.Clone(layer)
+		wrong[len(wrong)/2] ^= 1
+		w.Write(wrong)
+	}, withCache(t, t.TempDir(), 0))
+	l.want(l.get(path, "Range", "bytes=0-99"), http.StatusBadGateway, codeDigestInvalid)
+	l.setLie(nil)
+	if r := l.get(path, "Range", "bytes=0-99"); r.StatusCode != 206 || !bytes.Equal(r.body, layer[:100]) {
+		t.Errorf("the twin: %d", r.StatusCode)
+	}
+}
+
+func TestPX24_DamagedCacheIsRefetched(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		dir := t.TempDir()
+		l := newLab(t, withCache(t, dir, 0))
+		img := l.pushImage("app:v1")
+		l.admitter.sign(digestOf(t, img))
+		layer := layerDigests(t, img)[0].String()
+		l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+		good := l.want(l.get("/v2/app/blobs/"+layer), http.StatusOK, "")
+		waitForFile(t, blobFile(dir, layer))
+		wrong := bytes.Clone(good.body)
+		wrong[len(wrong)-1] ^= 1
+		if err := os.WriteFile(blobFile(dir, layer), wrong, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if restart {
+			l.restartWith(dir, 0)
+		}
+		for _, header := range []string{"bytes=0-", "bytes=5-10"} {
+			r := l.get("/v2/app/blobs/"+layer, "Range", header)
+			if r.err != nil || !bytes.Contains(good.body, r.body) || len(r.body) == 0 {
+				t.Errorf("restart %v, %s: %d, %d bytes, %v", restart, header, r.StatusCode, len(r.body), r.err)
+			}
+		}
+	}
+}
+
+// TestOffline_ServesWhatWasAdmittedWhileThePolicyAdmitsIt with the real gate and real evidence.
+func TestOffline_ServesWhatWasAdmittedWhileThePolicyAdmitsIt(t *testing.T) {
+	for form, referrers := range forms {
+		for _, restart := range []bool{false, true} {
+			t.Run(fmt.Sprint(form, ", restart ", restart), func(t *testing.T) {
+				dir := t.TempDir()
+				const limit = 48 * time.Hour
+				l := newRealLab(t, referrers, withCache(t, dir, limit))
+				good, never := l.pushReal("app/web:good", 1), l.pushReal("app/web:never", 2)
+				index := l.pushRealIndex("app/web:multi", 5)
+				l.pushReal("app/web:bad", 3)
+				l.sign("app/web", good, "", "alice@acme.example")
+				l.sign("app/web", never, "", "alice@acme.example")
+				l.sign("app/web", index, "application/vnd.oci.image.index.v1+json", "alice@acme.example")
+				child := children(t, index)[0].String()
+				img, err := index.Image(children(t, index)[0])
+				if err != nil {
+					t.Fatal(err)
+				}
+				paths := []string{
+					"/v2/app/web/manifests/good", "/v2/app/web/blobs/" + layerDigests(t, good)[0].String(),
+					"/v2/app/web/manifests/multi", "/v2/app/web/manifests/" + child, "/v2/app/web/blobs/" + layerDigests(t, img)[0].String(),
+				}
+				var bodies [][]byte
+				for _, path := range paths {
+					r := l.want(l.get(path), http.StatusOK, "")
+					if r.Header.Get(headerOffline) != "" {
+						t.Errorf("%s is marked as offline", path)
+					}
+					bodies = append(bodies, r.body)
+				}
+				l.want(l.get("/v2/app/web/manifests/bad"), http.StatusForbidden, codeDenied)
+				for _, d := range append(layerDigests(t, good)[:1], layerDigests(t, img)[0]) {
+					waitForFile(t, blobFile(dir, d.String()))
+				}
+
+				l.setLie(func(w http.ResponseWriter, r *http.Request) bool { panic(http.ErrAbortHandler) })
+				if restart {
+					l.restartWith(dir, limit)
+				}
+				l.clock.Advance(time.Hour) // beyond whatever is remembered
+				for i, path := range paths {
+					r := l.want(l.get(path), http.StatusOK, "")
+					if !bytes.Equal(r.body, bodies[i]) {
+						t.Errorf("%s: other bytes", path)
+					}
+					if strings.Contains(path, "/manifests/") && r.Header.Get(headerOffline) == "" {
+						t.Errorf("%s does not say that it is offline", path)
+					}
+				}
+				l.want(l.get("/v2/app/web/manifests/"+digestOf(t, good).String()), http.StatusOK, "") // asked for by tag before
+				for _, path := range []string{"bad", "never", "none", digestOf(t, never).String()} {
+					l.want(l.get("/v2/app/web/manifests/"+path), http.StatusServiceUnavailable, codeUnavailable)
+				}
+				if r := l.get("/v2/app/web/blobs/" + layerDigests(t, never)[0].String()); r.StatusCode != http.StatusServiceUnavailable {
+					t.Errorf("a blob that was never pulled: %d", r.StatusCode)
+				}
+
+				l.clock.Advance(limit) // the upstream's word is too old
+				l.want(l.get("/v2/app/web/manifests/good"), http.StatusServiceUnavailable, codeUnavailable)
+
+				l.setLie(nil)
+				l.clock.Advance(outageFresh)
+				if r := l.want(l.get("/v2/app/web/manifests/good"), http.StatusOK, ""); r.Header.Get(headerOffline) != "" {
+					t.Error("the upstream is back, and the answer is marked as offline")
+				}
+			})
+		}
+	}
+}
+
+func TestOffline_ThePolicyOfNowDecides(t *testing.T) {
+	dir := t.TempDir()
+	l := newLab(t, withCache(t, dir, time.Hour))
+	img := l.pushImage("app:v1")
+	l.admitter.sign(digestOf(t, img))
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+	l.setLie(func(w http.ResponseWriter, r *http.Request) bool { panic(http.ErrAbortHandler) })
+	l.clock.Advance(tagFresh)
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+	l.admitter.revoke(digestOf(t, img))
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusForbidden, codeDenied)
+	l.admitter.sign(digestOf(t, img))
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+}
+
+// TestOffline_IsForOutagesOnly: what the upstream says, even that it says nothing to us, is its answer.
+func TestOffline_IsForOutagesOnly(t *testing.T) {
+	for _, c := range []struct {
+		status  int
+		offline time.Duration
+		want    int
+	}{
+		{500, time.Hour, 200}, {503, time.Hour, 200}, {502, time.Hour, 200},
+		{500, 0, 503}, {503, 0, 503},
+		{404, time.Hour, 404}, {401, time.Hour, 502}, {403, time.Hour, 502}, {429, time.Hour, 503}, {412, time.Hour, 502},
+	} {
+		l := newLab(t, withCache(t, t.TempDir(), c.offline))
+		img := l.pushImage("app:v1")
+		l.admitter.sign(digestOf(t, img))
+		l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+		l.setLie(func(w http.ResponseWriter, r *http.Request) bool {
+			w.Header().Set(headerOffline, "a lie")
+			w.WriteHeader(c.status)
+			return true
+		})
+		l.clock.Advance(tagFresh)
+		r := l.get("/v2/app/manifests/v1")
+		if r.StatusCode != c.want || strings.Contains(r.Header.Get(headerOffline), "lie") {
+			t.Errorf("upstream says %d, offline %v: got %d %s, want %d", c.status, c.offline, r.StatusCode, r.body, c.want)
+		}
+	}
+}
+
+// TestOffline_OutageIsRemembered: clients do not wait for an upstream that is known to be away.
+func TestOffline_OutageIsRemembered(t *testing.T) {
+	l := newLab(t, withCache(t, t.TempDir(), time.Hour))
+	img := l.pushImage("app:v1")
+	l.admitter.sign(digestOf(t, img))
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+	var asked atomic.Int64
+	l.setLie(func(w http.ResponseWriter, r *http.Request) bool { asked.Add(1); panic(http.ErrAbortHandler) })
+	l.clock.Advance(tagFresh)
+	for range 10 {
+		l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+	}
+	before := asked.Load()
+	if before > 3 { // net/http repeats a request on a connection that was idle
+		t.Errorf("the upstream was tried %d times", before)
+	}
+	l.clock.Advance(outageFresh)
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+	if asked.Load() == before {
+		t.Error("the upstream was not tried again")
+	}
+}
+
+func TestConfigOfTheCache(t *testing.T) {
+	kept, err := cache.Open(cache.Config{Dir: t.TempDir(), MaxBytes: cache.MinBytes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	for name, c := range map[string]Config{
+		"offline without a cache":      {Offline: time.Hour},
+		"offline with clients' rights": {Offline: time.Hour, Cache: kept, PassThrough: true},
+		"offline for a negative time":  {Offline: -1, Cache: kept},
+	} {
+		c.Upstream, c.Admitter = "https://registry.example", &script{}
+		if _, err := New(c); err == nil || !strings.Contains(err.Error(), "offline") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestPX30_CacheThatCannotBeWritten stops no pull.
+func TestPX30_CacheThatCannotBeWritten(t *testing.T) {
+	dir := t.TempDir()
+	l := newLab(t, withCache(t, dir, time.Hour))
+	img := l.pushImage("app:v1")
+	l.admitter.sign(digestOf(t, img))
+	if err := os.RemoveAll(filepath.Join(dir, "partial")); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+		for _, d := range layerDigests(t, img) {
+			r := l.want(l.get("/v2/app/blobs/"+d.String()), http.StatusOK, "")
+			if sum(r.body) != d || r.err != nil {
+				t.Errorf("%d bytes, %v", len(r.body), r.err)
+			}
+			r = l.get("/v2/app/blobs/"+d.String(), "Range", "bytes=10-19")
+			if r.StatusCode != 206 && r.StatusCode != 200 || r.err != nil {
+				t.Errorf("range: %d, %v", r.StatusCode, r.err)
+			}
+		}
+	}
+}
+
+func TestA085_64BigLayersThroughTheCache(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a large file")
+	}
+	const size = 32 << 20
+	dir := t.TempDir()
+	l := newLab(t, withCache(t, dir, 0), withConfig(func(c *Config) { c.Logger = slog.New(slog.DiscardHandler) }))
+	digest := patternDigest(t, size)
+	config := l.putBlob("app", typeImageConfig, []byte(`{}`))
+	layer := descriptor{MediaType: layerType, Digest: digest, Size: size, UntrustedDigest: digest.String()}
+	l.admitter.sign(l.put("app", "v1", typeOCIManifest, ociManifest(config, []descriptor{layer}, "")))
+	l.setLie(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, digest.String()) {
+			return false
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(size))
+		io.Copy(w, &pattern{size: size})
+		return true
+	})
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+	l.seen("")
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			resp, err := http.Get(l.url + "/v2/app/blobs/" + digest.String())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer resp.Body.Close()
+			if err := blob.Copy(io.Discard, resp.Body, digest, size); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := l.seen("/blobs/"); n != 1 {
+		t.Errorf("%d fetches", n)
+	}
+}
