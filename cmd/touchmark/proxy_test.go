@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -120,6 +121,11 @@ func TestProxyNamesWhatIsWrong(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("kind: ClusterImagePolicy\nnonsense: true\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
 	good := []string{"--upstream", "https://registry.acme.example", "--policy", policyFile, "--trusted-root", rootFile, "--listen", "127.0.0.1:0"}
 	for _, c := range []struct {
 		name   string
@@ -140,7 +146,12 @@ func TestProxyNamesWhatIsWrong(t *testing.T) {
 		{"name", []string{"--name", "library"}, exitUsage, `"library"`},
 		{"certificate without key", []string{"--tls-cert", policyFile}, exitUsage, "--tls-cert"},
 		{"certificate broken", []string{"--tls-cert", policyFile, "--tls-key", rootFile}, exitUsage, policyFile},
-		{"address", []string{"--listen", "127.0.0.1:99999"}, exitUndecided, "127.0.0.1:99999"},
+		{"address", []string{"--listen", "127.0.0.1:99999"}, exitUsage, "127.0.0.1:99999"},
+		{"address that is taken", []string{"--listen", taken.Addr().String()}, exitUndecided, taken.Addr().String()},
+		{"everybody", []string{"--listen", "0.0.0.0:0"}, exitUsage, "--anonymous"},
+		{"everybody, in the clear", []string{"--listen", "0.0.0.0:0", "--anonymous"}, exitUsage, "--insecure-http"},
+		{"file and flags", []string{"--config", "proxy.yaml"}, exitUsage, "--upstream does not go with --config"},
+		{"unit without a file", []string{"--systemd"}, exitUsage, "--config"},
 	} {
 		cmd := newProxy()
 		cmd.SetArgs(append(append([]string{}, good...), c.change...))
