@@ -39,6 +39,8 @@ import "time"
 type Config struct {
 	// Release whose rules and defaults were used.
 	Release Release
+	// Main is the file that was asked for.
+	Main string
 	// Version of the main file; 0 where it names none, which is read as 1.
 	Version int
 	// Files that were read, in the order in which they were merged. The first is

@@ -1,9 +1,7 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strings"
 
@@ -18,29 +16,39 @@ import (
 // error, as is all that keeps containerd from starting. Files must be regular
 // ones of at most 1 MiB, and at most 256.
 func Load(h containerd.Host, main string, release Release) (*Config, error) {
-	main = h.Within(main)
-	files, err := readAll(h, main)
-	if errors.Is(err, fs.ErrNotExist) && len(files) == 0 && missing(err, h.Path(main)) {
-		files, err = nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading containerd's configuration: %w", err)
-	}
-	merged, err := mergeAll(files, release)
-	if err != nil {
-		return nil, fmt.Errorf("reading containerd's configuration: %w", err)
-	}
-	c, err := model(merged, files, release)
+	return Preview(h, main, release, nil)
+}
+
+// Preview is what [Load] would return if some files had other contents: by their
+// paths on the node, with or without the host's root; nil is a file that does not
+// exist.
+func Preview(h containerd.Host, main string, release Release, changed map[string][]byte) (*Config, error) {
+	c, err := load(h, h.Within(main), release, changed)
 	if err != nil {
 		return nil, fmt.Errorf("reading containerd's configuration: %w", err)
 	}
 	return c, nil
 }
 
-// missing reports whether it is this file that an error says is missing.
-func missing(err error, path string) bool {
-	var at *fs.PathError
-	return errors.As(err, &at) && at.Path == path
+func load(h containerd.Host, main string, release Release, changed map[string][]byte) (*Config, error) {
+	r := &reader{host: h, changed: make(map[string][]byte, len(changed))}
+	for path, content := range changed {
+		r.changed[h.Within(path)] = content
+	}
+	files, err := r.all(main)
+	if err != nil {
+		return nil, err
+	}
+	merged, err := mergeAll(files, release)
+	if err != nil {
+		return nil, err
+	}
+	c, err := model(merged, files, release)
+	if err != nil {
+		return nil, err
+	}
+	c.Main = main
+	return c, nil
 }
 
 // mergeAll merges files into the defaults of a release and brings the result to

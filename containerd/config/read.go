@@ -3,7 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -46,9 +48,15 @@ type file struct {
 	document
 }
 
-// readAll reads a file, then what it imports, in the order in which containerd
-// merges them.
-func readAll(h containerd.Host, main string) ([]*file, error) {
+// reader reads a node's files.
+type reader struct {
+	host    containerd.Host
+	changed map[string][]byte // contents in the place of those on the node; nil: no such file
+}
+
+// all reads a file, then what it imports, in the order in which containerd merges
+// them; nothing if the first one does not exist.
+func (r *reader) all(main string) ([]*file, error) {
 	var (
 		files   []*file
 		read    = make(map[string]bool)
@@ -65,16 +73,19 @@ func readAll(h containerd.Host, main string) ([]*file, error) {
 			return nil, fmt.Errorf("%s: more than %d files are imported, %s the last", main, maxFiles, path)
 		}
 		read[path] = true
-		f, err := readFile(h, path)
+		f, err := r.file(path)
+		if path == main && errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if by := from[path]; err != nil && by != "" {
+			err = fmt.Errorf("%w; containerd does not start: remove it from the imports of %s, or repair it", err, by)
+		}
 		if err != nil {
-			if by := from[path]; by != "" {
-				err = fmt.Errorf("%w; containerd does not start: remove it from the imports of %s, or repair it", err, by)
-			}
 			return nil, err
 		}
 		files = append(files, f)
 		for _, pattern := range f.Imports {
-			imported, err := expand(h, absolute(path, pattern))
+			imported, err := r.expand(absolute(path, pattern))
 			if err != nil {
 				return nil, fmt.Errorf("%s: imports: %q: %w", path, pattern, err)
 			}
@@ -97,24 +108,42 @@ func absolute(parent, pattern string) string {
 
 // expand returns the files of the node that a pattern matches, sorted. Without
 // "*" it is a path, whatever else it has.
-func expand(h containerd.Host, pattern string) ([]string, error) {
+func (r *reader) expand(pattern string) ([]string, error) {
 	if !strings.Contains(pattern, "*") {
 		return []string{pattern}, nil
 	}
-	found, err := filepath.Glob(h.Path(pattern))
+	found, err := filepath.Glob(r.host.Path(pattern))
 	if err != nil {
 		return nil, err
 	}
 	for i := range found {
-		found[i] = h.Within(found[i])
+		found[i] = r.host.Within(found[i])
 	}
+	if len(r.changed) == 0 {
+		return found, nil
+	}
+	found = slices.DeleteFunc(found, func(path string) bool { _, ok := r.changed[path]; return ok })
+	for path, content := range r.changed {
+		if ok, _ := filepath.Match(pattern, path); ok && content != nil { // Glob took the pattern
+			found = append(found, path)
+		}
+	}
+	slices.SortFunc(found, func(a, b string) int { // as Glob does, directory by directory
+		return slices.Compare(strings.Split(a, "/"), strings.Split(b, "/"))
+	})
 	return found, nil
 }
 
-func readFile(h containerd.Host, path string) (*file, error) {
-	data, err := configfile.Read(h.Path(path), maxFile)
-	if err != nil {
-		return nil, err
+func (r *reader) file(path string) (*file, error) {
+	data, ok := r.changed[path]
+	if ok && data == nil {
+		return nil, fmt.Errorf("%s: %w", path, fs.ErrNotExist)
+	}
+	if !ok {
+		var err error
+		if data, err = configfile.Read(r.host.Path(path), maxFile); err != nil {
+			return nil, err
+		}
 	}
 	return parse(path, data)
 }

@@ -65,7 +65,7 @@ func TestCTRD09_LoadIsWhatContainerdReads(t *testing.T) {
 // known leaves of a configuration what a dump knows too.
 func known(c *config.Config) config.Config {
 	k := *c
-	k.Version, k.Files, k.Imports = 0, nil, nil
+	k.Main, k.Version, k.Files, k.Imports = "", 0, nil, nil
 	k.Verifier.From, k.Transfer.From, k.CRI.From, k.NRI.From = nil, nil, nil, nil
 	k.CRI.LocalPull = nil
 	for _, s := range c.CRI.LocalPull {
@@ -115,12 +115,17 @@ func (g *generator) tree() string {
 	for i, name := range files {
 		g.b.Reset()
 		g.file(i == 0 || g.chance(15))
-		path := filepath.Join(g.dir, name)
-		must(os.MkdirAll(filepath.Dir(path), 0o700))
-		must(os.WriteFile(path, []byte(g.b.String()), 0o600))
+		g.write(name, g.b.String())
 	}
 	must(os.MkdirAll(filepath.Join(g.dir, "empty"), 0o700))
 	return filepath.Join(g.dir, "config.toml")
+}
+
+// write writes a file of the tree.
+func (g *generator) write(name, text string) {
+	path := filepath.Join(g.dir, name)
+	must(os.MkdirAll(filepath.Dir(path), 0o700))
+	must(os.WriteFile(path, []byte(text), 0o600))
 }
 
 func must(err error) {
