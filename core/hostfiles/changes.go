@@ -250,3 +250,12 @@ func kindOf(s *State) string {
 	}
 	return fmt.Sprintf("%d bytes, mode %#o, sha256 %.16s...", len(s.Data), s.Mode, s.digest())
 }
+
+// Paths are the files that change, in the order in which they do.
+func (c *Changes) Paths() []string {
+	var out []string
+	for _, f := range c.files {
+		out = append(out, f.path)
+	}
+	return out
+}
