@@ -26,6 +26,8 @@ type Image struct {
 	Digest    string // of what the name leads to: an index, or a manifest
 	MediaType string
 	Labels    map[string]string
+	// Created is when the name came to be; zero if containerd does not say.
+	Created time.Time
 }
 
 // Images are the images of a namespace, ordered by name.
@@ -38,7 +40,11 @@ func (n *Node) Images(ctx context.Context, namespace string) ([]Image, error) {
 	}
 	var found []Image
 	for _, i := range answer.GetImages() {
-		found = append(found, Image{Name: i.GetName(), Digest: i.GetTarget().GetDigest(), MediaType: i.GetTarget().GetMediaType(), Labels: i.GetLabels()})
+		image := Image{Name: i.GetName(), Digest: i.GetTarget().GetDigest(), MediaType: i.GetTarget().GetMediaType(), Labels: i.GetLabels()}
+		if at := i.GetCreatedAt(); at.IsValid() {
+			image.Created = at.AsTime()
+		}
+		found = append(found, image)
 	}
 	slices.SortFunc(found, func(a, b Image) int { return cmp.Compare(a.Name, b.Name) })
 	return found, nil
