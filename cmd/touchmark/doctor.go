@@ -26,7 +26,7 @@ func newDoctor() *cobra.Command {
 	cmd := newDoctorPodman()
 	podman := newDoctorPodman()
 	cmd.Use, cmd.Example = "doctor", ""
-	cmd.AddCommand(podman)
+	cmd.AddCommand(podman, newDoctorContainerd())
 	return cmd
 }
 
@@ -81,8 +81,8 @@ Exit status: 0 this host enforces, 1 it does not, 2 wrong usage, 3 can't tell.`,
 }
 
 func (f *doctorFlags) run(cmd *cobra.Command) error {
-	if f.output != "text" && f.output != "json" && f.output != "prometheus" {
-		return usageError(fmt.Errorf("--output %q is not text, json or prometheus", f.output))
+	if err := checkFormat(f.output); err != nil {
+		return err
 	}
 	host, defaults, err := f.where.host()
 	if err != nil {
@@ -101,16 +101,30 @@ func (f *doctorFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return undecided(err)
 	}
-	if err := f.print(cmd, report); err != nil {
+	return outcome(cmd, f.output, report, "host")
+}
+
+// checkFormat checks a doctor's --output.
+func checkFormat(output string) error {
+	if output != "text" && output != "json" && output != "prometheus" {
+		return usageError(fmt.Errorf("--output %q is not text, json or prometheus", output))
+	}
+	return nil
+}
+
+// outcome prints what a doctor found. Its error is the exit status; what is the
+// thing that was examined.
+func outcome(cmd *cobra.Command, output string, report *doctor.Report, what string) error {
+	if err := printFindings(cmd.OutOrStdout(), output, report); err != nil {
 		return err
 	}
 	switch status := report.ExitStatus(); status {
 	case 0:
 		return nil
 	case exitRefused:
-		return refused(errors.New("this host does not enforce"))
+		return refused(fmt.Errorf("this %s does not enforce", what))
 	default:
-		return undecided(errors.New("whether this host enforces cannot be told"))
+		return undecided(fmt.Errorf("whether this %s enforces cannot be told", what))
 	}
 }
 
@@ -123,12 +137,7 @@ func (f *doctorFlags) examine(cmd *cobra.Command, c podmandoctor.Config, config 
 	}
 	if f.fix {
 		steps, err := podmandoctor.Fix(ctx, c, report, f.remedies(cmd, c.Host, config))
-		for _, s := range steps {
-			fmt.Fprintf(cmd.ErrOrStderr(), "fixed: %s\n", printable(s.Done))
-			if s.Undo != "" {
-				fmt.Fprintf(cmd.ErrOrStderr(), "  undo: %s\n", printable(s.Undo))
-			}
-		}
+		printSteps(cmd, steps)
 		if err != nil {
 			return nil, err
 		}
@@ -152,9 +161,18 @@ func (f *doctorFlags) examine(cmd *cobra.Command, c podmandoctor.Config, config 
 	return report, nil
 }
 
-func (f *doctorFlags) print(cmd *cobra.Command, report *doctor.Report) error {
-	out := cmd.OutOrStdout()
-	switch f.output {
+// printSteps says what was fixed.
+func printSteps(cmd *cobra.Command, steps []doctor.Step) {
+	for _, s := range steps {
+		fmt.Fprintf(cmd.ErrOrStderr(), "fixed: %s\n", printable(s.Done))
+		if s.Undo != "" {
+			fmt.Fprintf(cmd.ErrOrStderr(), "  undo: %s\n", printable(s.Undo))
+		}
+	}
+}
+
+func printFindings(out io.Writer, output string, report *doctor.Report) error {
+	switch output {
 	case "json":
 		return printJSON(out, report)
 	case "prometheus":

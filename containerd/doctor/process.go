@@ -1,0 +1,67 @@
+package doctor
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/touchmark/touchmark/core/configfile"
+)
+
+// maxProcess bounds what is read of a process, in bytes: an environment has a few
+// KiB, the kernel's limit is some MiB.
+const maxProcess = 4 << 20
+
+// process is the running containerd, by proc(5).
+type process struct {
+	environment map[string]string // nil if it is not known
+	config      string            // that a flag names, absolute; "" for the default
+	dir         string            // where it stands
+}
+
+// readProcess reads what is known of a process. Without the rights to, nothing is.
+func (s *snapshot) readProcess(pid int) (p process) {
+	dir := s.At(fmt.Sprintf("/proc/%d", pid))
+	if cwd, err := os.Readlink(filepath.Join(dir, "cwd")); err == nil {
+		p.dir = cwd
+	}
+	if text, err := configfile.Read(filepath.Join(dir, "environ"), maxProcess); err == nil {
+		p.environment = make(map[string]string)
+		for _, variable := range strings.Split(string(text), "\x00") {
+			if name, value, ok := strings.Cut(variable, "="); ok {
+				p.environment[name] = value
+			}
+		}
+	}
+	if text, err := configfile.Read(filepath.Join(dir, "cmdline"), maxProcess); err == nil {
+		p.config = configFlag(strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"))
+	}
+	if p.config != "" && !filepath.IsAbs(p.config) {
+		p.config = filepath.Join("/", p.dir, p.config)
+	}
+	return p
+}
+
+// configFlag is the value of containerd's flag --config, or -c.
+func configFlag(args []string) (value string) {
+	for i := 1; i < len(args); i++ {
+		name, v, inline := strings.Cut(strings.TrimPrefix(args[i], "-"), "=")
+		if name != "-config" && name != "config" && name != "c" && name != "-c" || !strings.HasPrefix(args[i], "-") {
+			continue
+		}
+		if !inline && i+1 < len(args) {
+			v = args[i+1]
+		}
+		value = v
+	}
+	return value
+}
+
+// path are the directories of containerd's PATH; nil if it is not known.
+func (p process) path() []string {
+	if p.environment == nil {
+		return nil
+	}
+	return filepath.SplitList(p.environment["PATH"])
+}
