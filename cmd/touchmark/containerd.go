@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/touchmark/touchmark/containerd/access"
+	"github.com/touchmark/touchmark/containerd/kubelet"
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/gate/parents"
@@ -28,7 +29,10 @@ func containerdAccess(c *hostconfig.Config) *access.Access {
 	if home, err := os.UserHomeDir(); err == nil { // a service may have none
 		files = append(files, filepath.Join(home, ".docker", "config.json"))
 	}
-	return access.New(access.Config{Containerd: c.Containerd.Config, Hosts: c.Containerd.Hosts, Credentials: files})
+	return access.New(access.Config{
+		Containerd: c.Containerd.Config, Hosts: c.Containerd.Hosts, Credentials: files,
+		Providers: kubelet.Config{File: c.Containerd.CredentialProviders.Config, Bin: c.Containerd.CredentialProviders.Bin},
+	})
 }
 
 // asContainerd decides what containerd's verifier asks the agent.

@@ -31,7 +31,7 @@ const (
 type host struct {
 	scheme      string // "" is HTTPS, and HTTP where that is not answered
 	host        string
-	path        string // of the API, /v2 or below it
+	path        string // of the API; /v2 but for override_path
 	skipVerify  bool
 	ca          []string    // files
 	client      [][2]string // files with a certificate and its key
@@ -41,8 +41,20 @@ type host struct {
 	from        string // file or directory
 }
 
-// location is what stands in the place of the registry in names.
-func (h host) location() string { return h.host + strings.TrimPrefix(h.path, "/v2") }
+// location is what stands in the place of the registry in names. A path outside
+// of /v2 is part of them, too, and [via] takes requests there.
+func (h host) location() string {
+	return h.host + strings.TrimSuffix(strings.TrimPrefix(h.path, "/v2"), "/")
+}
+
+// outside is the path of an API that does not lie below /v2, "/" for the host
+// itself; "" if it does.
+func (h host) outside() string {
+	if h.path == "/v2" || strings.HasPrefix(h.path, "/v2/") {
+		return ""
+	}
+	return h.path
+}
 
 func (h host) insecure() bool { return h.scheme != "https" || h.skipVerify }
 
@@ -175,6 +187,8 @@ func parseHosts(data []byte, file, registry string) ([]host, error) {
 		}
 	} else if err := doc.entry.dress(&server, file); err != nil {
 		return nil, err
+	} else {
+		server.pull = true // capabilities are those of a server that has a URL
 	}
 	server.from = file
 	last := server
@@ -200,9 +214,6 @@ func (e entry) host(text, file string) (host, error) {
 		if !strings.HasSuffix(h.path, "/v2") && !e.OverridePath {
 			h.path = path.Join(h.path, "v2")
 		}
-	}
-	if h.path != "/v2" && !strings.HasPrefix(h.path, "/v2/") {
-		return host{}, fmt.Errorf("its API is at %s, and evidence can be looked for below /v2 only", h.path)
 	}
 	return h, e.dress(&h, file)
 }
@@ -314,6 +325,9 @@ func certificates(dir, registry string) (host, error) {
 	}
 	for _, e := range entries {
 		file := filepath.Join(dir, e.Name())
+		if e.IsDir() {
+			continue
+		}
 		if strings.HasSuffix(file, ".crt") {
 			h.ca = append(h.ca, file)
 		} else if base, ok := strings.CutSuffix(file, ".cert"); ok {

@@ -58,7 +58,7 @@ func (a *Access) transport(h host, registry string, withCredentials bool) (http.
 		}
 		a.transports[state] = kept
 	}
-	way := via{inner: kept, scheme: h.scheme, host: h.host, header: h.header, from: h.from}
+	way := via{inner: kept, scheme: h.scheme, host: h.host, header: h.header, from: h.from, outside: h.outside()}
 	// containerd adds it wherever it asks another host than the name has.
 	if h.host != byDefault(registry).host {
 		way.namespace = registry
@@ -135,6 +135,7 @@ type via struct {
 	namespace    string // ?ns=; "" for none
 	header       http.Header
 	from         string
+	outside      string // where the API lies, if not below /v2
 }
 
 // RoundTrip carries a request.
@@ -149,11 +150,10 @@ func (v via) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, fmt.Errorf("not asking %s by %s: %s has it by %s", v.host, req.URL.Scheme, v.from, v.scheme)
 	}
-	if v.namespace == "" && len(v.header) == 0 {
-		return v.inner.RoundTrip(req)
-	}
+	ping := req.URL.Path == "/v2/"
 	req = req.Clone(req.Context())
-	if v.namespace != "" && strings.HasPrefix(req.URL.Path, "/v2/") {
+	prefix := strings.TrimSuffix(v.outside, "/")
+	if v.namespace != "" && (strings.HasPrefix(req.URL.Path, "/v2/") || v.outside != "" && strings.HasPrefix(req.URL.Path, prefix+"/")) {
 		q := req.URL.Query()
 		q.Set("ns", v.namespace)
 		req.URL.RawQuery = q.Encode()
@@ -161,5 +161,26 @@ func (v via) RoundTrip(req *http.Request) (*http.Response, error) {
 	for key, values := range v.header {
 		req.Header[http.CanonicalHeaderKey(key)] = values
 	}
+	if v.outside == "" {
+		return v.inner.RoundTrip(req)
+	}
+	if ping {
+		return v.ping(req)
+	}
+	if rest, ok := strings.CutPrefix(req.URL.Path, "/v2"+prefix+"/"); ok {
+		req.URL.Path, req.URL.RawPath = prefix+"/"+rest, ""
+	}
 	return v.inner.RoundTrip(req)
+}
+
+// ping asks an API outside of /v2 by what it wants to be authenticated. containerd
+// asks no such thing, so there may be nothing there: then the requests themselves
+// show whether they are answered without.
+func (v via) ping(req *http.Request) (*http.Response, error) {
+	req.URL.Path = strings.TrimSuffix(v.outside, "/") + "/"
+	resp, err := v.inner.RoundTrip(req)
+	if err == nil && resp.StatusCode == http.StatusNotFound {
+		resp.StatusCode, resp.Status = http.StatusOK, "200 OK"
+	}
+	return resp, err
 }
