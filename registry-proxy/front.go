@@ -140,6 +140,10 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request, a *answering) *fai
 	if !readOnly(r.Method) {
 		return &failure{status: http.StatusMethodNotAllowed, code: codeUnsupported, message: "this proxy is read-only: push and sign at the registry itself"}
 	}
+	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
+		w.Header().Set("Connection", "close") // what follows may be read as another request by somebody on the way
+		return invalid(codeUnsupported, "the request has a body: nothing that is read here wants one")
+	}
 	var fail *failure
 	if f.page == nil || strings.HasPrefix(r.URL.Path, "/v2") {
 		if a.req, fail = parseRequest(r.URL); fail != nil {

@@ -1,0 +1,271 @@
+package auth_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/touchmark/touchmark/registry-proxy/auth"
+)
+
+// issuer is an OpenID Connect issuer.
+type issuer struct {
+	*httptest.Server
+	key  *ecdsa.PrivateKey
+	down bool
+}
+
+func newIssuer(t *testing.T) *issuer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &issuer{key: key}
+	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case i.down:
+			http.Error(w, "down", http.StatusServiceUnavailable)
+		case r.URL.Path == "/.well-known/openid-configuration":
+			json.NewEncoder(w).Encode(map[string]any{"issuer": i.URL, "jwks_uri": i.URL + "/keys", "authorization_endpoint": i.URL, "token_endpoint": i.URL, "id_token_signing_alg_values_supported": []string{"ES256"}})
+		default:
+			json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "1", Algorithm: "ES256", Use: "sig"}}})
+		}
+	}))
+	t.Cleanup(i.Close)
+	return i
+}
+
+func (i *issuer) token(t *testing.T, key *ecdsa.PrivateKey, claims map[string]any) string {
+	t.Helper()
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, (&jose.SignerOptions{}).WithHeader("kid", "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]any{"iss": i.URL, "aud": "touchmark-proxy", "sub": "1234", "email": "alice@acme.example", "email_verified": true, "exp": time.Now().Add(time.Hour).Unix(), "iat": time.Now().Unix(), "hd": "acme.example"}
+	for k, v := range claims {
+		all[k] = v
+	}
+	token, err := jwt.Signed(signer).Claims(all).Serialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+func htpasswd(t *testing.T, lines ...string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "users")
+	if err := os.WriteFile(file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func user(t *testing.T, name, password string) string {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name + ":" + string(hash)
+}
+
+func request(t *testing.T, edit func(*http.Request)) *http.Request {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/", nil)
+	if edit != nil {
+		edit(r)
+	}
+	return r
+}
+
+func certified(c *x509.Certificate) func(*http.Request) {
+	return func(r *http.Request) {
+		r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{c}, VerifiedChains: [][]*x509.Certificate{{c}}}
+	}
+}
+
+// Whoever proves a name is somebody; wrong credentials are never nobody's.
+func TestIdentify(t *testing.T) {
+	login := newIssuer(t)
+	foreign, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spiffe, _ := url.Parse("spiffe://acme.example/ci")
+	cert := &x509.Certificate{URIs: []*url.URL{spiffe}, Subject: pkix.Name{CommonName: "ci"}}
+	config := auth.Config{
+		Htpasswd: htpasswd(t, "# people", user(t, "alice", "right"), ""), Certificates: true,
+		Issuers: []auth.Issuer{{URL: login.URL, Audience: "touchmark-proxy", Claim: "email", Claims: map[string]string{"hd": "acme.example"}}},
+	}
+	basic := func(name, password string) func(*http.Request) {
+		return func(r *http.Request) { r.SetBasicAuth(name, password) }
+	}
+	bearer := func(claims map[string]any) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+login.token(t, login.key, claims)) }
+	}
+	for _, anonymous := range []bool{false, true} {
+		config.Anonymous = anonymous
+		clients, err := auth.New(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			name string
+			edit func(*http.Request)
+			who  string // empty for an error
+		}{
+			{"password", basic("alice", "right"), "user:alice"},
+			{"password again", basic("alice", "right"), "user:alice"},
+			{"wrong password", basic("alice", "wrong"), ""},
+			{"no password", basic("alice", ""), ""},
+			{"long password", basic("alice", strings.Repeat("right", 1000)), ""},
+			{"nobody of that name", basic("bob", "right"), ""},
+			{"comment", basic("# people", "right"), ""},
+			{"token", bearer(nil), "oidc:alice@acme.example"},
+			{"token as password", basic("oidc", login.token(t, login.key, nil)), "oidc:alice@acme.example"},
+			{"token for somebody else", bearer(map[string]any{"aud": "other"}), ""},
+			{"token of another issuer", bearer(map[string]any{"iss": "https://other.example"}), ""},
+			{"token that has ended", bearer(map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), ""},
+			{"token without a name", bearer(map[string]any{"email": ""}), ""},
+			{"token with a long name", bearer(map[string]any{"email": strings.Repeat("a", 1000)}), ""},
+			{"token with a line in its name", bearer(map[string]any{"email": "a\nb"}), ""},
+			{"token with an unverified address", bearer(map[string]any{"email_verified": false}), ""},
+			{"token without a claim that is wanted", bearer(map[string]any{"hd": "evil.example"}), ""},
+			{"token by another key", func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+login.token(t, foreign, nil)) }, ""},
+			{"token without a signature", func(r *http.Request) {
+				r.Header.Set("Authorization", "Bearer eyJhbGciOiJub25lIn0."+strings.Split(login.token(t, login.key, nil), ".")[1]+".")
+			}, ""},
+			{"no token", func(r *http.Request) { r.Header.Set("Authorization", "Bearer ") }, ""},
+			{"another scheme", func(r *http.Request) { r.Header.Set("Authorization", "Negotiate abc") }, ""},
+			{"two headers", func(r *http.Request) { r.Header["Authorization"] = []string{"Basic YTpi", "Basic YTpi"} }, ""},
+			{"certificate", certified(cert), "cert:spiffe://acme.example/ci"},
+			{"certificate and wrong password", func(r *http.Request) { certified(cert)(r); r.SetBasicAuth("alice", "wrong") }, ""},
+			{"certificate that was not verified", func(r *http.Request) {
+				r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}
+			}, map[bool]string{true: "nobody"}[anonymous]},
+			{"nothing", nil, map[bool]string{true: "nobody"}[anonymous]},
+		} {
+			caller, err := clients.Identify(request(t, c.edit))
+			if c.who == "" {
+				if !errors.Is(err, auth.ErrCredentials) || caller.Who != "" || caller.MayRead("docker.io/library/alpine") {
+					t.Errorf("%s (anonymous %v): got %q, %v", c.name, anonymous, caller.Who, err)
+				}
+				continue
+			}
+			want := strings.TrimPrefix(c.who, "nobody")
+			if err != nil || caller.Who != want || caller.Details != (want != "") || !caller.MayRead("docker.io/library/alpine") {
+				t.Errorf("%s (anonymous %v): got %+v, %v, want %q", c.name, anonymous, caller, err, want)
+			}
+		}
+	}
+}
+
+// An issuer that cannot be asked is an outage, neither a refusal nor an admission.
+func TestPX25_IssuerIsDown(t *testing.T) {
+	login := newIssuer(t)
+	login.down = true
+	now := time.Now()
+	clients, err := auth.New(auth.Config{Anonymous: true, Issuers: []auth.Issuer{{URL: login.URL, Audience: "touchmark-proxy"}}, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func() (auth.Caller, error) {
+		return clients.Identify(request(t, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+login.token(t, login.key, nil)) }))
+	}
+	for range 2 {
+		if caller, err := ask(); !errors.Is(err, auth.ErrUnavailable) {
+			t.Errorf("got %+v, %v", caller, err)
+		}
+	}
+	login.down = false
+	now = now.Add(time.Minute)
+	if caller, err := ask(); err != nil || caller.Who != "oidc:1234" {
+		t.Errorf("well again: got %+v, %v", caller, err)
+	}
+}
+
+func TestMayRead(t *testing.T) {
+	clients, err := auth.New(auth.Config{
+		Htpasswd: htpasswd(t, user(t, "ci-1", "x"), user(t, "alice", "x"), user(t, "bob", "x")), Anonymous: true,
+		Access: []auth.Rule{
+			{Subjects: []string{"anonymous"}, Repositories: []string{"docker.io/library/*"}},
+			{Subjects: []string{"user:ci-*"}, Repositories: []string{"registry.acme.example/app/**", "docker.io/library/*"}},
+			{Subjects: []string{"user:alice"}, Repositories: []string{"**"}, Page: true},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		user       string
+		repository string
+		want       bool
+	}{
+		{"", "docker.io/library/alpine", true},
+		{"", "docker.io/library/a/b", false},
+		{"", "docker.io/acme/app", false},
+		{"", "evil.docker.io/library/alpine", false},
+		{"ci-1", "registry.acme.example/app/web/api", true},
+		{"ci-1", "registry.acme.example/apple/web", false},
+		{"ci-1", "registry.acme.example/other", false},
+		{"alice", "registry.acme.example/other", true},
+		{"bob", "docker.io/library/alpine", false}, // there is no rule for bob, and he is not nobody
+	} {
+		caller, err := clients.Identify(request(t, func(r *http.Request) {
+			if c.user != "" {
+				r.SetBasicAuth(c.user, "x")
+			}
+		}))
+		if err != nil || caller.MayRead(c.repository) != c.want {
+			t.Errorf("%s %s: %v, %v", c.user, c.repository, !c.want, err)
+		}
+		if caller.MaySeePage() != (c.user == "alice") {
+			t.Errorf("%s may see the page: %v", c.user, caller.MaySeePage())
+		}
+	}
+}
+
+// A file or a rule that is wrong is refused, by its place.
+func TestBroken(t *testing.T) {
+	for _, c := range []struct {
+		config auth.Config
+		want   string
+	}{
+		{auth.Config{Htpasswd: "/nowhere/users"}, "/nowhere/users"},
+		{auth.Config{Htpasswd: htpasswd(t, "alice:$apr1$x$y")}, `users:1: the hash of "alice" is not bcrypt's`},
+		{auth.Config{Htpasswd: htpasswd(t, "alice:{SHA}x")}, "users:1: "},
+		{auth.Config{Htpasswd: htpasswd(t, "", "alice")}, "users:2: is not NAME:HASH"},
+		{auth.Config{Htpasswd: htpasswd(t, user(t, "a", "x"), user(t, "a", "y"))}, `users:2: "a" stands twice`},
+		{auth.Config{Htpasswd: htpasswd(t, "a:$2y$20$abcdefghijklmnopqrstuuAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")}, "has cost 20"},
+		{auth.Config{Issuers: []auth.Issuer{{URL: "https://a.example"}}}, "oidc[0].audience"},
+		{auth.Config{Issuers: []auth.Issuer{{URL: "http://a.example", Audience: "x"}}}, "oidc[0].issuer"},
+		{auth.Config{Issuers: []auth.Issuer{{URL: "https://a.example", Audience: "x", CA: "/nowhere/ca.pem"}}}, "/nowhere/ca.pem"},
+		{auth.Config{Access: []auth.Rule{{Subjects: []string{"alice"}, Repositories: []string{"**"}}}}, "access[0].subjects[0]"},
+		{auth.Config{Access: []auth.Rule{{Subjects: []string{"user:alice"}}}}, "access[0].repositories"},
+		{auth.Config{Access: []auth.Rule{{Subjects: []string{"user:alice"}, Repositories: []string{"library:tag"}}}}, "access[0].repositories[0]"},
+	} {
+		_, err := auth.New(c.config)
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "$") {
+			t.Errorf("got %v, want %q", err, c.want)
+		}
+	}
+}

@@ -1,0 +1,165 @@
+package registryproxy
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/touchmark/touchmark/registry-proxy/auth"
+)
+
+// private makes the lab's upstream a registry that alice alone may read: anybody else's credentials are refused, and where
+// there are none it asks for them.
+func (l *lab) private(challenge string) {
+	l.setLie(func(w http.ResponseWriter, r *http.Request) bool {
+		switch r.Header.Get("Authorization") {
+		case "Bearer alice":
+			return false
+		case "Bearer bob":
+			http.Error(w, `{"errors":[{"code":"DENIED"}]}`, http.StatusForbidden)
+		default:
+			w.Header().Set("WWW-Authenticate", strings.ReplaceAll(challenge, "UPSTREAM", l.upstream.URL))
+			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED"}]}`, http.StatusUnauthorized)
+		}
+		return true
+	})
+}
+
+const ownRealm = `Bearer realm="UPSTREAM/token",service="registry",scope="repository:evil:push"`
+
+func passedThrough(t *testing.T) *lab {
+	l := newLab(t, withConfig(func(c *Config) { c.PassThrough = true }))
+	clients, err := auth.New(auth.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.behind(FrontConfig{Mounts: []*Mount{{Proxy: l.proxy}}, Clients: clients})
+	return l
+}
+
+// PX-17: the upstream's own rights hold, whatever somebody else was given before.
+func TestPX17_NobodyGetsWhatTheUpstreamRefuses(t *testing.T) {
+	l := passedThrough(t)
+	img, unsigned := l.pushImage("app:v1"), l.pushImage("app:bad")
+	index := l.pushIndex("app:multi")
+	l.admitter.sign(digestOf(t, img), digestOf(t, index))
+	l.private(ownRealm)
+	alice, bob := []string{"Authorization", "Bearer alice"}, []string{"Authorization", "Bearer bob"}
+	paths := []string{
+		"/v2/app/manifests/v1", "/v2/app/manifests/" + digestOf(t, img).String(), "/v2/app/blobs/" + layerDigests(t, img)[0].String(),
+		"/v2/app/tags/list", "/v2/app/referrers/" + digestOf(t, img).String(), "/v2/app/manifests/multi",
+		"/v2/app/manifests/" + children(t, index)[0].String(),
+	}
+	refusedPaths := []string{"/v2/app/manifests/bad", "/v2/app/blobs/" + layerDigests(t, unsigned)[0].String()}
+	for range 2 {
+		for _, path := range paths {
+			for _, method := range []string{"GET", "HEAD"} {
+				if r := l.do(method, path, alice...); r.StatusCode != http.StatusOK {
+					t.Errorf("alice: %s %s: %d %s", method, path, r.StatusCode, r.body)
+				}
+			}
+		}
+		for _, path := range refusedPaths {
+			l.want(l.get(path, alice...), http.StatusForbidden, codeDenied)
+		}
+		for _, path := range append(paths, refusedPaths...) {
+			for _, method := range []string{"GET", "HEAD"} {
+				r := l.do(method, path, bob...)
+				if r.StatusCode != http.StatusForbidden || method == "GET" && r.code() != codeDenied || strings.Contains(string(r.body), "detail") || strings.Contains(string(r.body), "signed by") {
+					t.Errorf("bob: %s %s: %d %s", method, path, r.StatusCode, r.body)
+				}
+				r = l.do(method, path)
+				want := fmt.Sprintf(`Bearer realm="%s/token",service="registry",scope="repository:app:pull"`, l.upstream.URL)
+				if got := r.Header.Get("WWW-Authenticate"); r.StatusCode != http.StatusUnauthorized || got != want {
+					t.Errorf("nobody: %s %s: %d, challenge %s, want %s", method, path, r.StatusCode, got, want)
+				}
+			}
+		}
+	}
+}
+
+// PX-17: of a client's header, Authorization alone goes to the upstream, and that of one client only with its own request.
+func TestPX17_OnlyAuthorizationIsPassedThrough(t *testing.T) {
+	l := passedThrough(t)
+	img := l.pushImage("app:v1")
+	l.admitter.sign(digestOf(t, img))
+	l.private(ownRealm)
+	l.seen("")
+	for range 2 {
+		l.want(l.get("/v2/app/manifests/v1", "Authorization", "Bearer alice", "Cookie", "session=secret", "X-Forwarded-For", "10.0.0.1", "X-Registry-Auth", "secret",
+			"Proxy-Authorization", "Basic c2VjcmV0", "User-Agent", "evil", "Accept", "application/evil"), http.StatusOK, "")
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.headers) == 0 {
+		t.Fatal("the upstream was not asked")
+	}
+	for i, h := range l.headers {
+		text := fmt.Sprint(h)
+		if strings.Contains(text, "secret") || strings.Contains(text, "10.0.0.1") || strings.Contains(text, "evil") {
+			t.Errorf("%s had %s", l.requests[i], text)
+		}
+	}
+	if strings.Contains(l.logs.String(), "Bearer") {
+		t.Error("credentials are in the log")
+	}
+}
+
+// Two callers who ask at the same time share nothing.
+func TestPX17_NoSharedFlights(t *testing.T) {
+	l := passedThrough(t)
+	img := l.pushImage("app:v1")
+	l.admitter.sign(digestOf(t, img))
+	l.private(ownRealm)
+	l.admitter.block = make(chan struct{})
+	var group sync.WaitGroup
+	statuses := map[string]int{}
+	var mu sync.Mutex
+	for _, who := range []string{"alice", "bob"} {
+		group.Go(func() {
+			r := l.get("/v2/app/manifests/v1", "Authorization", "Bearer "+who)
+			mu.Lock()
+			defer mu.Unlock()
+			statuses[who] = r.StatusCode
+			if who == "bob" {
+				close(l.admitter.block) // alice's question waited for it
+			}
+		})
+	}
+	group.Wait()
+	if statuses["alice"] != http.StatusOK || statuses["bob"] != http.StatusForbidden {
+		t.Errorf("got %v", statuses)
+	}
+}
+
+// PX-15: clients are sent to no token service that the proxy itself would not go to.
+func TestPX15_ChallengesThatArePassedOn(t *testing.T) {
+	for challenge, want := range map[string]string{
+		ownRealm:                                   `Bearer realm="UPSTREAM/token",service="registry"`,
+		`Bearer realm="UPSTREAM/token"`:            `Bearer realm="UPSTREAM/token",service=""`,
+		`Basic realm="anything"`:                   `Basic realm="registry"`,
+		`Bearer realm="https://evil.example/t"`:    "",
+		`Bearer realm="http://auth.example/t"`:     "",
+		`Bearer realm="https://u:p@auth.example"`:  "",
+		`Bearer realm="UPSTREAM/token?x=1"`:        "",
+		`Bearer realm="UPSTREAM/t",service="a\"b"`: "",
+	} {
+		l := passedThrough(t)
+		l.private(challenge)
+		r := l.get("/v2/")
+		if want == "" {
+			if r.StatusCode != http.StatusBadGateway && r.StatusCode != http.StatusServiceUnavailable || r.Header.Get("WWW-Authenticate") != "" {
+				t.Errorf("%s: got %d, %s", challenge, r.StatusCode, r.Header.Get("WWW-Authenticate"))
+			}
+			continue
+		}
+		if got := r.Header.Get("WWW-Authenticate"); r.StatusCode != http.StatusUnauthorized || got != strings.ReplaceAll(want, "UPSTREAM", l.upstream.URL) {
+			t.Errorf("%s: got %d, %s", challenge, r.StatusCode, got)
+		}
+		l.want(l.get("/v2/", "Authorization", "Bearer alice"), http.StatusOK, "")
+		l.want(l.get("/v2/", "Authorization", "Bearer bob"), http.StatusForbidden, codeDenied)
+		l.want(l.do("GET", "/v2/", "Authorization", "Bearer alice", "Authorization", "Bearer bob"), http.StatusBadRequest, codeUnsupported)
+	}
+}
