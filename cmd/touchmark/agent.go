@@ -150,6 +150,7 @@ func runAgent(ctx context.Context, c *hostconfig.Config, flags hostFlags, logger
 		Clients:   map[string]func(context.Context, gate.Request, string, bool) gate.Verdict{containerdClient: asContainerd(c, finder)},
 		Observing: observingClients(c),
 		Further:   furtherFiles(c, host, files), Listeners: listeners, Mounts: map[string]http.Handler{lookaside.Prefix: mount},
+		Parts: nriParts(c, finder, recorder, logger),
 		Store: records, Logger: logger, Version: version(), Peer: new(lookaside.Peers).UID, User: flags.user,
 	})
 	if err != nil {

@@ -80,6 +80,13 @@ func printStatus(w io.Writer, s agent.Status, now time.Time) {
 		}
 		line("trust root:  %s", text)
 	}
+	for _, p := range s.Parts {
+		state := "asked by " + p.Peer + " since " + ago(p.Since)
+		if !p.Connected {
+			state = "NOT CONNECTED since " + ago(p.Since)
+		}
+		line("part:        %s, %s; admitted %d, refused %d", p.Name, state, p.Admitted, p.Refused)
+	}
 	for _, n := range s.Notices {
 		line("notice:      %s", n)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -59,13 +60,13 @@ func printReport(w io.Writer, found []store.Decision) error {
 	}
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(table, "IMAGE\tWHAT\tTIMES\tLAST\tHOST")
+	fmt.Fprintln(table, "IMAGE\tWHAT\tCLIENT\tTIMES\tLAST\tHOST")
 	for _, d := range found {
 		what := string(d.Outcome) + ": " + string(d.Code)
 		if d.Code == gate.CodeObserved {
 			what = "would not be admitted"
 		}
-		fmt.Fprintf(table, "%s@%.19s\t%s\t%d\t%s\t%s\n", d.Repository, d.Digest, what, d.Count, d.Last.Format(time.RFC3339), d.Host)
+		fmt.Fprintf(table, "%s@%.19s\t%s\t%s\t%d\t%s\t%s\n", d.Repository, d.Digest, what, cmp.Or(d.Client, "-"), d.Count, d.Last.Format(time.RFC3339), d.Host)
 	}
 	if err := table.Flush(); err != nil {
 		return err

@@ -100,6 +100,8 @@ type Config struct {
 	// gives.
 	Followers []*Follower
 	Further   []Further
+	// Parts run as long as the agent does.
+	Parts     []Part
 	Listeners Listeners
 	// Mounts are served on loopback, by the path that they begin with. Their
 	// handlers see the path as it was sent.
@@ -166,6 +168,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	background.Go(func() { _ = a.watcher.Run(ctx) }) // ends with the context
 	for _, f := range a.further {
 		background.Go(func() { f.run(ctx, a.logger) })
+	}
+	for _, p := range a.config.Parts {
+		background.Go(func() { p.Run(ctx) })
 	}
 	for _, f := range a.config.Followers {
 		background.Go(func() { f.Run(ctx, a.logFollower) })

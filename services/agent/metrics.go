@@ -16,6 +16,8 @@ var (
 	droppedDesc   = prometheus.NewDesc("touchmark_store_dropped_total", "Records that could not be written.", nil, nil)
 	rootAgeDesc   = prometheus.NewDesc("touchmark_trust_root_refreshed_timestamp", "When a trust root was last refreshed, in seconds since 1970; 0 if not since the start.", []string{"name"}, nil)
 	rootUntilDesc = prometheus.NewDesc("touchmark_trust_root_until_timestamp", "When a trust root is not used any more unless it is refreshed, in seconds since 1970.", []string{"name"}, nil)
+	partDesc      = prometheus.NewDesc("touchmark_part_connected", "1 if a part of the agent, such as containerd's NRI plugin, is asked.", []string{"part"}, nil)
+	askedDesc     = prometheus.NewDesc("touchmark_part_answers_total", "What a part of the agent answered; what could not be decided is refused.", []string{"part", "outcome"}, nil)
 	rootStaleDesc = prometheus.NewDesc("touchmark_trust_root_stale", "1 if a trust root's metadata has expired, 2 if it is not used any more.", []string{"name"}, nil)
 )
 
@@ -31,7 +33,7 @@ type collector struct{ *Agent }
 
 // Describe implements prometheus.Collector.
 func (collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{enforcingDesc, loadedDesc, reloadDesc, storeDesc, droppedDesc, rootAgeDesc, rootUntilDesc, rootStaleDesc} {
+	for _, d := range []*prometheus.Desc{enforcingDesc, loadedDesc, reloadDesc, storeDesc, droppedDesc, rootAgeDesc, rootUntilDesc, rootStaleDesc, partDesc, askedDesc} {
 		ch <- d
 	}
 }
@@ -50,6 +52,11 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	gauge(storeDesc, truth(!s.Store.Works))
 	ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(s.Store.Dropped))
+	for _, p := range s.Parts {
+		gauge(partDesc, truth(p.Connected), p.Name)
+		ch <- prometheus.MustNewConstMetric(askedDesc, prometheus.CounterValue, float64(p.Admitted), p.Name, "admitted")
+		ch <- prometheus.MustNewConstMetric(askedDesc, prometheus.CounterValue, float64(p.Refused), p.Name, "refused")
+	}
 	now := time.Now()
 	for _, r := range s.Roots {
 		if r.Mirror == "" {

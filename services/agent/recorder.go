@@ -14,7 +14,7 @@ import (
 
 // clients are the programs whose names stand in metrics; others are "other", so
 // that nobody makes up names without end.
-var clients = []string{"podman", "skopeo", "buildah", "cri-o", "containers-image", "containerd", "touchmark"}
+var clients = []string{"podman", "skopeo", "buildah", "cri-o", "containers-image", "containerd", "containerd-nri", "touchmark"}
 
 // Recorder is a [gate.Admitter] that keeps a record of what another one decides:
 // in the store, the log and the metrics. Who asked, it learns by
@@ -49,12 +49,12 @@ func NewRecorder(admitter gate.Admitter, s *store.Store, logger *slog.Logger) *R
 func (r *Recorder) Admit(ctx context.Context, req gate.Request) gate.Verdict {
 	start := time.Now()
 	v := r.admitter.Admit(ctx, req)
-	r.note(ctx, v, time.Since(start))
+	r.Record(ctx, v, time.Since(start))
 	return v
 }
 
-// note records a verdict.
-func (r *Recorder) note(ctx context.Context, v gate.Verdict, took time.Duration) {
+// Record keeps a record of a verdict that somebody else gave.
+func (r *Recorder) Record(ctx context.Context, v gate.Verdict, took time.Duration) {
 	who := gate.AskerFrom(ctx)
 	r.seconds.Observe(took.Seconds())
 	client := who.Client

@@ -95,13 +95,13 @@ func (a *Agent) answer(ctx context.Context, q remote.Question, peer remote.Peer)
 	if decide, ok := a.config.Clients[q.Client]; ok {
 		start := time.Now()
 		v := decide(ctx, req, physical, a.owns(peer.UID))
-		a.config.Recorder.note(ctx, v, time.Since(start))
+		a.config.Recorder.Record(ctx, v, time.Since(start))
 		return v
 	}
 	if req.Source, err = a.config.Source(physical, a.owns(peer.UID)); err != nil {
 		// The name is one, so the host's own files are to blame.
 		v := gate.Undecided(req, gate.CodeLookupFailed, err)
-		a.config.Recorder.note(ctx, v, 0)
+		a.config.Recorder.Record(ctx, v, 0)
 		return v
 	}
 	return a.config.Recorder.Admit(ctx, req)

@@ -20,6 +20,7 @@ type Status struct {
 	Files     []FilesStatus `json:"files,omitempty"`
 	Roots     []RootStatus  `json:"trustRoots,omitempty"`
 	Store     StoreStatus   `json:"store"`
+	Parts     []PartStatus  `json:"parts,omitempty"`
 	// Notices are announcements that are due: exceptions that end, pins to be
 	// reviewed.
 	Notices []string `json:"notices,omitempty"`
@@ -59,6 +60,11 @@ func (s Status) Problems() []error {
 		}
 		for _, w := range r.Warnings {
 			add("trust root %s: %s", r.Name, w)
+		}
+	}
+	for _, p := range s.Parts {
+		if !p.Connected {
+			add("%s is not connected since %s: %s", p.Name, p.Since.Format(time.RFC3339), p.Error)
 		}
 	}
 	if !s.Store.Works {
@@ -108,6 +114,9 @@ func (a *Agent) Status() Status {
 		s.Files = append(s.Files, f.read())
 	}
 	s.Roots = a.roots()
+	for _, p := range a.config.Parts {
+		s.Parts = append(s.Parts, p.read())
+	}
 	if a.config.Store != nil {
 		st := a.config.Store.Status()
 		s.Store = StoreStatus{Works: st.Err == nil, Dropped: st.Dropped}
