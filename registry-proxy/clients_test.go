@@ -42,6 +42,15 @@ spec:
 func newRealLab(t testing.TB, referrers bool, opts ...labOption) *realLab {
 	t.Helper()
 	sigstore, clock := coretest.New(t), coretest.NewClock(time.Now())
+	opts = append([]labOption{withReferrers(referrers), withConfig(func(c *Config) { c.Admitter, c.Now = realGate(t, sigstore, clock), clock.Now })}, opts...)
+	l := newLab(t, opts...)
+	l.clock = clock
+	return &realLab{l, sigstore}
+}
+
+// realGate is a gate that has decided nothing yet.
+func realGate(t testing.TB, sigstore *coretest.Sigstore, clock *coretest.Clock) *gate.Gate {
+	t.Helper()
 	set, err := policy.Parse(t.Context(), []byte(realPolicy), policy.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -50,10 +59,7 @@ func newRealLab(t testing.TB, referrers bool, opts ...labOption) *realLab {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts = append([]labOption{withReferrers(referrers), withConfig(func(c *Config) { c.Admitter, c.Now = g, clock.Now })}, opts...)
-	l := newLab(t, opts...)
-	l.clock = clock
-	return &realLab{l, sigstore}
+	return g
 }
 
 // sign writes a bundle and a legacy signature beside an image.
