@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"os"
@@ -33,10 +34,10 @@ func newInstall() *cobra.Command {
 		Short: "Write a host's configuration so that images are judged where they are pulled",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usageError(errors.New("say for which clients: touchmark install podman"))
+			return usageError(errors.New("say for which clients: touchmark install podman, or touchmark install containerd"))
 		},
 	}
-	cmd.AddCommand(newInstallPodman())
+	cmd.AddCommand(newInstallPodman(), newInstallContainerd())
 	return cmd
 }
 
@@ -44,8 +45,7 @@ func newInstall() *cobra.Command {
 // stays as it was said the last time.
 type installFlags struct {
 	where    whereFlags
-	policies []string
-	roots    rootFlags
+	inputs   inputFlags
 	settings install.Settings
 	proxies  []string
 	native   bool
@@ -103,9 +103,8 @@ Exit status: 0 installed, or there was nothing to do; 2 wrong usage, or not conf
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	f.where.register(cmd)
-	f.roots.register(cmd)
+	f.inputs.register(cmd)
 	fl := cmd.Flags()
-	fl.StringArrayVar(&f.policies, "policy", nil, "`file` of policy documents to put into policy.d (docs/policy.md); can be repeated")
 	fl.StringArrayVar(&f.settings.Scopes, "scope", nil, "`registry`, namespace or repository to enforce, in the place of those that the policies' globs name; can be repeated")
 	fl.StringVar(&f.settings.Form, "form", "", "what the agent answers with: openpgp (default; every client reads it) or sigstore")
 	fl.StringVar(&f.settings.Mode, "mode", "", "enforce (default), or observe: admit what was admitted before, and record what would be refused")
@@ -136,7 +135,7 @@ func (f *installFlags) run(cmd *cobra.Command) error {
 		fmt.Fprintln(cmd.OutOrStdout(), "nothing to change: it is installed like this")
 		return nil
 	}
-	if err := confirm(cmd, changes, f.yes); err != nil {
+	if err := confirm(cmd, changes.Diff(), changes.Notes, f.yes); err != nil {
 		return err
 	}
 	if err := changes.Apply(cmd.Context()); err != nil {
@@ -164,12 +163,9 @@ func printNext(cmd *cobra.Command, o install.Options) {
 }
 
 // confirm shows what is to be done, and asks.
-func confirm(cmd *cobra.Command, changes *install.Changes, yes bool) error {
+func confirm(cmd *cobra.Command, diff string, notes []string, yes bool) error {
 	out := cmd.OutOrStdout()
-	fmt.Fprint(out, printable(changes.Diff()))
-	for _, note := range changes.Notes {
-		fmt.Fprintf(out, "note: %s\n", printable(note))
-	}
+	show(out, diff, notes)
 	if yes {
 		return nil
 	}
@@ -183,6 +179,14 @@ func confirm(cmd *cobra.Command, changes *install.Changes, yes bool) error {
 		return usageError(errors.New("nothing was changed"))
 	}
 	return nil
+}
+
+// show shows what is to be done.
+func show(out io.Writer, diff string, notes []string) {
+	fmt.Fprint(out, printable(diff))
+	for _, note := range notes {
+		fmt.Fprintf(out, "note: %s\n", printable(note))
+	}
 }
 
 // options puts together what was said now, what was said the last time, and what
@@ -199,11 +203,11 @@ func (f *installFlags) options(cmd *cobra.Command, host podman.Host, defaults ho
 	if err := f.remember(cmd, host, config); err != nil {
 		return nil, err
 	}
-	o := &install.Options{Host: host, Settings: f.settings, PolicyDir: config.Policy, TrustDir: config.Trust.Dir}
-	set, roots, err := f.read(ctx, config, o)
+	in, set, roots, err := f.inputs.read(ctx, config)
 	if err != nil {
 		return nil, err
 	}
+	o := &install.Options{Host: host, Settings: f.settings, Policies: in.Policies, Roots: in.Roots, PolicyDir: config.Policy, TrustDir: config.Trust.Dir}
 	if o.Form == install.Native {
 		return o, compileNative(o, set, roots)
 	}
@@ -228,9 +232,9 @@ func (f *installFlags) options(cmd *cobra.Command, host podman.Host, defaults ho
 		return err
 	}
 	if o.Systemd {
-		return o, addUnits(o, config)
+		o.Units, err = agentUnits(config, host.Within, host.User())
 	}
-	return o, nil
+	return o, err
 }
 
 // remember fills in what was said the last time, and defaults.

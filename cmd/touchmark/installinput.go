@@ -10,43 +10,74 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/spf13/cobra"
+
 	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/trust/publicgood"
-	"github.com/touchmark/touchmark/podman/install"
 	"github.com/touchmark/touchmark/services/agent/systemd"
 )
 
+// inputFlags name what is handed in for an installation.
+type inputFlags struct {
+	policies []string
+	roots    rootFlags
+}
+
+func (f *inputFlags) register(cmd *cobra.Command) {
+	f.roots.register(cmd)
+	cmd.Flags().StringArrayVar(&f.policies, "policy", nil, "`file` of policy documents to put into policy.d (docs/policy.md); can be repeated")
+}
+
+// inputs are the files that are handed in, by their names in the directories of
+// policies and of trust roots.
+type inputs struct{ Policies, Roots map[string][]byte }
+
 // read reads the policies and trust roots that are handed in, and those that are
 // there.
-func (f *installFlags) read(ctx context.Context, config *hostconfig.Config, o *install.Options) (*policy.Set, []*trust.Root, error) {
-	o.Policies, o.Roots = map[string][]byte{}, map[string][]byte{}
+func (f *inputFlags) read(ctx context.Context, config *hostconfig.Config) (*inputs, *policy.Set, []*trust.Root, error) {
+	o := &inputs{Policies: map[string][]byte{}, Roots: map[string][]byte{}}
+	set, err := f.readPolicies(ctx, config, o)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	roots, err := f.readRoots(config, o)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if roots, err = withPublicGood(roots, set); err != nil {
+		return nil, nil, nil, usageError(err)
+	}
+	return o, set, roots, nil
+}
+
+func (f *inputFlags) readPolicies(ctx context.Context, config *hostconfig.Config, o *inputs) (*policy.Set, error) {
 	files := slices.Clone(f.policies)
 	for _, path := range f.policies {
 		data, err := configfile.Read(path, maxInput)
 		if err != nil {
-			return nil, nil, usageError(fmt.Errorf("--policy: %w", err))
+			return nil, usageError(fmt.Errorf("--policy: %w", err))
 		}
 		name := filepath.Base(path)
 		if filepath.Ext(name) != ".yaml" {
-			return nil, nil, usageError(fmt.Errorf("--policy %s: its name has to end in .yaml to be read from %s", path, config.Policy))
+			return nil, usageError(fmt.Errorf("--policy %s: its name has to end in .yaml to be read from %s", path, config.Policy))
 		}
 		if o.Policies[name] != nil {
-			return nil, nil, usageError(fmt.Errorf("--policy %s: another file has the same name", path))
+			return nil, usageError(fmt.Errorf("--policy %s: another file has the same name", path))
 		}
 		// What a policy refers to by a relative path must be there from its new place.
 		there := policyOptions(false)
 		there.File = filepath.Join(config.Policy, name)
 		if _, err := policy.Parse(ctx, data, there); err != nil {
-			return nil, nil, usageError(fmt.Errorf("--policy %s: in its place in %s: %w", path, config.Policy, err))
+			return nil, usageError(fmt.Errorf("--policy %s: in its place in %s: %w", path, config.Policy, err))
 		}
 		o.Policies[name] = data
 	}
 	present, err := policy.Files(config.Policy)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, usageError(err)
+		return nil, usageError(err)
 	}
 	for _, path := range present {
 		if o.Policies[filepath.Base(path)] == nil {
@@ -54,23 +85,16 @@ func (f *installFlags) read(ctx context.Context, config *hostconfig.Config, o *i
 		}
 	}
 	if len(files) == 0 {
-		return nil, nil, usageError(fmt.Errorf("there are no policies in %s: hand in a file with --policy", config.Policy))
+		return nil, usageError(fmt.Errorf("there are no policies in %s: hand in a file with --policy", config.Policy))
 	}
 	set, err := policy.LoadFiles(ctx, files, policyOptions(false))
 	if err != nil {
-		return nil, nil, usageError(err)
+		return nil, usageError(err)
 	}
-	roots, err := f.readRoots(config, o)
-	if err != nil {
-		return nil, nil, err
-	}
-	if roots, err = withPublicGood(roots, set); err != nil {
-		return nil, nil, usageError(err)
-	}
-	return set, roots, nil
+	return set, nil
 }
 
-func (f *installFlags) readRoots(config *hostconfig.Config, o *install.Options) ([]*trust.Root, error) {
+func (f *inputFlags) readRoots(config *hostconfig.Config, o *inputs) ([]*trust.Root, error) {
 	roots, err := f.roots.load()
 	if err != nil {
 		return nil, err
@@ -107,21 +131,22 @@ func (f *installFlags) readRoots(config *hostconfig.Config, o *install.Options) 
 	return roots, nil
 }
 
-// addUnits adds systemd's units for the agent.
-func addUnits(o *install.Options, config *hostconfig.Config) error {
+// agentUnits are systemd's units for the agent of a host, by name. within is a path
+// as that host has it.
+func agentUnits(config *hostconfig.Config, within func(string) string, user bool) (map[string][]byte, error) {
 	program, err := os.Executable()
 	if err != nil {
-		return undecided(err)
+		return nil, undecided(err)
 	}
-	within := *config
-	within.File, within.Agent.State, within.Agent.Socket = o.Host.Within(config.File), o.Host.Within(config.Agent.State), o.Host.Within(config.Agent.Socket)
-	units, err := systemd.Units(systemd.Options{Program: program, Config: &within, User: o.Host.User()})
+	c := *config
+	c.File, c.Agent.State, c.Agent.Socket = within(config.File), within(config.Agent.State), within(config.Agent.Socket)
+	units, err := systemd.Units(systemd.Options{Program: program, Config: &c, User: user})
 	if err != nil {
-		return usageError(err)
+		return nil, usageError(err)
 	}
-	o.Units = map[string][]byte{}
+	out := map[string][]byte{}
 	for _, u := range units {
-		o.Units[u.Name] = u.Content
+		out[u.Name] = u.Content
 	}
-	return nil
+	return out, nil
 }

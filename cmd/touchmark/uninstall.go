@@ -15,10 +15,10 @@ func newUninstall() *cobra.Command {
 		Short: "Put a host's configuration back as it was",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usageError(errors.New("say for which clients: touchmark uninstall podman"))
+			return usageError(errors.New("say for which clients: touchmark uninstall podman, or touchmark uninstall containerd"))
 		},
 	}
-	cmd.AddCommand(newUninstallPodman())
+	cmd.AddCommand(newUninstallPodman(), newUninstallContainerd())
 	return cmd
 }
 
@@ -49,7 +49,7 @@ Exit status: 0 done; 2 wrong usage, or not confirmed; 3 could not be done.`,
 			if err != nil {
 				return usageError(err)
 			}
-			if err := confirm(cmd, changes, yes); err != nil {
+			if err := confirm(cmd, changes.Diff(), changes.Notes, yes); err != nil {
 				return err
 			}
 			if err := changes.Apply(cmd.Context()); err != nil {
