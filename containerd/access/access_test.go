@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -234,5 +235,40 @@ func TestCTRD05_Places(t *testing.T) {
 	h.write(t, "certs.d/registry.example/hosts.toml", "broken")
 	if v := a.Admit(t.Context(), answers{}, gate.Request{Repository: "registry.example/app", Digest: digest}, "registry.example/app", true); v.Code != gate.CodeLookupFailed || v.Admitted() {
 		t.Errorf("%+v", v)
+	}
+}
+
+// An API outside of /v2 is asked where it lies, and only its ping may be missing.
+func TestOverridePath(t *testing.T) {
+	var asked []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.URL.String())
+		if r.URL.Path == "/api/quay/" || strings.HasSuffix(r.URL.Path, "none") {
+			http.NotFound(w, r)
+		}
+	}))
+	defer server.Close()
+	h := newHost(t)
+	h.write(t, "certs.d/quay.io/hosts.toml", "server = \""+server.URL+"/api/quay\"\noverride_path = true\n")
+	found, err := h.certsD().Places("quay.io/a/b", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, status := range map[string]int{
+		"/v2/": 200, "/v2/api/quay/a/b/manifests/1": 200, "/v2/api/quay/a/b/manifests/none": 404, "/api/quay/a/b/referrers/x?n=2": 200, "/token": 200,
+	} {
+		resp, err := (&http.Client{Transport: found[0].Source.Transport}).Get(server.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != status {
+			t.Errorf("%s: %s", path, resp.Status)
+		}
+	}
+	slices.Sort(asked)
+	want := []string{"/api/quay/?ns=quay.io", "/api/quay/a/b/manifests/1?ns=quay.io", "/api/quay/a/b/manifests/none?ns=quay.io", "/api/quay/a/b/referrers/x?n=2&ns=quay.io", "/token"}
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Error(diff)
 	}
 }

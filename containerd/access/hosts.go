@@ -1,6 +1,7 @@
 package access
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,7 +16,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/BurntSushi/toml"
+	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
 
 	"github.com/touchmark/touchmark/core/configfile"
 )
@@ -160,28 +162,29 @@ func parseHosts(data []byte, file, registry string) ([]host, error) {
 		Server string           `toml:"server"`
 		Host   map[string]entry `toml:"host"`
 	}
-	meta, err := toml.Decode(string(data), &doc)
-	if err != nil {
-		return nil, err
-	}
-	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return nil, fmt.Errorf("%s: unknown field", unknown[0])
+	dec := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
+	if err := dec.Decode(&doc); err != nil {
+		return nil, tomlError(err)
 	}
 	var hosts []host
-	seen := make(map[string]bool)
-	for _, key := range meta.Keys() { // in the order of the file
-		if len(key) < 2 || key[0] != "host" || seen[key[1]] {
-			continue
+	for _, name := range hostTables(data) { // in the order of the file
+		e, ok := doc.Host[name]
+		if !ok {
+			continue // it stands twice: a table, and one below it later
 		}
-		seen[key[1]] = true
-		h, err := doc.Host[key[1]].host(key[1], file)
+		delete(doc.Host, name)
+		h, err := e.host(name, file)
 		if err != nil {
-			return nil, fmt.Errorf("host.%q: %w", key[1], err)
+			return nil, fmt.Errorf("host.%q: %w", name, err)
 		}
 		hosts = append(hosts, h)
 	}
+	for name := range doc.Host {
+		return nil, fmt.Errorf("host.%q: containerd passes it over: write it as a table, [host.%q]", name, name)
+	}
 	server := byDefault(registry)
 	if doc.Server != "" {
+		var err error
 		if server, err = doc.entry.host(doc.Server, file); err != nil {
 			return nil, fmt.Errorf("server: %w", err)
 		}
@@ -197,6 +200,43 @@ func parseHosts(data []byte, file, registry string) ([]host, error) {
 		return nil, fmt.Errorf("no host has the capability pull, %s neither", last.host)
 	}
 	return hosts, nil
+}
+
+// tomlError is what is wrong, by field or line. The library's messages quote the
+// file, whose header may be secret.
+func tomlError(err error) error {
+	var unknown *toml.StrictMissingError
+	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
+		return fmt.Errorf("%s: unknown field", strings.Join(unknown.Errors[0].Key(), "."))
+	}
+	var bad *toml.DecodeError
+	if errors.As(err, &bad) {
+		line, _ := bad.Position()
+		return fmt.Errorf("line %d: is not what hosts.toml has", line)
+	}
+	return errors.New("is not TOML")
+}
+
+// hostTables are the hosts that have a table, in the order of the file, which the
+// decoder does not keep.
+func hostTables(data []byte) []string {
+	var names []string
+	var p unstable.Parser
+	p.Reset(data)
+	for p.NextExpression() {
+		e := p.Expression()
+		if e.Kind != unstable.Table {
+			continue
+		}
+		var key []string
+		for parts := e.Key(); parts.Next(); {
+			key = append(key, string(parts.Node().Data))
+		}
+		if len(key) >= 2 && key[0] == "host" {
+			names = append(names, key[1])
+		}
+	}
+	return names
 }
 
 // host is an entry by its URL.
