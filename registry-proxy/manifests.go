@@ -53,16 +53,9 @@ type judged struct {
 // bytes are served.
 func (p *Proxy) serveManifest(w http.ResponseWriter, r *http.Request, req request) *failure {
 	start := p.now()
-	key := partition(r.Context()) + req.repository + "@" + req.reference()
-	j, err := p.manifestFlights.do(r.Context(), key, func(ctx context.Context) (judged, error) {
-		j, fail := p.resolve(ctx, req, key)
-		if fail != nil {
-			return judged{}, fail // an untyped nil otherwise
-		}
-		return j, nil
-	})
-	if err != nil {
-		return asFailure("manifest "+req.reference(), err)
+	j, fail := p.judgedManifest(r.Context(), req)
+	if fail != nil {
+		return fail
 	}
 	p.logDecision(r, req, j, p.now().Sub(start))
 	// The one test: nothing but an admitting verdict, or evidence, goes past here, unless this registry is only observed.
@@ -72,19 +65,40 @@ func (p *Proxy) serveManifest(w http.ResponseWriter, r *http.Request, req reques
 		}
 		warn(w, j.verdict)
 	}
+	writeManifest(w, r, j.manifest)
+	return nil
+}
+
+// judgedManifest resolves a reference once for all who ask at the same time.
+func (p *Proxy) judgedManifest(ctx context.Context, req request) (judged, *failure) {
+	key := partition(ctx) + req.repository + "@" + req.reference()
+	j, err := p.manifestFlights.do(ctx, key, func(ctx context.Context) (judged, error) {
+		j, fail := p.resolve(ctx, req, key)
+		if fail != nil {
+			return judged{}, fail // an untyped nil otherwise
+		}
+		return j, nil
+	})
+	if err != nil {
+		return judged{}, asFailure("manifest "+req.reference(), err)
+	}
+	return j, nil
+}
+
+// writeManifest writes the answer.
+func writeManifest(w http.ResponseWriter, r *http.Request, m manifest) {
 	h := w.Header()
-	h.Set("Content-Type", j.doc.mediaType)
-	h.Set("Content-Length", strconv.Itoa(len(j.bytes)))
-	h.Set("Docker-Content-Digest", j.digest.String())
-	h.Set("Etag", `"`+j.digest.String()+`"`)
-	if j.offline != "" {
-		h.Set(headerOffline, j.offline)
+	h.Set("Content-Type", m.doc.mediaType)
+	h.Set("Content-Length", strconv.Itoa(len(m.bytes)))
+	h.Set("Docker-Content-Digest", m.digest.String())
+	h.Set("Etag", `"`+m.digest.String()+`"`)
+	if m.offline != "" {
+		h.Set(headerOffline, m.offline)
 	}
 	w.WriteHeader(http.StatusOK)
 	if r.Method == http.MethodGet {
-		_, _ = w.Write(j.bytes) // the client may be gone
+		_, _ = w.Write(m.bytes) // the client may be gone
 	}
-	return nil
 }
 
 // asFailure gives a flight's error back as what it was.

@@ -96,6 +96,10 @@ type Config struct {
 	Offline time.Duration
 	// Peers are the other replicas; nil if there are none.
 	Peers Peers
+	// Countersigner has the signatures of an admitted image include the proxy's own; nil does not. See countersign.go.
+	Countersigner Countersigner
+	// CountersignNames are what else clients put before a repository's path than LogicalName, such as the proxy's host name and a prefix.
+	CountersignNames []string
 	// Transport carries every request to the outside. Nil is one with timeouts that does not dial loopback and link-local
 	// addresses unless they are the upstream's.
 	Transport http.RoundTripper
@@ -124,6 +128,7 @@ type Proxy struct {
 	fetches         chan struct{} // see maxFetches
 	manifestFlights flights[judged]
 	walkFlights     flights[struct{}]
+	countersigned   *countersigned // nil if nothing is
 	learnFlights    flights[struct{}]
 
 	mu     sync.Mutex
@@ -191,6 +196,9 @@ func New(c Config) (*Proxy, error) {
 	}
 	if p.now == nil {
 		p.now = time.Now
+	}
+	if c.Countersigner != nil {
+		p.countersigned = &countersigned{key: c.Countersigner, names: c.CountersignNames, made: map[string]made{}, parts: map[string]made{}}
 	}
 	if c.Cache != nil && !c.PassThrough {
 		u.answers = &answers{next: u.guard, cache: c.Cache, name: registry, host: u.guard.host, offline: c.Offline, logger: p.logger, now: p.now}
@@ -260,8 +268,14 @@ func (p *Proxy) Handler() http.Handler {
 func (p *Proxy) serve(w http.ResponseWriter, r *http.Request, req request) *failure {
 	switch req.endpoint {
 	case endpointManifest:
+		if done, fail := p.serveCountersigned(w, r, req); done {
+			return fail
+		}
 		return p.serveManifest(w, r, req)
 	case endpointBlob:
+		if p.serveCountersignedBlob(w, r, req) {
+			return nil
+		}
 		return p.serveBlob(w, r, req)
 	case endpointTags:
 		return p.serveTags(w, r, req)
