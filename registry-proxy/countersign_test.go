@@ -45,7 +45,7 @@ func countersigning(t *testing.T) (*lab, *x509.CertPool) {
 	return newLab(t, withConfig(func(c *Config) { c.Countersigner, c.CountersignNames = key, []string{"pull.acme.example/hub"} })), pool
 }
 
-func answer(l *lab, path string) (int, []byte) {
+func fetched(l *lab, path string) (int, []byte) {
 	r := l.get(path)
 	return r.StatusCode, r.body
 }
@@ -54,7 +54,7 @@ func answer(l *lab, path string) (int, []byte) {
 // Each of ours is verified as a client with policy.json does it.
 func (l *lab) signatures(repository string, image v1.Hash, pool *x509.CertPool) (names []string, others int) {
 	l.t.Helper()
-	status, body := answer(l, "/v2/" + repository + "/manifests/sha256-" + image.Hex + ".sig")
+	status, body := fetched(l, "/v2/"+repository+"/manifests/sha256-"+image.Hex+".sig")
 	if status == http.StatusNotFound {
 		return nil, 0
 	}
@@ -68,7 +68,7 @@ func (l *lab) signatures(repository string, image v1.Hash, pool *x509.CertPool) 
 			others++
 			continue
 		}
-		status, payload := answer(l, "/v2/" + repository + "/blobs/" + layer.Digest.String())
+		status, payload := fetched(l, "/v2/"+repository+"/blobs/"+layer.Digest.String())
 		if status != http.StatusOK || hashOf(payload) != layer.Digest || int64(len(payload)) != layer.Size {
 			l.t.Fatalf("payload: %d %s", status, payload)
 		}
@@ -138,7 +138,7 @@ func TestCountersignatures(t *testing.T) {
 		}
 	})
 	t.Run("a client that read the manifest before another was made", func(t *testing.T) {
-		_, body := answer(l, "/v2/acme/app/manifests/sha256-" + signed.Hex + ".sig")
+		_, body := fetched(l, "/v2/acme/app/manifests/sha256-"+signed.Hex+".sig")
 		var m signatureManifest
 		if err := json.Unmarshal(body, &m); err != nil {
 			t.Fatal(err)
@@ -146,14 +146,14 @@ func TestCountersignatures(t *testing.T) {
 		l.clock.Advance(2 * countersignFresh)
 		l.signatures("acme/app", signed, pool)
 		for _, part := range append(m.Layers, m.Config) {
-			if status, body := answer(l, "/v2/acme/app/blobs/" + part.Digest.String()); status != http.StatusOK || hashOf(body) != part.Digest {
+			if status, body := fetched(l, "/v2/acme/app/blobs/"+part.Digest.String()); status != http.StatusOK || hashOf(body) != part.Digest {
 				t.Errorf("%s: %d %s", part.MediaType, status, body)
 			}
 		}
-		if status, again := answer(l, "/v2/acme/app/manifests/" + hashOf(body).String()); status != http.StatusOK || !bytes.Equal(body, again) {
+		if status, again := fetched(l, "/v2/acme/app/manifests/"+hashOf(body).String()); status != http.StatusOK || !bytes.Equal(body, again) {
 			t.Errorf("by its digest: %d", status)
 		}
-		if status, _ := answer(l, "/v2/acme/other/manifests/" + hashOf(body).String()); status == http.StatusOK {
+		if status, _ := fetched(l, "/v2/acme/other/manifests/"+hashOf(body).String()); status == http.StatusOK {
 			t.Error("it is in another repository, too")
 		}
 	})
@@ -167,7 +167,7 @@ func TestCountersignatures(t *testing.T) {
 	t.Run("an outage", func(t *testing.T) {
 		l.clock.Advance(time.Hour)
 		l.setLie(func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusBadGateway); return true })
-		if status, body := answer(l, "/v2/acme/app/manifests/sha256-" + signed.Hex + ".sig"); status != http.StatusServiceUnavailable {
+		if status, body := fetched(l, "/v2/acme/app/manifests/sha256-"+signed.Hex+".sig"); status != http.StatusServiceUnavailable {
 			t.Errorf("%d %s", status, body)
 		}
 	})
