@@ -1,11 +1,11 @@
 // Package distribution says who put containerd on a node, and where its settings
-// are kept so that they survive: a restart, an upgrade, the distribution's own
+// are kept so that they survive a restart, an upgrade, and the distribution's own
 // machinery that writes config.toml anew.
 //
-// It looks at files only, below the host's root, and executes nothing.
+// It looks at files only, below the host's root, and executes nothing. The facts
+// on each distribution stand, with where they are from, in the files below
+// testdata.
 package distribution
-
-import "github.com/touchmark/touchmark/containerd"
 
 // Name is a distribution's.
 type Name string
@@ -13,7 +13,7 @@ type Name string
 // The distributions that are told apart.
 const (
 	Plain        Name = "plain"        // containerd's own release, or a package of Debian's and others'
-	Docker       Name = "docker"       // the package containerd.io
+	Docker       Name = "docker"       // Docker's, whose daemon pulls by itself
 	Kubeadm      Name = "kubeadm"      // either, with a kubelet that kubeadm set up
 	EKS          Name = "eks"          // Amazon Linux 2023 with nodeadm
 	GKE          Name = "gke"          // Container-Optimized OS
@@ -32,48 +32,38 @@ const (
 	DropIn   Kind = "drop-in"  // a file in a directory that is imported
 	Template Kind = "template" // the distribution makes config.toml from a template
 	API      Kind = "api"      // the distribution's own configuration, not a file of the node
-	Nothing  Kind = "none"     // it cannot be changed
+	Nothing  Kind = "none"     // it cannot be changed so that verifiers are asked
 )
 
-// Override is where settings are changed.
+// Override is where settings are changed. Paths are the node's.
 type Override struct {
 	Kind Kind
-	// Path of the file to write, on the node; "" for an API or nothing.
+	// Path is the file to write: the drop-in, or the template; "" for an API or nothing.
 	Path string
-	// Import is the pattern that the main file must import first; "" if it does, or
-	// need not.
+	// Import is the pattern that imports a drop-in: config.toml, or what it is made
+	// from, has to have it. "" where there are no drop-ins.
 	Import string
-	// How is one sentence on what to do where no file of the node helps.
+	// How says in a sentence what to do where no file of the node helps.
 	How string
+	// Snippet is what to put into the distribution's own configuration, for an API.
+	Snippet string
 }
 
-// Distribution is who put containerd on a node.
+// Distribution is who put containerd on a node. Paths are the node's.
 type Distribution struct {
 	Name Name
-	// Config is the config.toml that the daemon reads, on the node.
+	// Config is the config.toml that the daemon reads; it need not exist.
 	Config string
-	// Address is the socket of containerd's API, where it is not in Config.
+	// Address is the socket of containerd's API.
 	Address string
 	// Service is the systemd unit to restart; "" where there is none.
 	Service string
-	// Program is the containerd on the node, "" if it was not found.
-	Program  string
+	// Program is the containerd on the node; "" if it was not found.
+	Program string
+	// CertsD is the directory of hosts.toml where the distribution makes them
+	// itself, from a file of its own, so that what one writes there is lost; else "".
+	CertsD   string
 	Override Override
-	// Because is what told it, for a reader.
+	// Because is the file that told it.
 	Because string
-}
-
-// Verdict is what image verifiers can do on a node.
-type Verdict string
-
-// The verdicts.
-const (
-	Enforcing Verdict = "enforcing" // once the verifier is installed, nothing else is to be done
-	Fixable   Verdict = "fixable"   // settings must be changed, which can be done
-	Proxy     Verdict = "proxy"     // the hook cannot work: use Touchmark's registry proxy
-)
-
-// Detect says who put containerd on a host.
-func Detect(h containerd.Host) Distribution {
-	return Distribution{Name: Plain, Config: "/etc/containerd/config.toml", Service: "containerd.service", Override: Override{Kind: DropIn, Path: "/etc/containerd/conf.d/touchmark.toml"}}
 }
