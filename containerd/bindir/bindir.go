@@ -8,12 +8,18 @@
 // input. Exit status 0 admits the image. Any other refuses it, and what the
 // program wrote to standard output is the reason that the user sees. A program
 // that takes longer than per_verifier_timeout, ten seconds by default, is killed,
-// and the user sees "signal: killed" for a reason: [Run] ends before that.
+// and the user sees "signal: killed" for a reason: [Run] ends before that, see
+// [Deadline]. containerd does not tell a verifier how long it waits, and reading
+// its configuration for each pull (with imports, by the rules of its release) would
+// take longer than the question. So config.yaml says it, which is read anyway, where
+// it is not ten seconds.
 //
 // [Parse] reads the question. All of it is influenced by whoever names an image
 // in a pod, so it is read strictly: what is not exactly as containerd writes it
 // is refused. [Run] answers it: admitted is exit status 0; everything else, an
-// error of any kind included, is exit status 1 and one line of reason.
+// error of any kind included, is exit status 1 and one line of reason. Where
+// containerd only observes, everything is admitted, and what would have been
+// refused is said on standard error, which containerd logs.
 //
 // containerd says nothing of the platform, the pod, the registry's mirrors and
 // the credentials of the pull. Evidence is looked for with the node's own, see
@@ -32,9 +38,11 @@ import (
 )
 
 const (
-	// Timeout is how long an answer may take. containerd waits ten seconds, which
-	// begin before this process does; the agent decides within eight.
+	// Timeout is how long an answer may take where containerd waits ten seconds,
+	// which begin before this process does; the agent decides within eight.
 	Timeout = 9 * time.Second
+	// margin is the least of containerd's time that is left.
+	margin = 500 * time.Millisecond
 	// maxReason bounds the reason, in bytes. An event of Kubernetes has 1024, of
 	// which containerd and kubelet use some 400 for what they put in front: two
 	// names of the image and its digest.
@@ -47,16 +55,35 @@ const (
 	exitRefused  = 1
 )
 
+// Deadline is how long an answer may take where containerd waits for
+// perVerifier: a tenth less, half a second at least, and never more than [Timeout].
+func Deadline(perVerifier time.Duration) time.Duration {
+	return min(perVerifier-max(perVerifier/10, margin), Timeout)
+}
+
+// Host is how the questions of one host are answered.
+type Host struct {
+	// Admitter decides.
+	Admitter gate.Admitter
+	// Timeout is how long that may take, see [Deadline].
+	Timeout time.Duration
+	// Observe admits everything, also what nobody decides about.
+	Observe bool
+}
+
 // Run answers one question: from the arguments after the program's name and
 // standard input to standard output and the exit status. It does not take longer
-// than timeout, even if the admitter or the input does.
-func Run(ctx context.Context, timeout time.Duration, admitter gate.Admitter, args []string, stdin io.Reader, stdout io.Writer) int {
-	a := within(ctx, timeout, func(ctx context.Context, stage chan<- string) answer {
+// than the timeout, even if the admitter or the input does.
+func Run(ctx context.Context, h Host, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := h.within(ctx, func(ctx context.Context, stage chan<- string) answer {
 		stage <- "containerd, which has not sent the image's descriptor"
 		req, err := Parse(args, stdin)
-		return decide(ctx, admitter, req, err, stage)
+		return decide(ctx, h.Admitter, req, err, stage)
 	})
 	if a.admitted {
+		if a.reason != "" {
+			_, _ = fmt.Fprintln(stderr, "touchmark: "+a.reason) // a log that can't be written prevents no pull
+		}
 		return exitAdmitted
 	}
 	// containerd refuses by the exit status; a reason that can't be written is no admission.
@@ -66,11 +93,11 @@ func Run(ctx context.Context, timeout time.Duration, admitter gate.Admitter, arg
 
 // Judge answers the same question within containerd's own process: about an image
 // by its reference and the descriptor of its manifest or index. The reason is that
-// which [Run] writes, empty if the image is admitted.
-func Judge(ctx context.Context, timeout time.Duration, admitter gate.Admitter, reference, digest, mediaType string, size int64) (admitted bool, reason string) {
-	a := within(ctx, timeout, func(ctx context.Context, stage chan<- string) answer {
+// which [Run] writes, to standard output or error; empty if there is nothing to say.
+func Judge(ctx context.Context, h Host, reference, digest, mediaType string, size int64) (admitted bool, reason string) {
+	a := h.within(ctx, func(ctx context.Context, stage chan<- string) answer {
 		req, err := question(reference, digest, mediaType, size)
-		return decide(ctx, admitter, req, err, stage)
+		return decide(ctx, h.Admitter, req, err, stage)
 	})
 	return a.admitted, a.reason
 }
@@ -81,23 +108,31 @@ type answer struct {
 	reason   string // one line
 }
 
-// within asks, and does not wait longer than timeout for the answer. What is
-// waited for is sent to the stage.
-func within(ctx context.Context, timeout time.Duration, ask func(context.Context, chan<- string) answer) answer {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// within asks, and does not wait longer than the timeout for the answer. What is
+// waited for is sent to the stage. A panic is no admission, and has a reason.
+func (h Host) within(ctx context.Context, ask func(context.Context, chan<- string) answer) answer {
+	ctx, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
 	answers := make(chan answer, 1)
 	stage := make(chan string, 2) // there are no more
-	go func() { answers <- ask(ctx, stage) }()
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				answers <- answer{reason: fmt.Sprintf("touchmark cannot decide: internal error: %v", p)}
+			}
+		}()
+		answers <- ask(ctx, stage)
+	}()
 	var a answer
 	select {
 	case a = <-answers:
 	case <-ctx.Done():
-		a = answer{reason: fmt.Sprintf("touchmark cannot decide: no answer within %s from %s", timeout, last(stage))}
+		a = answer{reason: fmt.Sprintf("touchmark cannot decide: no answer within %s from %s", h.Timeout, last(stage))}
 	}
-	if !a.admitted {
-		a.reason = OneLine(a.reason)
+	if h.Observe && !a.admitted {
+		a = answer{admitted: true, reason: "admitted, because containerd only observes; enforcing would say: " + a.reason}
 	}
+	a.reason = OneLine(a.reason)
 	return a
 }
 
@@ -109,6 +144,8 @@ func decide(ctx context.Context, admitter gate.Admitter, req gate.Request, err e
 	stage <- "the decision about " + req.Repository + "; the agent's log says what it waits for"
 	v := admitter.Admit(ctx, req)
 	switch {
+	case v.Admitted() && v.Code == gate.CodeObserved:
+		return answer{admitted: true, reason: v.Reason}
 	case v.Admitted():
 		return answer{admitted: true}
 	case v.Outcome == gate.OutcomeRefused:

@@ -42,7 +42,7 @@ func args(name string) []string {
 func run(t *testing.T, a gate.Admitter, args []string, stdin io.Reader) (int, string) {
 	t.Helper()
 	var out strings.Builder
-	status := bindir.Run(t.Context(), time.Minute, a, args, stdin, &out)
+	status := bindir.Run(t.Context(), bindir.Host{Admitter: a, Timeout: time.Minute}, args, stdin, &out, io.Discard)
 	return status, out.String()
 }
 
@@ -159,9 +159,44 @@ func TestCTRD04_Deadline(t *testing.T) {
 		"containerd, which has not sent the image's descriptor\n": {yes, input},
 	} {
 		var out strings.Builder
-		status := bindir.Run(t.Context(), 50*time.Millisecond, c.admitter, args(image), c.stdin, &out)
+		status := bindir.Run(t.Context(), bindir.Host{Admitter: c.admitter, Timeout: 50 * time.Millisecond}, args(image), c.stdin, &out, io.Discard)
 		if status != 1 || !strings.HasPrefix(out.String(), "touchmark cannot decide: no answer within 50ms from "+says) {
 			t.Errorf("status %d, %q", status, out.String())
+		}
+	}
+}
+
+// A panic is no admission, and has a reason (CTRD-08).
+func TestCTRD08_Panic(t *testing.T) {
+	status, out := run(t, admitter(func(context.Context, gate.Request) gate.Verdict { panic("nil map") }), args(image), strings.NewReader(descriptor(manifest, digest, "")))
+	if status != 1 || out != "touchmark cannot decide: internal error: nil map\n" {
+		t.Errorf("status %d, %q", status, out)
+	}
+}
+
+// A host that only observes admits everything, and says what it would not have.
+func TestObserve(t *testing.T) {
+	verdict := func(v gate.Verdict) gate.Admitter {
+		return admitter(func(context.Context, gate.Request) gate.Verdict { return v })
+	}
+	for what, c := range map[string]struct {
+		admitter gate.Admitter
+		stdin    string
+		says     string
+	}{
+		"admitted":  {yes, descriptor(manifest, digest, ""), ""},
+		"refused":   {verdict(gate.Verdict{Outcome: gate.OutcomeRefused, Reason: "not signed"}), descriptor(manifest, digest, ""), "enforcing would say: refused by touchmark: not signed"},
+		"an outage": {verdict(gate.Verdict{Outcome: gate.OutcomeUndecided, Reason: "503"}), descriptor(manifest, digest, ""), "enforcing would say: touchmark cannot decide: 503"},
+		"too late":  {admitter(func(context.Context, gate.Request) gate.Verdict { select {} }), descriptor(manifest, digest, ""), "no answer within 50ms"},
+		"no image":  {yes, "garbage", "the descriptor on standard input"},
+		"by the agent": {verdict(gate.Verdict{Outcome: gate.OutcomeAdmitted, Code: gate.CodeObserved, Reason: "admitted, because a policy only observes"}),
+			descriptor(manifest, digest, ""), "touchmark: admitted, because a policy only observes"},
+	} {
+		var out, log strings.Builder
+		h := bindir.Host{Admitter: c.admitter, Timeout: 50 * time.Millisecond, Observe: true}
+		status := bindir.Run(t.Context(), h, args(image), strings.NewReader(c.stdin), &out, &log)
+		if status != 0 || out.Len() > 0 || !strings.Contains(log.String(), c.says) || (log.Len() == 0) != (c.says == "") || strings.Count(log.String(), "\n") > 1 {
+			t.Errorf("%s: status %d, %q, %q", what, status, out.String(), log.String())
 		}
 	}
 }

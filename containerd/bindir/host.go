@@ -13,21 +13,22 @@ import (
 // client is what the agent calls containerd.
 const client = "containerd"
 
-// ForHost is whoever decides on this host: its agent and, where that does not
+// ForHost is how this host answers: its agent decides and, where that does not
 // answer, [Alone], unless config.yaml has "containerd: {standalone: false}". file is
-// config.yaml; empty is /etc/touchmark's, which need not exist. An Admitter that can't
-// decide anything, and says why, stands for a file that can't be used.
-func ForHost(file string) gate.Admitter {
+// config.yaml; empty is /etc/touchmark's, which need not exist. With a file that
+// can't be used nothing is decided, and the reason says why.
+func ForHost(file string) Host {
 	c, err := configuration(file)
 	if err != nil {
-		return nobody{err}
+		return Host{Admitter: nobody{err}, Timeout: Timeout}
 	}
 	agent := remote.Dial(c.Agent.Socket)
 	agent.Name = client
-	if !c.Containerd.Standalone {
-		return agent
+	h := Host{Admitter: agent, Timeout: Deadline(c.Containerd.VerifierTimeout), Observe: c.Containerd.Observe}
+	if c.Containerd.Standalone {
+		h.Admitter = Alone{Agent: agent, Config: c.File}
 	}
-	return Alone{Agent: agent, Config: c.File}
+	return h
 }
 
 // configuration is that of the host. A file that is not there says nothing: the

@@ -68,7 +68,7 @@ type Config struct {
 }
 
 // Verifier is an image verifier of containerd. It may be used by many goroutines.
-type Verifier struct{ admitter gate.Admitter }
+type Verifier struct{ host bindir.Host }
 
 var _ imageverifier.ImageVerifier = (*Verifier)(nil)
 
@@ -80,16 +80,16 @@ func New(ctx context.Context, c Config) *Verifier {
 	}
 	j, err := newJudge(ctx, c.File)
 	if err != nil {
-		return &Verifier{unusable{err}}
+		return &Verifier{bindir.Host{Admitter: unusable{err}, Timeout: bindir.Timeout}}
 	}
-	return &Verifier{j}
+	return &Verifier{bindir.Host{Admitter: j, Timeout: bindir.Timeout}}
 }
 
 // VerifyImage judges the image that a pull has resolved a name to, by the node's own
 // credentials. It takes no longer than the program in bin_dir does. Everything that is
 // not admitted is a judgement with a reason of one line; there are no errors.
 func (v *Verifier) VerifyImage(ctx context.Context, name string, desc ocispec.Descriptor) (*imageverifier.Judgement, error) {
-	ok, reason := bindir.Judge(ctx, bindir.Timeout, v.admitter, name, desc.Digest.String(), desc.MediaType, desc.Size)
+	ok, reason := bindir.Judge(ctx, v.host, name, desc.Digest.String(), desc.MediaType, desc.Size)
 	return &imageverifier.Judgement{OK: ok, Reason: reason}, nil
 }
 

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,9 +50,10 @@ func TestReasonsAreTheProgrammes(t *testing.T) {
 	} {
 		a := admitter(func(gate.Request) gate.Verdict { return v })
 		var said strings.Builder
-		status := bindir.Run(t.Context(), time.Minute, a, []string{"-name", image, "-digest", sum, "-stdin-media-type", "application/vnd.oci.descriptor.v1+json"},
-			strings.NewReader(fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":348}`, atRoot, sum)), &said)
-		reason := verify(t, &Verifier{a}, image, ocispec.Descriptor{MediaType: atRoot, Digest: sum, Size: 348})
+		h := bindir.Host{Admitter: a, Timeout: time.Minute}
+		status := bindir.Run(t.Context(), h, []string{"-name", image, "-digest", sum, "-stdin-media-type", "application/vnd.oci.descriptor.v1+json"},
+			strings.NewReader(fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":348}`, atRoot, sum)), &said, io.Discard)
+		reason := verify(t, &Verifier{h}, image, ocispec.Descriptor{MediaType: atRoot, Digest: sum, Size: 348})
 		if reason != strings.TrimSuffix(said.String(), "\n") || (status == 0) != (reason == "") {
 			t.Errorf("%s: the program says %q with status %d, the plugin %q", what, said.String(), status, reason)
 		}
@@ -60,9 +62,9 @@ func TestReasonsAreTheProgrammes(t *testing.T) {
 
 // What is not an image's name, digest or descriptor is refused before anybody is asked.
 func TestCTRD07_Questions(t *testing.T) {
-	v := &Verifier{admitter(func(gate.Request) gate.Verdict {
+	v := &Verifier{bindir.Host{Timeout: time.Minute, Admitter: admitter(func(gate.Request) gate.Verdict {
 		return gate.Verdict{Outcome: gate.OutcomeAdmitted, Code: gate.CodeAdmitted}
-	})}
+	})}}
 	good := ocispec.Descriptor{MediaType: atRoot, Digest: sum, Size: 348}
 	with := func(change func(*ocispec.Descriptor)) ocispec.Descriptor {
 		d := good
