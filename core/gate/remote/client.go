@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/touchmark/touchmark/core/gate"
@@ -83,6 +84,9 @@ func (c *Client) admit(ctx context.Context, req gate.Request) (gate.Verdict, err
 		return gate.Verdict{}, err
 	}
 	question.Header.Set("Content-Type", "application/json")
+	if end, ok := ctx.Deadline(); ok {
+		question.Header.Set(patienceHeader, strconv.FormatInt(time.Until(end).Milliseconds(), 10))
+	}
 	answer, err := c.http.Do(question)
 	if err != nil {
 		return gate.Verdict{}, plainly(ctx, err)

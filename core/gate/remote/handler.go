@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
+	"time"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"golang.org/x/sys/unix"
@@ -80,7 +82,9 @@ func Handler(answer func(context.Context, Question, Peer) gate.Verdict) http.Han
 			http.Error(w, "reading the question: "+err.Error(), http.StatusBadRequest)
 			return
 		}
-		body, err := json.Marshal(answer(r.Context(), q, peer))
+		ctx, cancel := patient(r)
+		defer cancel()
+		body, err := json.Marshal(answer(ctx, q, peer))
 		if err != nil {
 			http.Error(w, "writing the verdict: "+err.Error(), http.StatusInternalServerError)
 			return
@@ -89,6 +93,19 @@ func Handler(answer func(context.Context, Question, Peer) gate.Verdict) http.Han
 		_, _ = w.Write(body) // the client went away; it knows
 	})
 }
+
+// patient is a request's context, which ends when its client stops waiting if it
+// says when that is.
+func patient(r *http.Request) (context.Context, context.CancelFunc) {
+	ms, err := strconv.ParseInt(r.Header.Get(patienceHeader), 10, 64)
+	if err != nil || ms <= 0 || ms > maxPatience.Milliseconds() {
+		return context.WithCancel(r.Context())
+	}
+	return context.WithTimeoutCause(r.Context(), time.Duration(ms)*time.Millisecond, fmt.Errorf("who asked waits only %d ms", ms))
+}
+
+// maxPatience is above what any client has.
+const maxPatience = time.Hour
 
 // maxClient bounds the name of a client, which is recorded.
 const maxClient = 64

@@ -27,6 +27,11 @@ import (
 // Path is where the question is asked.
 const Path = "/v1/admit"
 
+// patienceHeader says for how many milliseconds the client waits, so that the
+// agent can answer before that, with what it waits for itself. It is a header, and
+// no field of the question, since agents that do not know it pass it over.
+const patienceHeader = "Touchmark-Patience"
+
 const (
 	// maxQuestion bounds a question, in bytes: eight parents, and names as long as
 	// registries have them, are 2 KiB.

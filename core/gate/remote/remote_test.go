@@ -257,3 +257,19 @@ func BenchmarkAdmit(b *testing.B) {
 		}
 	}
 }
+
+// The agent learns how long it is waited for, and answers in time by itself.
+func TestPatience(t *testing.T) {
+	socket := serve(t, remote.Handler(func(ctx context.Context, q remote.Question, _ remote.Peer) gate.Verdict {
+		end, ok := ctx.Deadline()
+		if left := time.Until(end); !ok || left <= 0 || left > 3*time.Second {
+			t.Errorf("%s left, %v", left, ok)
+		}
+		return verdict(q, gate.OutcomeAdmitted, gate.CodeAdmitted)
+	}))
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if v := remote.Dial(socket).Admit(ctx, request()); !v.Admitted() {
+		t.Error(v.Reason)
+	}
+}
