@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -272,3 +273,24 @@ func TestOverridePath(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A place that does not answer is named before who asks gives up (CTRD-04).
+func TestCTRD04_SlowRegistry(t *testing.T) {
+	h := newHost(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	slow := admitter(func(ctx context.Context, req gate.Request) gate.Verdict {
+		<-ctx.Done()
+		return gate.Undecided(req, gate.CodeCancelled, ctx.Err())
+	})
+	digest := v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("a", 64)}
+	v := h.certsD().Admit(ctx, slow, gate.Request{Repository: "registry.example/app", Digest: digest}, "registry.example/app", true)
+	if ctx.Err() != nil || v.Code != gate.CodeTimeout || !strings.Contains(v.Reason, "no answer from registry.example within ") {
+		t.Errorf("%+v, %v", v, ctx.Err())
+	}
+}
+
+// admitter answers by a function.
+type admitter func(context.Context, gate.Request) gate.Verdict
+
+func (a admitter) Admit(ctx context.Context, req gate.Request) gate.Verdict { return a(ctx, req) }
