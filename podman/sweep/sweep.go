@@ -21,25 +21,18 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/sweep"
 )
 
-const (
-	// workers is how many questions are open at a time.
-	workers = 4
-	// maxDigests bounds the digests of an image in one repository that are asked
-	// about, besides its own: the gate reads as many indexes for one question.
-	maxDigests = 8
-)
-
-// OutcomeLocal is the outcome of what comes from no registry, beside the gate's.
-const OutcomeLocal gate.Outcome = "local"
+// maxDigests bounds the digests of an image in one repository that are asked
+// about, besides its own: the gate reads as many indexes for one question.
+const maxDigests = 8
 
 // Config says whose storage is judged, and by whom.
 type Config struct {
@@ -92,17 +85,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	for _, s := range stored {
 		questions = append(questions, split(s)...)
 	}
-	report := &Report{Images: make([]Image, len(questions))}
-	var group sync.WaitGroup
-	slots := make(chan struct{}, workers)
-	for i, q := range questions {
-		group.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			report.Images[i] = c.judge(ctx, q)
-		})
-	}
-	group.Wait()
+	report := &Report{Images: sweep.Each(ctx, questions, c.judge)}
 	slices.SortFunc(report.Images, func(a, b Image) int {
 		return cmp.Or(cmp.Compare(a.label(), b.label()), cmp.Compare(a.ID, b.ID))
 	})
@@ -176,7 +159,7 @@ const localHost = "localhost/"
 
 // judge asks about one image.
 func (c Config) judge(ctx context.Context, q question) Image {
-	i := Image{ID: q.id, Names: slices.Sorted(slices.Values(q.names)), Repository: q.repository, Digest: q.digest, Outcome: OutcomeLocal}
+	i := Image{ID: q.id, Names: slices.Sorted(slices.Values(q.names)), Repository: q.repository, Digest: q.digest, Outcome: sweep.OutcomeLocal}
 	switch {
 	case q.repository == "":
 		i.Reason = "it has no name"
