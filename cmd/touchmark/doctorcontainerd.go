@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/url"
 	"os/exec"
 	"strings"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/touchmark/touchmark/containerd"
 	"github.com/touchmark/touchmark/containerd/distribution"
 	containerddoctor "github.com/touchmark/touchmark/containerd/doctor"
+	"github.com/touchmark/touchmark/containerd/install"
 	"github.com/touchmark/touchmark/containerd/node"
 	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/core/hostconfig"
@@ -130,6 +133,13 @@ func (f *doctorContainerdFlags) node(ctx context.Context) (c containerddoctor.Co
 	}
 	intent := containerddoctor.FromConfig(ours)
 	intent.Problem = problem
+	// A record that cannot be read is the installer's to complain of.
+	if settings, installed, err := install.Installed(host); err == nil && installed {
+		intent.BinDir, intent.Registries, intent.ProxyOnly = settings.BinDir, settings.Registries, settings.ProxyOnly
+		if u, err := url.Parse(settings.Proxy); err == nil && u.Host != "" {
+			intent.Proxies = []string{u.Host}
+		}
+	}
 	intent.Proxies = append(intent.Proxies, f.proxies...)
 	intent.Registries = append(intent.Registries, f.registries...)
 	intent.ProxyOnly = intent.ProxyOnly || f.proxyOnly
@@ -156,7 +166,24 @@ func (f *doctorContainerdFlags) node(ctx context.Context) (c containerddoctor.Co
 
 // remedies are what the doctor leaves to others.
 func (f *doctorContainerdFlags) remedies(cmd *cobra.Command, c containerddoctor.Config) containerddoctor.Remedies {
-	var how containerddoctor.Remedies
+	how := containerddoctor.Remedies{Install: func(context.Context) error {
+		again := newInstallContainerd()
+		again.SetContext(cmd.Context())
+		again.SetOut(cmd.ErrOrStderr())
+		args := []string{"--yes", "--no-probe", "--fix", "--root", f.root}
+		if c.Intent.Observe {
+			args = append(args, "--mode", "observe")
+		}
+		if err := again.ParseFlags(args); err != nil {
+			return err
+		}
+		err := again.RunE(again, nil)
+		var status *exitError
+		if errors.As(err, &status) && status.status == exitRefused {
+			return nil // what is open still, the next examination says
+		}
+		return err
+	}}
 	if f.restart && f.root == "" {
 		how.Restart = func(ctx context.Context) error { return restartContainerd(ctx, c) }
 	}

@@ -70,7 +70,7 @@ func configCauses() []doctor.Cause {
 		doctor.Broken.Cause("containerd-config-unusable", "containerd's configuration cannot be used: it would not start again", "correct what the message names", false),
 		doctor.Open.Cause("containerd-config-writable", "others can write containerd's configuration", "give the files to root, with mode 0644, and their directories too", true),
 		doctor.Open.Cause("dropin-not-imported", "Touchmark's drop-in is not imported by config.toml", reinstall, true),
-		doctor.Open.Cause("dropin-overridden", "a later file overrides Touchmark's drop-in", reinstall+", or take the setting out of the later file", true),
+		doctor.Open.Cause("dropin-overridden", "a later file overrides Touchmark's drop-in", "take the setting out of the later file", false),
 		doctor.Warning.Cause("import-unmatched", "an entry of imports matches no file", "see whether a file is missing", false),
 	}
 }

@@ -70,7 +70,7 @@ var (
 	// configuration, which counts when containerd is started.
 	settingFixes = []string{
 		"bindir-unset", "bindir-relative", "verifier-cut", "verifier-disabled", "verifiers-none", "timeout-zero", "timeout-tiny", "timeout-short", "transfer-disabled",
-		"dropin-not-imported", "dropin-overridden",
+		"dropin-not-imported",
 		"cri-local-pull", "cri-snapshot-annotations", "cri-discard-layers", "cri-mirrors", "cri-configs", "cri-auths", "cri-concurrent-downloads", "cri-sync-fs",
 		"nri-disabled", "nri-not-enforced", "nri-not-required", "nri-tolerated", "nri-no-connections", "proxy-path-list", "hosts-path-list",
 	}

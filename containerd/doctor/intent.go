@@ -16,8 +16,6 @@ type Intent struct {
 	// Address is containerd's socket, where it is another than the one that its
 	// configuration names; "" if it is not.
 	Address string
-	// Installed is the drop-in that touchmark install containerd wrote; "" for none.
-	Installed string
 	// BinDir is where it put the verifier; "" if that is not known.
 	BinDir string
 	// Proxies are the hosts, with their ports, of the registry proxies that images are

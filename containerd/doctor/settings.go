@@ -80,17 +80,32 @@ func (s *snapshot) checkImport(i config.Import) {
 	}
 }
 
+// dropIn is what containerd/install calls its file.
+const dropIn = "99-touchmark.toml"
+
 // checkDropIn looks whether what Touchmark's own drop-in says holds.
 func (s *snapshot) checkDropIn() {
-	file := s.Intent.Installed
-	if file == "" || !s.Exists(s.At(file)) {
-		return
+	dirs := []string{s.Host.Within(s.Host.DropIns())}
+	for _, i := range s.config.Imports {
+		dirs = append(dirs, filepath.Dir(i.Pattern))
 	}
-	file = s.Host.Within(file)
-	if !slices.Contains(s.config.Files, file) {
-		s.Find("dropin-not-imported", file, "%s imports it neither itself nor by another file", s.Name(s.configFile))
-		return
+	for _, dir := range dirs {
+		file := filepath.Join(dir, dropIn)
+		switch {
+		case !s.Exists(s.At(file)):
+		case slices.Contains(s.config.Files, file):
+			s.checkOverridden(file)
+			return
+		default:
+			s.Find("dropin-not-imported", file, "%s imports it neither itself nor by another file", s.Name(s.configFile))
+			return
+		}
 	}
+}
+
+// checkOverridden looks for settings of Touchmark's drop-in that another file has
+// the last word on.
+func (s *snapshot) checkOverridden(file string) {
 	own, err := config.Load(s.Host, s.At(file), s.config.Release)
 	if err != nil {
 		s.Find("containerd-config-unusable", file, "%s", s.Name(err.Error()))
