@@ -156,9 +156,9 @@ func (f *installContainerdFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	if o := t.distribution.Override; o.Kind == distribution.API {
+	if o := t.distribution.Override; o.Kind == distribution.Nothing {
 		fmt.Fprint(cmd.OutOrStdout(), install.Manual(t.distribution, f.settings.Proxy))
-		return refused(fmt.Errorf("nothing was written: %s is not configured by files of the node", t.distribution.Name))
+		return refused(fmt.Errorf("nothing was written (distribution: %s)", t.distribution.Name))
 	}
 	o, err := f.options(cmd, t)
 	if err != nil {

@@ -49,6 +49,9 @@ func (p *planner) proxies() error {
 	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.User != nil || u.RawQuery != "" || u.Scheme != "http" && u.Scheme != "https" {
 		return fmt.Errorf("proxy %q: not a URL such as https://proxy.example:5443", p.Proxy)
 	}
+	if p.Distribution.CertsD != "" {
+		return fmt.Errorf("%s writes hosts.toml by itself: name %s as the endpoint of \"*\" below mirrors in /etc/rancher/%s/registries.yaml, and have disable-default-registry-endpoint: true in its config.yaml, so that no other host is asked", p.Distribution.Name, p.Proxy, p.Distribution.Name)
+	}
 	registries := p.Registries
 	if len(registries) == 0 {
 		registries = []string{"_default"}

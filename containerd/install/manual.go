@@ -41,6 +41,20 @@ endpoint = ["%s"]
 Bottlerocket asks the registry itself where a mirror refuses: this enforces only if the
 node can reach no registry but the proxy. Close the others by its network's rules.
 `, proxy)
+	case distribution.GKE:
+		fmt.Fprintf(&out, `GKE, in the node pool's system configuration (gcloud container node-pools update
+--containerd-config-from-file), with the proxy:
+
+registryHosts:
+- server: docker.io
+  hosts:
+  - host: "%s"
+    capabilities: [HOST_CAPABILITY_PULL, HOST_CAPABILITY_RESOLVE]
+
+GKE asks the registry itself where a host refuses: this enforces only if the node can
+reach no registry but the proxy. Close the others by the network's rules.
+`, proxy)
+	case distribution.None:
 	default:
 		fmt.Fprintf(&out, `With the registry proxy (docs/proxy.md), which refuses for every client:
 

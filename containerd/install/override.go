@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -90,7 +91,11 @@ func (p *planner) overrides() error {
 		return err
 	}
 	sets := p.sets()
-	if len(sets) == 0 {
+	switch {
+	case len(sets) == 0:
+		return nil
+	case p.Distribution.Override.Kind == distribution.API:
+		p.open = append(p.open, fmt.Sprintf("%s\n\n%s", p.Distribution.Override.How, p.Distribution.Override.Snippet))
 		return nil
 	}
 	return p.drop(sets)
@@ -155,7 +160,7 @@ func (p *planner) edits() error {
 	}
 	slices.SortFunc(wanted, func(a, b edit) int { return strings.Compare(a.file+a.what, b.file+b.what) })
 	for _, e := range wanted {
-		if !p.Fix {
+		if !p.Fix || p.Distribution.Override.Kind != distribution.DropIn {
 			p.open = append(p.open, fmt.Sprintf("%s: %s keeps containerd from asking verifiers, and no other file can override it; --fix takes it out", e.file, e.what))
 			continue
 		}
@@ -221,8 +226,8 @@ func (p *planner) drop(sets []config.Set) error {
 	if err != nil {
 		return err
 	}
-	path := p.Host.Within(filepath.Join(p.Host.DropIns(), dropIn))
-	pattern := filepath.Join(filepath.Dir(path), "*.toml")
+	pattern := cmp.Or(p.Distribution.Override.Import, p.Host.Within(filepath.Join(p.Host.DropIns(), "*.toml")))
+	path := filepath.Join(filepath.Dir(pattern), dropIn)
 	switch {
 	case exists:
 		if main, err = config.AddImport(main, pattern); err != nil {
@@ -244,7 +249,7 @@ func (p *planner) ready() error {
 	if p.after, err = p.read(); err != nil {
 		return err
 	}
-	if p.ProxyOnly {
+	if p.ProxyOnly || p.Distribution.Override.Kind == distribution.API && len(p.open) > 0 {
 		return nil
 	}
 	if p.templated { // what the distribution makes of its template is seen once it did

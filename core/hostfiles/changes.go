@@ -79,21 +79,25 @@ func (c *Changes) replace(w Wanted, f File) error {
 	return nil
 }
 
-// drop restores what was written before and is no longer wanted.
+// drop restores what was written before and is no longer wanted. What somebody
+// handed in stays, in its place among the others.
 func (c *Changes) drop(w Wanted) error {
 	if w.Last == nil {
 		return nil
 	}
+	dropped := func(old Saved) bool {
+		return !slices.ContainsFunc(w.Files, func(f File) bool { return f.Path == old.Path })
+	}
+	for i, old := range w.Last.Files {
+		if dropped(old) && old.Input {
+			c.record.Files = slices.Insert(c.record.Files, min(i, len(c.record.Files)), old)
+		}
+	}
 	for _, old := range slices.Backward(w.Last.Files) {
-		if slices.ContainsFunc(w.Files, func(f File) bool { return f.Path == old.Path }) {
-			continue
-		}
-		if old.Input {
-			c.record.Files = append([]Saved{old}, c.record.Files...)
-			continue
-		}
-		if err := c.restore(old); err != nil {
-			return err
+		if dropped(old) && !old.Input {
+			if err := c.restore(old); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
