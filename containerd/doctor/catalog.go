@@ -114,10 +114,10 @@ func nriCauses() []doctor.Cause {
 }
 
 func proxyCauses() []doctor.Cause {
-	const behind = "name the proxy as server, without another host: touchmark install containerd --proxy"
+	const behind = "name the proxy as server, without another host, as touchmark install containerd --proxy does"
 	return []doctor.Cause{
-		doctor.Open.Cause("proxy-as-mirror", "the proxy is a mirror: where it refuses, containerd goes on to the next host", behind, true),
-		doctor.Open.Cause("proxy-missing", "no hosts.toml leads to the proxy for a registry", behind, true),
+		doctor.Open.Cause("proxy-as-mirror", "the proxy is a mirror: where it refuses, containerd goes on to the next host", behind, false),
+		doctor.Open.Cause("proxy-missing", "no hosts.toml leads to the proxy for a registry", behind, false),
 		doctor.Open.Cause("proxy-overridden", "a directory that comes earlier in config_path has another hosts.toml for the registry", "take the earlier one out", false),
 		doctor.Open.Cause("proxy-bypassed", "_default leads to the proxy, and a registry's own directory elsewhere", "take the directory out, or name the proxy in it", false),
 		doctor.Open.Cause("proxy-path-list", "config_path names several directories, of which containerd 2 reads none in the pulls that ask verifiers: the proxy is passed by", "let config_path name one directory: "+reinstall, true),

@@ -76,7 +76,7 @@ var (
 	}
 	installFixes = slices.Concat(settingFixes, []string{
 		"bindir-missing", "bindir-empty", "bindir-elsewhere", "bindir-not-directory", "bindir-dangling", "verifier-missing", "verifier-impostor", "verifier-version",
-		"bindir-not-executable", "bindir-not-program", "proxy-as-mirror", "proxy-missing", "config-missing",
+		"bindir-not-executable", "bindir-not-program", "config-missing",
 	})
 	restartFixes = []string{"config-changed", "verifier-not-loaded"}
 )

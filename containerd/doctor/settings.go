@@ -158,15 +158,16 @@ func checkCRI(_ context.Context, s *snapshot) {
 	if !cri.Transfers {
 		s.Find("release-cri-local", s.configFile, "this is containerd %s", s.config.Release)
 	}
+	if cri.Invalid != "" {
+		s.Find("cri-invalid", s.configFile, "%s", cri.Invalid)
+		return // nothing pulls there
+	}
 	for _, l := range cri.LocalPull {
 		code := localPulls[l.Name]
 		if code == "" { // of a release to come
 			code = "cri-local-pull"
 		}
 		s.Find(code, s.origin(l.File, l.Name), "is %s", l.Value)
-	}
-	if cri.Invalid != "" {
-		s.Find("cri-invalid", s.configFile, "%s", cri.Invalid)
 	}
 }
 

@@ -1,7 +1,9 @@
 package containerddoctor_test
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/integration/internal/lab"
@@ -31,7 +33,7 @@ var brokens = []broken{
 	{code: "timeout-tiny", spoil: verifiers("per_verifier_timeout = '1ms'")},
 	{code: "transfer-disabled", spoil: disabled("'io.containerd.transfer.v1.local'")},
 	{code: "containerd-config-unusable", late: write(lab.ContainerdConfig, "version = 3\nimports = ['/etc/containerd/gone.toml']\n"), pulls: true, byHand: config("")},
-	{code: "containerd-config-unusable", late: write(lab.ContainerdConfig, "version = 3\n[plugins\n"), pulls: true, byHand: config("")},
+	{code: "containerd-config-unusable", late: write(lab.ContainerdConfig, "version = 3\n[plugins\n"), byHand: config("")},
 	{code: "cri-invalid", way: byCRI, spoil: write(lab.ContainerdConfig, settings("", oneDirectory, "[plugins.'io.containerd.cri.v1.images'.registry.mirrors.'other.example']\nendpoint = ['https://mirror.example']\n")), byHand: config("")},
 	{code: "containerd-down", late: func(_ *testing.T, n *node) { n.Stop() }, byHand: func(t *testing.T, n *node) { n.Start(t) }},
 	{code: "config-changed", late: config("max_concurrent_downloads = 3"), pulls: true, byHand: func(*testing.T, *node) {}},
@@ -43,16 +45,17 @@ var brokens = []broken{
 	{code: "agent-down", alone: true, byHand: func(*testing.T, *node) {}},
 	{code: "agent-reload-failing", late: func(t *testing.T, n *node) {
 		n.Write(t, policyFile, "kind: nonsense\n")
-		n.Root().Run(t, "touchmark", "agent", "status") // it has read the files by then
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+			if strings.Contains(n.Root().Run(t, "touchmark", "agent", "status").Output(), "nonsense") {
+				return // it has seen them
+			}
+		}
 	}, pulls: true, byHand: func(t *testing.T, n *node) { n.Write(t, policyFile, n.site.policy); n.reagent(t) }},
 	{code: "policies-unusable", alone: true, spoil: write(policyFile, "kind: nonsense\n"), byHand: func(t *testing.T, n *node) { n.Write(t, policyFile, n.site.policy) }},
 	{code: "policies-missing", alone: true, spoil: run("rm " + policyFile), byHand: func(t *testing.T, n *node) { n.Write(t, policyFile, n.site.policy) }},
 	{code: "config-unusable", alone: true, spoil: write(configYAML, "policies: policy.d\n"), byHand: func(t *testing.T, n *node) { n.configure(t, "standalone: false") }},
 	{code: "config-missing", alone: true, spoil: run("rm " + configYAML), byHand: func(t *testing.T, n *node) { n.configure(t, "standalone: false") }},
-	{code: "unreadable", spoil: run("rm -rf /etc/touchmark/policy.d; ln -s policy.d /etc/touchmark/policy.d"), alone: true, byHand: func(t *testing.T, n *node) {
-		run("rm /etc/touchmark/policy.d")(t, n)
-		n.Write(t, policyFile, n.site.policy)
-	}},
+	{code: "unreadable", spoil: run("mkdir -p /var/lib/kubelet; mkfifo /var/lib/kubelet/config.yaml"), pulls: true, byHand: run("rm /var/lib/kubelet/config.yaml")},
 }
 
 // TestCTRD09_Broken: each cause keeps the signed image out, or leaves it open what the node does, and is named, and closed.

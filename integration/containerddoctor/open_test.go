@@ -1,6 +1,7 @@
 package containerddoctor_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -145,7 +146,42 @@ var opens = []open{
 		n.Root().Start(t, "containerd", "--config", "/etc/snapshotter.toml", "--root", "/var/lib/snapshotter", "--state", "/run/snapshotter")
 		pullsAt(t, n.Path("/run/snapshotter/images.sock"), n.site.unsigned)
 	}, byHand: run("rm /var/lib/kubelet/config.yaml")},
+	{code: "proxy-as-mirror", way: byCRI, spoil: proxied(func(n *node) map[string]string {
+		return map[string]string{n.site.Registry: "server = 'http://" + n.site.Registry + "'\n[host.'http://" + n.site.proxy + "']\n"}
+	}), byHand: proxied(atProxy)},
+	{code: "proxy-missing", way: byCRI, spoil: proxied(func(n *node) map[string]string {
+		return map[string]string{n.site.Registry: "server = 'http://" + n.site.Registry + "'\n"}
+	}), byHand: proxied(atProxy)},
+	{code: "proxy-bypassed", way: byCRI, spoil: proxied(func(n *node) map[string]string {
+		return map[string]string{"_default": "server = 'http://" + n.site.proxy + "'\n", n.site.Registry: "server = 'http://" + n.site.Registry + "'\n"}
+	}), byHand: func(t *testing.T, n *node) { run("rm -r /etc/containerd/certs.d/"+n.site.Registry)(t, n) }},
+	{code: "proxy-unusable", way: byCRI, spoil: proxied(func(n *node) map[string]string {
+		return map[string]string{n.site.Registry: "server = 'http://" + n.site.Registry + "'\n[host.'http://" + n.site.proxy + "']\ncapabilities = ['pulls']\n"}
+	}), byHand: proxied(atProxy)},
+	{code: "proxy-overridden", way: byCRI, spoil: all(proxied(atProxy), config("use_local_image_pull = true", "# "), func(t *testing.T, n *node) {
+		n.Write(t, lab.ContainerdConfig, strings.Replace(settings("use_local_image_pull = true", oneDirectory), "'/etc/containerd/certs.d'", "'/etc/containerd/first.d:/etc/containerd/certs.d'", 1))
+		n.Write(t, "/etc/containerd/first.d/"+n.site.Registry+"/hosts.toml", "server = 'http://"+n.site.Registry+"'\n")
+	}), byHand: run("rm -r /etc/containerd/first.d")},
+	{code: "proxy-path-list", way: byCRI, spoil: all(proxied(atProxy), func(t *testing.T, n *node) {
+		n.Write(t, lab.ContainerdConfig, strings.Replace(settings("", oneDirectory), "'/etc/containerd/certs.d'", "'/etc/containerd/certs.d:/etc/docker/certs.d'", 1))
+	}), byHand: config("")},
 	{code: "policy-passes", spoil: write(policyFile, passing("all", "**")), byHand: func(t *testing.T, n *node) { n.Write(t, policyFile, n.site.policy); n.reagent(t) }},
+}
+
+// atProxy is a hosts.toml that leads to the proxy alone.
+func atProxy(n *node) map[string]string {
+	return map[string]string{n.site.Registry: "server = 'http://" + n.site.proxy + "'\n"}
+}
+
+// proxied leaves enforcing to the proxy: there is no verifier, and hosts.toml is all that counts.
+func proxied(hosts func(*node) map[string]string) func(*testing.T, *node) {
+	return func(t *testing.T, n *node) {
+		run("rm -rf "+lab.BinDir+" /etc/containerd/certs.d")(t, n)
+		n.flags = []string{"--proxy-only", "--proxy", n.site.proxy, "--registry", n.site.Registry}
+		for registry, text := range hosts(n) {
+			n.Write(t, "/etc/containerd/certs.d/"+registry+"/hosts.toml", text)
+		}
+	}
 }
 
 // standalone lets the verifier decide where no agent answers, by a touchmark of the node's own.
@@ -218,7 +254,7 @@ func TestCTRD09_Open(t *testing.T) {
 			default:
 				n.getsIn(t, byCtr)
 			}
-			r := n.examine(t, n.flags...)
+			r := n.examine(t)
 			if !r.Has(c.code) || r.Enforcing != doctor.No {
 				t.Fatalf("enforcing: %s, want no by %s\n%s", r.Enforcing, c.code, codes(r))
 			}
@@ -234,14 +270,18 @@ func (n *node) close(t *testing.T, code string, byHand func(*testing.T, *node)) 
 		byHand(t, n)
 	} else if !containerddoctor.Catalog().Cause(code).Fixable {
 		t.Fatalf("%s: nobody closes it", code)
-	} else if r := n.Root().Run(t, "touchmark", "doctor", "containerd", "--fix"); r.Status == 2 {
+	} else if r := n.Root().Run(t, append([]string{"touchmark", "doctor", "containerd", "--fix"}, n.flags...)...); r.Status == 2 {
 		t.Fatal(r.Output())
 	}
 	n.Restart(t)
 	if n.agent == nil {
 		n.agent = n.Agent(t, n.address)
 	}
-	n.enforces(t)
+	if n.flags == nil {
+		n.enforces(t)
+	} else {
+		n.enforcesByProxy(t)
+	}
 	if r := n.examine(t); r.Enforcing != doctor.Yes {
 		t.Errorf("afterwards: enforcing: %s\n%s", r.Enforcing, codes(r))
 	}

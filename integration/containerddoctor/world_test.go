@@ -4,6 +4,10 @@ package containerddoctor_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -20,6 +24,7 @@ type site struct {
 	*lab.World
 	policy, root     string // texts
 	signed, unsigned string // images
+	proxy            string // host and port of a proxy that lets through what is signed
 }
 
 func newSite(t *testing.T) *site {
@@ -27,12 +32,26 @@ func newSite(t *testing.T) *site {
 	w := lab.New(t, true)
 	s := &site{World: w, signed: w.Registry + "/signed:1", unsigned: w.Registry + "/unsigned:1"}
 	s.policy, s.root = file(t, w.Policy(t)), file(t, w.Root)
-	// Images of this name are in the same registry, for whoever has a hosts.toml.
-	s.policy = strings.Replace(s.policy, "images: [", `images: [{glob: "registry.example/**"}, `, 1)
 	coretest.Push(t, s.signed, coretest.Image(t, 1))
 	coretest.Push(t, s.unsigned, coretest.Image(t, 2))
 	lab.Touchmark(t, 0, "sign", "--server", w.Stack.URL, "--as", alice, "--trusted-root", w.Root, s.signed)
+	s.proxy = judgingProxy(t, w.Registry)
 	return s
+}
+
+// judgingProxy starts a proxy that lets the signed image through alone.
+func judgingProxy(t *testing.T, registry string) string {
+	forward := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: registry})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "/unsigned/") {
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(w, `{"errors":[{"code":"DENIED","message":"refused by the proxy"}]}`)
+			return
+		}
+		forward.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
 }
 
 func file(t testing.TB, path string) string {
@@ -96,7 +115,7 @@ const (
 // pull pulls an image, and takes it away again: "" if that worked, or else what the user is told.
 func (n *node) pull(t *testing.T, way, image string) (says string) {
 	t.Helper()
-	if way == byCRI {
+	if way != byCtr {
 		k := n.CRI(t)
 		if err := k.Pull(image); err != nil {
 			return err.Error()
@@ -104,11 +123,7 @@ func (n *node) pull(t *testing.T, way, image string) (says string) {
 		k.RemoveImage(image)
 		return ""
 	}
-	flags := []string{"ctr", "images", "pull", "--plain-http"}
-	if strings.HasPrefix(image, "registry.example/") {
-		flags = []string{"ctr", "images", "pull", "--hosts-dir", lab.CertsD}
-	}
-	if r := n.Root().Run(t, append(flags, image)...); r.Status != 0 {
+	if r := n.Root().Run(t, "ctr", "images", "pull", "--plain-http", image); r.Status != 0 {
 		return r.Output()
 	}
 	n.Root().Must(t, 0, "ctr", "images", "rm", "--sync", image)
@@ -125,6 +140,17 @@ func (n *node) enforces(t *testing.T) {
 		if says := n.pull(t, way, n.site.unsigned); !strings.Contains(says, "refused by touchmark") {
 			t.Errorf("%s: the unsigned image is not refused: %q", way, says)
 		}
+	}
+}
+
+// enforcesByProxy holds it of what CRI pulls through the proxy.
+func (n *node) enforcesByProxy(t *testing.T) {
+	t.Helper()
+	if says := n.pull(t, byCRI, n.site.signed); says != "" {
+		t.Errorf("the signed image is kept out: %s", says)
+	}
+	if says := n.pull(t, byCRI, n.site.unsigned); !strings.Contains(says, "refused by the proxy") {
+		t.Errorf("the unsigned image is not refused: %q", says)
 	}
 }
 
