@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +24,7 @@ func newSweep() *cobra.Command {
 		Use:   "sweep",
 		Short: "Judge again what already lies on this host",
 	}
-	cmd.AddCommand(newSweepPodman())
+	cmd.AddCommand(newSweepPodman(), newSweepContainerd())
 	return cmd
 }
 
@@ -82,7 +83,7 @@ func (f *sweepFlags) run(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	ctx := cmd.Context()
-	admitter, closeAdmitter, err := f.admitter(cmd)
+	admitter, closeAdmitter, err := sweepAdmitter(cmd.Context(), f.host, f.rules, "touchmark sweep")
 	if err != nil {
 		return err
 	}
@@ -110,21 +111,28 @@ func (f *sweepFlags) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	return sweepError(report)
+	kept := 0
+	for _, i := range report.Images {
+		if i.UntagError != "" {
+			kept++
+		}
+	}
+	return sweepError(report.Count(gate.OutcomeRefused), report.Count(gate.OutcomeUndecided), kept, len(report.Images))
 }
 
-// admitter is the agent or, with --policy, a gate of our own.
-func (f *sweepFlags) admitter(cmd *cobra.Command) (gate.Admitter, func(), error) {
-	if f.rules.policy == "" {
-		c, err := f.host.load()
+// sweepAdmitter is the agent, asked in a client's name, or with --policy a gate of our
+// own.
+func sweepAdmitter(ctx context.Context, host hostFlags, rules ruleFlags, client string) (gate.Admitter, func(), error) {
+	if rules.policy == "" {
+		c, err := host.load()
 		if err != nil {
 			return nil, nil, err
 		}
-		client := remote.Dial(c.Agent.Socket)
-		client.Name = "touchmark sweep"
-		return client, client.Close, nil
+		agent := remote.Dial(c.Agent.Socket)
+		agent.Name = client
+		return agent, agent.Close, nil
 	}
-	set, roots, err := f.rules.load(cmd.Context())
+	set, roots, err := rules.load(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -150,22 +158,16 @@ func originOf(clients *access.Access, repository string) (attach.Source, error) 
 	return attach.Source{}, fmt.Errorf("registries.conf leads %s nowhere", repository)
 }
 
-// sweepError gives a sweep's exit status.
-func sweepError(r *sweep.Report) error {
-	refusals, open := r.Count(gate.OutcomeRefused), r.Count(gate.OutcomeUndecided)
-	kept := 0
-	for _, i := range r.Images {
-		if i.UntagError != "" {
-			kept++
-		}
-	}
+// sweepError gives a sweep's exit status. kept are the images that could not be
+// removed though told.
+func sweepError(refusals, open, kept, all int) error {
 	switch {
 	case kept > 0:
-		return undecided(fmt.Errorf("the names of %d refused images could not be removed", kept))
+		return undecided(fmt.Errorf("not everything was removed or labelled: %d of %d were not", kept, all))
 	case refusals > 0:
-		return refused(fmt.Errorf("refused: %d of %d", refusals, len(r.Images)))
+		return refused(fmt.Errorf("refused: %d of %d", refusals, all))
 	case open > 0:
-		return undecided(fmt.Errorf("undecided: %d of %d", open, len(r.Images)))
+		return undecided(fmt.Errorf("undecided: %d of %d", open, all))
 	}
 	return nil
 }

@@ -24,6 +24,9 @@ type Name struct {
 	Repository string // as containerd has it, with docker.io for Docker Hub
 	Logical    string // what policies speak of
 	Digest     string // if it has one; a tag besides does not count then
+	// Full says that the registry is written out. containerd's own names have one,
+	// unless somebody imported an image under another name.
+	Full bool
 }
 
 // ParseName reads the name of an image of containerd or of a pod, which may have a
@@ -47,7 +50,8 @@ func ParseName(text string) (Name, error) {
 	if rest, ok := strings.CutPrefix(repository, name.DefaultRegistry+"/"); ok {
 		repository = "docker.io/" + rest
 	}
-	n := Name{Repository: repository, Logical: logical}
+	host, _, slash := strings.Cut(text, "/")
+	n := Name{Repository: repository, Logical: logical, Full: slash && (strings.ContainsAny(host, ".:") || host == "localhost")}
 	if pinned, ok := ref.(name.Digest); ok {
 		n.Digest = pinned.DigestStr()
 	}
