@@ -140,7 +140,7 @@ func New(o Options) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &planner{Options: o, last: last, changed: map[string][]byte{}}
+	p := &planner{Options: o, last: last, changed: map[string][]byte{}, original: map[string][]byte{}}
 	for _, step := range []func() error{p.check, p.asItWas, p.inputs, p.overrides, p.proxies, p.ready, p.verifier} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("planning the installation: %w", err)
@@ -171,7 +171,9 @@ type planner struct {
 	// changed are files of containerd's configuration as they are to be, by their
 	// path on the node; nil is none.
 	changed map[string][]byte
-	binDir  string // on the node
+	// original are files as they were before the first thing was taken out of them.
+	original map[string][]byte
+	binDir   string // on the node
 	// templated says that the main file is made from a template, which is written.
 	templated bool
 }

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"path/filepath"
@@ -47,7 +48,7 @@ func (p *planner) asItWas() error {
 	if p.last != nil {
 		for _, f := range p.last.Files {
 			path := p.Host.Within(f.Path)
-			if filepath.Ext(path) != ".toml" {
+			if ext := filepath.Ext(path); ext != ".toml" && ext != ".tmpl" {
 				continue
 			}
 			was, existed, _, err := p.last.Before(f.Path)
@@ -185,7 +186,10 @@ func (p *planner) edit(e edit) error {
 	if e.plugin != "" {
 		text, err = enable(text, e.plugin)
 	} else {
-		if err := p.convert(e.file, text, e.name); err != nil {
+		if p.original[e.file] == nil {
+			p.original[e.file] = text
+		}
+		if err := p.convert(e.file, p.original[e.file], e.name); err != nil {
 			return fmt.Errorf("%s: %s: %w", e.file, e.what, err)
 		}
 		text, err = takeOut(text, e.name)
@@ -229,6 +233,11 @@ func (p *planner) drop(sets []config.Set) error {
 	pattern := cmp.Or(p.Distribution.Override.Import, p.Host.Within(filepath.Join(p.Host.DropIns(), "*.toml")))
 	path := filepath.Join(filepath.Dir(pattern), dropIn)
 	switch {
+	case p.templated && bytes.Contains(main, []byte("imports")):
+		p.open = append(p.open, fmt.Sprintf("%s: add '%s' to its imports by hand, and run this again", target, pattern))
+		return nil
+	case p.templated && exists:
+		main = append(fmt.Appendf(nil, "imports = ['%s']\n", pattern), main...)
 	case exists:
 		if main, err = config.AddImport(main, pattern); err != nil {
 			return fmt.Errorf("%s: %w", target, err)
@@ -258,22 +267,18 @@ func (p *planner) ready() error {
 	}
 	v := p.after.Verifier
 	stays := func(format string, args ...any) { p.open = append(p.open, fmt.Sprintf(format, args...)) }
+	switch verdict, why := p.Distribution.Judge(p.after); {
+	case verdict == distribution.Proxy:
+		p.open = why
+		p.note("the registry proxy refuses for every client: docs/proxy.md, and --proxy")
+	case verdict == distribution.Fixable && len(p.open) == 0: // or it is said already
+		p.open = why
+	}
 	switch {
-	case v.Disabled && p.Fix:
-		stays("%s: disabled_plugins has the image verifiers", v.From["disabled_plugins"])
 	case v.BinDir != p.binDir:
 		stays("%s: bin_dir stays %q; --bin-dir takes that directory", v.From["bin_dir"], v.BinDir)
-	case v.MaxVerifiers >= 0 && v.MaxVerifiers < p.rank():
+	case v.MaxVerifiers > 0 && v.MaxVerifiers < p.rank():
 		stays("%s: max_verifiers stays %d, so that containerd skips %s", v.From["max_verifiers"], v.MaxVerifiers, Program)
-	}
-	for _, s := range p.after.CRI.LocalPull {
-		if s.Edit && !p.Fix {
-			continue // that is said already
-		}
-		stays("%s: %s = %s stays, so that CRI pulls without verifiers", s.File, s.Name, s.Value)
-	}
-	if !p.after.CRI.Transfers && !p.after.CRI.Disabled {
-		stays("CRI of containerd %s pulls without verifiers, whatever its configuration; upgrade to 2.1 or later, or use the proxy (--proxy)", p.Release)
 	}
 	return nil
 }
