@@ -20,7 +20,7 @@ func newConfig(d *document, s *sections, files []*file, release Release) *Config
 		},
 		Transfer: Transfer{MaxConcurrentDownloads: s.transfer.MaxConcurrentDownloads, ConfigPath: s.transfer.ConfigPath},
 		CRI:      newCRI(&s.images, files, release),
-		NRI:      newNRI(&s.nri),
+		NRI:      newNRI(&s.nri, release),
 	}
 	if len(files) > 0 {
 		c.Version = files[0].version
@@ -120,14 +120,15 @@ func tables(files []*file, table string, all []string) []Setting {
 	return out
 }
 
-func newNRI(s *nriSection) NRI {
-	return NRI{
+func newNRI(s *nriSection, release Release) NRI {
+	n := NRI{
 		Disabled: s.Disable, SocketPath: s.SocketPath, PluginPath: s.PluginPath, PluginConfigPath: s.PluginConfigPath, DisableConnections: s.DisableConnections,
 		RegistrationTimeout: time.Duration(s.PluginRegistrationTimeout), RequestTimeout: time.Duration(s.PluginRequestTimeout),
-		Validator: Validator{
-			Enabled: s.DefaultValidator.Enable, RequiredPlugins: s.DefaultValidator.RequiredPlugins, TolerateMissing: s.DefaultValidator.TolerateMissingAnnotation,
-		},
 	}
+	if v := s.DefaultValidator; !release.Before(2, 2) { // which brought it
+		n.Validator = Validator{Enabled: v.Enable, RequiredPlugins: v.RequiredPlugins, TolerateMissing: v.TolerateMissingAnnotation}
+	}
+	return n
 }
 
 // origins are the files that the keys of some plugins' sections come from: the

@@ -127,7 +127,7 @@ type NRI struct {
 	PluginConfigPath                    string
 	DisableConnections                  bool // no plugin but those of PluginPath
 	RegistrationTimeout, RequestTimeout time.Duration
-	// Validator is the built-in one that can require other plugins.
+	// Validator is the built-in one that can require other plugins, since 2.2.
 	Validator Validator
 	From      map[string]string
 }

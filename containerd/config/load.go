@@ -59,6 +59,7 @@ func mergeAll(files []*file, release Release) (*document, error) {
 		Version: release.version(), Root: defaultRoot, State: defaultState,
 		Plugins: map[string]any{pluginServer: map[string]any{"address": defaultAddress}},
 	}
+	merged.GRPC.Address = defaultAddress
 	for _, f := range files {
 		if err := f.adapt(merged.Version, release); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.path, err)
@@ -73,7 +74,7 @@ func mergeAll(files []*file, release Release) (*document, error) {
 			return nil, fmt.Errorf("disabled_plugins, required_plugins: %q is not a plugin's full name", name)
 		}
 	}
-	if merged.GRPC.Address != "" && release.Before(2, 3) {
+	if release.Before(2, 3) { // which made a plugin of it
 		merged.Plugins[pluginServer] = map[string]any{"address": merged.GRPC.Address}
 	}
 	if merged.Version < 3 {
