@@ -120,3 +120,16 @@ func wide(n int) string {
 	}
 	return b.String()
 }
+
+// What is wrong with a password is said without it.
+func TestCTRD09_NoSecretInAnError(t *testing.T) {
+	const secret = "hunter2"
+	for _, value := range []string{`"` + secret, `'` + secret + `\x`, `"` + secret + `\q"`, secret, "7" + secret, `["` + secret + `"]`, `{a = "` + secret + `"}`, "1e" + secret, "2020-" + secret, `"""` + secret, "0x" + secret, "+" + secret, "tru" + secret, "\"" + secret + "\x01\""} {
+		h := containerd.Host{Root: t.TempDir()}
+		write(t, h.Root, map[string]string{main: "version = 3\n[plugins.'io.containerd.cri.v1.images'.registry.configs.'a.example'.auth]\npassword = " + value + "\n"})
+		_, err := config.Load(h, h.Config(), config.Newest())
+		if err == nil || strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), "config.toml") {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
+}
