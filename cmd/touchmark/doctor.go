@@ -262,6 +262,11 @@ func (a agentStatus) Status(ctx context.Context) (doctor.AgentStatus, error) {
 			out.Reload = file.Name + ": " + file.Error
 		}
 	}
+	for _, part := range s.Parts {
+		if !part.Connected {
+			out.Disconnected = append(out.Disconnected, part.Name+": "+part.Error)
+		}
+	}
 	if !s.Store.Works {
 		out.Store = s.Store.Error
 	}

@@ -154,7 +154,9 @@ func (f *doctorContainerdFlags) node(ctx context.Context) (c containerddoctor.Co
 	}
 	c.Live, c.Clock = true, doctor.KernelClock
 	c.Agent = agentStatus{agent.NewClient(ours.Agent.Socket)}
-	c.Intent.Address = f.address
+	if c.Intent.Address = f.address; f.address == "" && ours.Containerd.Socket != defaults.ContainerdSocket {
+		c.Intent.Address = ours.Containerd.Socket
+	}
 	daemon, err := node.Dial(ctx, c.Address())
 	if err != nil {
 		c.Down = err

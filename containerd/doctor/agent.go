@@ -23,7 +23,11 @@ func checkAgent(ctx context.Context, s *snapshot) {
 	if s.Agent == nil {
 		return
 	}
-	if _, err := s.Ask(ctx, s.Agent, s.Intent.Socket); err != nil {
+	status, err := s.Ask(ctx, s.Agent, s.Intent.Socket)
+	for _, part := range status.Disconnected {
+		s.Find("nri-not-connected", socket, "%s", part)
+	}
+	if err != nil {
 		code, what := "agent-down", ""
 		if s.Intent.Standalone {
 			if code = "agent-down-standalone"; s.without() {

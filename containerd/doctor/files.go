@@ -3,8 +3,10 @@ package doctor
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 
+	"github.com/touchmark/touchmark/containerd/access"
 	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/core/policy"
 )
@@ -112,5 +114,9 @@ func (s *snapshot) checkCredentials() {
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		s.Find("credentials-readable", path, "has mode %04o", mode)
+	}
+	none := filepath.Join(s.Host.Touchmark(), noHosts)
+	if _, err := access.New(access.Config{Hosts: []string{none}, Credentials: []string{path}}).Places(anyRegistry+"/"+sample, true); err != nil {
+		s.Find("credentials-unusable", path, "%s", s.Name(err.Error()))
 	}
 }

@@ -47,7 +47,7 @@ type Intent struct {
 func FromConfig(c *hostconfig.Config) Intent {
 	i := Intent{
 		File: c.File, ContainerdConfig: c.Containerd.Config, Hosts: c.Containerd.Hosts, Credentials: c.Containerd.Credentials,
-		Standalone: c.Containerd.Standalone, Observe: c.Containerd.Observe,
+		Standalone: c.Containerd.Standalone, Observe: c.Containerd.Observe, NRI: c.Containerd.NRI,
 		Socket: c.Agent.Socket, State: c.Agent.State, Policies: c.Policy, Trust: []string{c.Trust.Dir},
 	}
 	for _, t := range c.Trust.TUF {

@@ -12,6 +12,9 @@ import (
 // from.
 const sample = "touchmark-doctor/touchmark-doctor"
 
+// noHosts does not exist below Touchmark's directory.
+const noHosts = "no-hosts"
+
 // anyRegistry has no directory of its own: _default is what counts for it.
 const anyRegistry = "touchmark-doctor.invalid"
 
@@ -84,7 +87,7 @@ func checkHosts(_ context.Context, s *snapshot) {
 // through says whether images of a registry come through the proxy, and from where
 // else.
 func (s *snapshot) through(dirs []string, registry string) (proxy bool, elsewhere []string, err error) {
-	empty := filepath.Join(s.Host.Touchmark(), "no-hosts") // no directories would be those of config.toml
+	empty := filepath.Join(s.Host.Touchmark(), noHosts) // no directories would be those of config.toml
 	places, err := access.New(access.Config{Hosts: append(slices.Clone(dirs), empty)}).Places(registry+"/"+sample, false)
 	if err != nil {
 		return false, nil, err

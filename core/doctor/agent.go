@@ -28,6 +28,9 @@ type AgentStatus struct {
 	Stale []string
 	// Notices are what its rules have to say, such as exceptions that end.
 	Notices []string
+	// Disconnected are parts of it that nobody asks, such as a plugin of containerd,
+	// and why.
+	Disconnected []string
 	// UID is the user it runs as; -1 if that is not known.
 	UID int
 }
