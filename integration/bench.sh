@@ -23,8 +23,10 @@ mkdir -p "$(dirname "$out")"
 	echo "## touchmark up from an empty directory to /healthz; resident memory then"
 	go test -run '^$' -bench Up -benchtime 5x ./integration
 	echo
-	echo "## what the agent adds to a pull by skopeo, beside the pull without it; containerd's verifier from start to answer"
-	go test -run '^$' -bench . ./integration/podman ./integration/containerd
+	echo "## what the agent adds to a pull by skopeo, beside the pull without it; containerd's verifier from start to answer, beside cosign, and 200 at once"
+	go test -run '^$' -bench . ./integration/podman
+	go test -run '^$' -bench Verifier -benchtime 100x ./integration/containerd
+	go test -run '^$' -bench ParallelPulls -benchtime 3x ./integration/containerd
 	echo
 	echo "## certificates, log appends with proof, proxy manifests, decisions, 10,000 policies, predicates, the agent, countersignatures"
 	go test -run '^$' -bench . ./services/... ./registry-proxy ./podman/... ./cmd/... ./core/...

@@ -2,10 +2,8 @@ package containerd_test
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -86,32 +84,4 @@ func mediaType(t *testing.T, i *situations.Image) string {
 		return string(found.MediaType)
 	}
 	return "application/vnd.oci.image.manifest.v1+json"
-}
-
-// A verdict that the agent knows costs the start of a process and a question.
-func BenchmarkVerifier(b *testing.B) {
-	w := lab.New(b, true)
-	image := w.Image(b, "app", 1)
-	lab.Touchmark(b, 0, "sign", "--server", w.Stack.URL, "--as", alice, "--trusted-root", w.Root, image)
-	n := configure(b, w.Policy(b), w.Root, "")
-	n.agent(b)
-	ref, err := name.ParseReference(image)
-	if err != nil {
-		b.Fatal(err)
-	}
-	found, err := remote.Head(ref)
-	if err != nil {
-		b.Fatal(err)
-	}
-	var took []time.Duration
-	for b.Loop() {
-		start := time.Now()
-		if r := n.ask(b, image, found.Digest.String(), string(found.MediaType)); r.Status != 0 {
-			b.Fatal(r.Output())
-		}
-		took = append(took, time.Since(start))
-	}
-	slices.Sort(took)
-	b.ReportMetric(took[len(took)/2].Seconds()*1000, "ms-median")
-	b.ReportMetric(took[len(took)*99/100].Seconds()*1000, "ms-p99")
 }

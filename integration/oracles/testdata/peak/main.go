@@ -11,6 +11,7 @@ import (
 
 func main() {
 	command := exec.Command(os.Args[1], os.Args[2:]...)
+	command.Stdin = os.Stdin
 	if out, err := command.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
 		os.Exit(1)
