@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -91,6 +92,7 @@ and why; 2 wrong usage, or not confirmed; 3 could not be done.`,
 	fl.BoolVar(&f.settings.Fix, "fix", false, "comment out, in containerd's own files, what no other file can override")
 	fl.StringVar(&f.settings.Proxy, "proxy", "", "`URL` of a registry proxy to pull through")
 	fl.StringArrayVar(&f.settings.Registries, "registry", nil, "`HOST` whose images are pulled through the proxy (default: every registry without a hosts.toml); can be repeated")
+	fl.BoolVar(&f.settings.NRI, "nri", false, "judge containers when they are made, too: by the agent's NRI plugin, which containerd requires from then on")
 	fl.BoolVar(&f.settings.Systemd, "systemd", false, "install systemd units for the agent")
 	fl.StringVar(&f.release, "containerd-version", "", "`version` of a containerd that is not running")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would be changed, and change nothing")
@@ -293,7 +295,7 @@ func (f *installContainerdFlags) remember(cmd *cobra.Command, t *target) error {
 	if !changed("registry") {
 		s.Registries = last.Registries
 	}
-	for name, to := range map[string]struct{ now, then *bool }{"copy": {&s.Copy, &last.Copy}, "fix": {&s.Fix, &last.Fix}, "systemd": {&s.Systemd, &last.Systemd}} {
+	for name, to := range map[string]struct{ now, then *bool }{"copy": {&s.Copy, &last.Copy}, "fix": {&s.Fix, &last.Fix}, "nri": {&s.NRI, &last.NRI}, "systemd": {&s.Systemd, &last.Systemd}} {
 		if !changed(name) {
 			*to.now = *to.then
 		}
@@ -303,6 +305,18 @@ func (f *installContainerdFlags) remember(cmd *cobra.Command, t *target) error {
 		return refused(fmt.Errorf("nothing was written: containerd %s has no image verifiers; upgrade to 2.1 or later, or run the registry proxy and say where it is with --proxy (docs/proxy.md)", t.release))
 	}
 	return nil
+}
+
+// repeatInstallContainerd does what was done the last time once more, on the node
+// as it is now, and takes out of containerd's files what has to be. It restarts
+// nothing, and pins nothing.
+func repeatInstallContainerd(ctx context.Context, root string) error {
+	cmd := newInstallContainerd()
+	cmd.SetArgs([]string{"--root", root, "--fix", "--boot=false", "--no-probe", "--yes"})
+	cmd.SetOut(io.Discard)
+	cmd.SetErr(io.Discard)
+	cmd.SilenceUsage, cmd.SilenceErrors = true, true
+	return cmd.ExecuteContext(ctx)
 }
 
 func newUninstallContainerd() *cobra.Command {

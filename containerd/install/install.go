@@ -51,6 +51,12 @@ const (
 // Program is what the verifier is called in bin_dir.
 const Program = "touchmark-containerd"
 
+// nriSocket is where the agent looks for NRI by default.
+const nriSocket = "/run/nri/nri.sock"
+
+// nriPlugin is what the agent's plugin registers as, see containerd/nri.
+const nriPlugin = "touchmark"
+
 // BootFile is the file in the policy directory with the pins of a fresh node.
 const BootFile = "containerd-boot.yaml"
 
@@ -70,6 +76,8 @@ type Settings struct {
 	Registries []string `json:"registries,omitempty"`
 	// ProxyOnly leaves containerd's verifiers alone, for a containerd that has none.
 	ProxyOnly bool `json:"proxyOnly,omitempty"`
+	// NRI has containers judged when they are made, too, by the agent's NRI plugin.
+	NRI bool `json:"nri,omitempty"`
 	// Systemd says that units are installed.
 	Systemd bool `json:"systemd,omitempty"`
 	// Fix allows lines of somebody's containerd configuration to be commented out.
@@ -208,6 +216,17 @@ func (p *planner) config() {
 	if p.Mode == Observe {
 		set("observe", true)
 		p.note("observing (containerd.observe in config.yaml): every image is admitted, and `touchmark report` shows which would not be")
+	}
+	if p.NRI {
+		set("nri", true)
+		if socket := p.before.NRI.SocketPath; socket != nriSocket && socket != "/var"+nriSocket { // /var/run is /run
+			set("nriSocket", socket)
+		}
+		if p.Mode == Observe {
+			p.note("observing, the NRI plugin is not required by containerd: containers are made without it")
+		} else {
+			p.note("while the agent does not run, no container is made, the control plane's neither: see docs/containerd.md")
+		}
 	}
 	p.files = append(p.files, hostfiles.File{Path: filepath.Join(p.Host.Touchmark(), "config.yaml"), Mode: 0o644, Fields: fields})
 }

@@ -22,6 +22,8 @@ const (
 	minTimeout = 10 * time.Second
 	// dropIn is what our file is called, so that it is read after others.
 	dropIn = "99-touchmark.toml"
+	// lateDropIn is what it is called among files with letters.
+	lateDropIn = "zzz-touchmark.toml"
 )
 
 // The plugins without which no verifier is asked, by their full names.
@@ -143,33 +145,82 @@ func (p *planner) sets() []config.Set {
 	if p.needsHosts() && p.before.CRI.ConfigPath == "" {
 		sets = append(sets, config.Set{Field: config.ConfigPath, Value: p.Host.Within(p.Host.CertsD())})
 	}
+	return append(sets, p.requireNRI()...)
+}
+
+// requireNRI has containerd make no container without the agent's plugin.
+func (p *planner) requireNRI() []config.Set {
+	if !p.NRI || p.Mode == Observe {
+		return nil
+	}
+	var sets []config.Set
+	n := p.before.NRI
+	if n.Disabled {
+		sets = append(sets, config.Set{Field: config.NRIDisable, Value: false})
+	}
+	if !n.Validator.Enabled {
+		sets = append(sets, config.Set{Field: config.ValidatorEnable, Value: true})
+	}
+	if !slices.Contains(n.Validator.RequiredPlugins, nriPlugin) {
+		sets = append(sets, config.Set{Field: config.ValidatorRequired, Value: append(slices.Clone(n.Validator.RequiredPlugins), nriPlugin)})
+	}
+	if n.Validator.TolerateMissing != "" {
+		p.note("tolerate_missing_plugins_annotation was %q: no pod may do without required plugins from now on", n.Validator.TolerateMissing)
+		sets = append(sets, config.Set{Field: config.ValidatorTolerate, Value: ""})
+	}
 	return sets
 }
 
-// edits take out of files what no later one can.
+// edits take out of files what no later one can: again until nothing is left, since
+// several files may disable the same plugin.
 func (p *planner) edits() error {
-	var wanted []edit
-	for _, s := range p.before.CRI.LocalPull {
-		if s.Edit {
-			wanted = append(wanted, edit{file: s.File, what: s.Name + " (" + s.Value + ")", name: s.Name})
+	at := p.before
+	for range maxRounds {
+		wanted := unoverridable(at)
+		if len(wanted) == 0 {
+			return nil
 		}
-	}
-	for plugin, from := range map[string]map[string]string{bindirPlugin: p.before.Verifier.From, transferPlugin: p.before.Transfer.From} {
-		if slices.Contains(p.before.DisabledPlugins, plugin) {
-			wanted = append(wanted, edit{file: from["disabled_plugins"], what: "disabled_plugins (" + plugin + ")", plugin: plugin})
-		}
-	}
-	slices.SortFunc(wanted, func(a, b edit) int { return strings.Compare(a.file+a.what, b.file+b.what) })
-	for _, e := range wanted {
 		if !p.Fix || p.Distribution.Override.Kind != distribution.DropIn {
-			p.open = append(p.open, fmt.Sprintf("%s: %s keeps containerd from asking verifiers, and no other file can override it; --fix takes it out", e.file, e.what))
-			continue
+			for _, e := range wanted {
+				p.open = append(p.open, fmt.Sprintf("%s: %s keeps containerd from asking verifiers, and no other file can override it; --fix takes it out", e.file, e.what))
+			}
+			return nil
 		}
-		if err := p.edit(e); err != nil {
+		for _, e := range wanted {
+			if err := p.edit(e); err != nil {
+				return err
+			}
+		}
+		now, err := p.read()
+		if err != nil {
 			return err
 		}
+		if slices.Equal(unoverridable(now), wanted) {
+			return nil // it cannot be taken out: ready says so
+		}
+		at = now
 	}
 	return nil
+}
+
+// maxRounds is how many files may say the same: containerd reads no more of them here.
+const maxRounds = 256
+
+// unoverridable is what no later file can undo.
+func unoverridable(c *config.Config) []edit {
+	var out []edit
+	for _, s := range c.CRI.LocalPull {
+		if s.Edit {
+			out = append(out, edit{file: s.File, what: s.Name + " (" + s.Value + ")", name: s.Name})
+		}
+	}
+	for plugin, from := range map[string]map[string]string{bindirPlugin: c.Verifier.From, transferPlugin: c.Transfer.From} {
+		if slices.Contains(c.DisabledPlugins, plugin) {
+			out = append(out, edit{file: from["disabled_plugins"], what: "disabled_plugins (" + plugin + ")", plugin: plugin})
+		}
+	}
+	slices.SortFunc(out, func(a, b edit) int { return strings.Compare(a.file+a.what, b.file+b.what) })
+	return out
 }
 
 // edit is something to be taken out of a file of containerd's.
@@ -219,7 +270,7 @@ func (p *planner) drop(sets []config.Set) error {
 		return err
 	}
 	if dir, ok := p.before.DropIn(dropIn); ok {
-		p.write(filepath.Join(dir, dropIn), text)
+		p.write(filepath.Join(dir, p.lastIn(dir)), text)
 		return nil
 	}
 	target := p.main() // the file that is to import it
@@ -231,7 +282,7 @@ func (p *planner) drop(sets []config.Set) error {
 		return err
 	}
 	pattern := cmp.Or(p.Distribution.Override.Import, p.Host.Within(filepath.Join(p.Host.DropIns(), "*.toml")))
-	path := filepath.Join(filepath.Dir(pattern), dropIn)
+	path := filepath.Join(filepath.Dir(pattern), p.lastIn(filepath.Dir(pattern)))
 	switch {
 	case p.templated && bytes.Contains(main, []byte("imports")):
 		p.open = append(p.open, fmt.Sprintf("%s: add '%s' to its imports by hand, and run this again", target, pattern))
@@ -250,6 +301,17 @@ func (p *planner) drop(sets []config.Set) error {
 	p.write(path, text) // first: an import that matches nothing is none
 	p.write(target, main)
 	return nil
+}
+
+// lastIn is the name of our file in a directory whose files are read by name, the
+// last of which counts.
+func (p *planner) lastIn(dir string) string {
+	for _, path := range p.before.Files {
+		if filepath.Dir(path) == dir && filepath.Base(path) > dropIn {
+			return lateDropIn
+		}
+	}
+	return dropIn
 }
 
 // ready reads the configuration as it will be.
