@@ -15,7 +15,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -53,7 +52,7 @@ type Service struct {
 	decisions *decisions.Log
 	server    *server
 	admin     *server // nil if there is none
-	kept      io.Closer
+	kept      *kept
 
 	world    atomic.Pointer[world]
 	draining atomic.Bool
@@ -78,6 +77,10 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.kept, err = openKept(conf, s.holders, s.logger); err != nil {
+		s.decisions.Close()
+		return nil, err
+	}
 	w, err := s.build(ctx, conf, nil)
 	if err == nil {
 		s.world.Store(w)
@@ -85,7 +88,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	}
 	if err != nil {
 		s.decisions.Close()
-		return nil, err
+		return nil, errors.Join(err, s.kept.close())
 	}
 	return s, nil
 }
@@ -134,13 +137,14 @@ func (s *Service) Run(ctx context.Context) error {
 		s.watch(watch)
 		return nil
 	})
+	group.Go(func() error { return s.kept.serve(watch) })
 	if s.config.Ready != nil {
 		s.config.Ready()
 	}
 	err := s.server.Serve(ctx, func() { s.draining.Store(true) })
 	stop()
 	stopAdmin()
-	err = errors.Join(err, group.Wait())
+	err = errors.Join(err, group.Wait(), s.kept.close())
 	s.decisions.Close()
 	return err
 }
@@ -212,6 +216,8 @@ func fixed(before, now *config.Config) string {
 		return "decisions"
 	case before.Cache != now.Cache:
 		return "cache"
+	case before.Offline != now.Offline:
+		return "offline"
 	case fmt.Sprint(before.Peers) != fmt.Sprint(now.Peers):
 		return "peers"
 	}
