@@ -204,6 +204,8 @@ func (p *Proxy) fetchManifest(ctx context.Context, repository, reference string)
 		return manifest{}, explain(what, err)
 	case a.status == http.StatusNotFound:
 		return manifest{}, notFound(codeManifestUnknown, what+" is not known to the upstream registry")
+	case a.status == http.StatusPreconditionFailed:
+		return manifest{}, preconditionFailed(what, a.body)
 	case a.status != http.StatusOK:
 		return manifest{}, statusFailure(what, a.status)
 	}

@@ -2,14 +2,17 @@ package registryproxy
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -111,6 +114,10 @@ func (u *upstream) read(ctx context.Context, c call, limit int64) (answer, error
 	}
 	defer resp.Body.Close()
 	a := answer{status: resp.StatusCode, header: resp.Header}
+	if resp.StatusCode == http.StatusPreconditionFailed {
+		a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+		return a, err
+	}
 	if resp.StatusCode != http.StatusOK {
 		return a, nil
 	}
@@ -253,5 +260,34 @@ func statusFailure(what string, status int) *failure {
 		return unavailable(fmt.Sprintf("%s: the upstream registry is not able to answer now (HTTP %d)", what, status), cause)
 	default:
 		return badUpstream(codeUnknown, fmt.Sprintf("%s: the upstream registry answered HTTP %d", what, status), cause)
+	}
+}
+
+const (
+	maxRefusal = 16 << 10 // the largest answer in which an upstream's own words are looked for, in bytes
+	maxTold    = 400      // what is repeated of them
+)
+
+// preconditionFailed passes on, in its own words, that a rule of the upstream's forbids to pull something: Harbor answers 412 for an image with too many
+// vulnerabilities, or without a signature that it knows of.
+func preconditionFailed(what string, untrusted []byte) *failure {
+	var body struct {
+		Errors []struct {
+			Message string `json:"message"`
+		} `json:"errors"`
+	}
+	said := "it does not say why"
+	if json.Unmarshal(untrusted, &body) == nil && len(body.Errors) > 0 && body.Errors[0].Message != "" {
+		said = strings.Map(func(r rune) rune {
+			if unicode.IsPrint(r) {
+				return r
+			}
+			return -1
+		}, body.Errors[0].Message)
+		said = strings.ToValidUTF8(said[:min(len(said), maxTold)], "")
+	}
+	return &failure{
+		status: http.StatusPreconditionFailed, code: codeDenied,
+		message: what + ": a rule of the upstream registry itself forbids to pull it: " + said, cause: errors.New("upstream status 412"),
 	}
 }

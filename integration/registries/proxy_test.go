@@ -1,0 +1,225 @@
+package registries
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/bundle"
+	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/policy"
+	"github.com/touchmark/touchmark/core/trust"
+	"github.com/touchmark/touchmark/integration/internal/lab"
+	registryproxy "github.com/touchmark/touchmark/registry-proxy"
+)
+
+const release = `apiVersion: policy.sigstore.dev/v1beta1
+kind: ClusterImagePolicy
+metadata: {name: release}
+spec:
+  images: [{glob: "registry.example/**"}]
+  authorities:
+  - keyless:
+      identities: [{issuer: "` + coretest.Issuer + `", subject: alice@acme.example}]
+`
+
+// front is a proxy before one registry, which real clients pull through.
+type front struct {
+	upstream attach.Source
+	sigstore *coretest.Sigstore
+	host     string
+}
+
+// newFront puts a proxy before the registry of a repository, which is spoken to by this scheme.
+func newFront(t *testing.T, scheme string, upstream attach.Source, transport http.RoundTripper) *front {
+	t.Helper()
+	sigstore, clock := coretest.New(t), coretest.NewClock(coretest.Start)
+	set, err := policy.Parse(t.Context(), []byte(release), policy.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := gate.New(gate.Config{Policy: set, Roots: []*trust.Root{sigstore.TrustedRoot(t)}, Now: clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := registryproxy.New(registryproxy.Config{
+		Upstream: scheme + "://" + upstream.Repository.RegistryStr(), LogicalName: "registry.example",
+		Admitter: g, Keychain: upstream.Keychain, Transport: transport, Now: clock.Now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(p.Handler())
+	t.Cleanup(server.Close)
+	return &front{upstream, sigstore, strings.TrimPrefix(server.URL, "http://")}
+}
+
+// push puts an image into the registry itself, signed by somebody, or by nobody.
+func (f *front) push(t *testing.T, tag string, seed int64, by string) v1.Image {
+	t.Helper()
+	options := []remote.Option{remote.WithContext(t.Context())}
+	if f.upstream.Transport != nil {
+		options = append(options, remote.WithTransport(f.upstream.Transport))
+	}
+	if f.upstream.Keychain != nil {
+		options = append(options, remote.WithAuthFromKeychain(f.upstream.Keychain))
+	}
+	image := coretest.Image(t, seed)
+	if err := remote.Write(f.upstream.Repository.Tag(tag), image, options...); err != nil {
+		t.Fatal(err)
+	}
+	if by == "" {
+		return image
+	}
+	evidence := f.sigstore.SignDigest(t, coretest.Digest(t, image), coretest.SignOptions{Identity: coretest.Email(by)})
+	body, err := bundle.Marshal(evidence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject, _, err := attach.Resolve(t.Context(), f.upstream, f.upstream.Repository.Tag(tag))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := attach.WriteBundle(t.Context(), f.upstream, subject, body, predicateType, coretest.Start); err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
+// client is a stock client that pulls an image to nowhere in particular.
+type client struct {
+	name string
+	pull func(t *testing.T, image string) lab.Result
+}
+
+func clients(t *testing.T) []client {
+	t.Helper()
+	crane, skopeo, oras := lab.Tool(t, "crane-v0.22.1"), coretest.RequireTool(t, "skopeo"), lab.Tool(t, "oras-v1.3.6")
+	accept := filepath.Join(t.TempDir(), "policy.json")
+	if err := os.WriteFile(accept, []byte(`{"default":[{"type":"insecureAcceptAnything"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []client{
+		{"crane", func(t *testing.T, image string) lab.Result {
+			return lab.Command{Program: crane}.Run(t, "pull", "--insecure", image, filepath.Join(t.TempDir(), "image.tar"))
+		}},
+		{"skopeo", func(t *testing.T, image string) lab.Result {
+			return lab.Command{Program: skopeo}.Run(t, "--policy", accept, "copy", "--src-tls-verify=false", "docker://"+image, "dir:"+t.TempDir())
+		}},
+		{"oras", func(t *testing.T, image string) lab.Result {
+			dir, err := os.MkdirTemp("", "oras") // oras takes what follows a comma in its path for a tag
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = os.RemoveAll(dir) })
+			return lab.Command{Program: oras}.Run(t, "copy", "--from-plain-http", image, "--to-oci-layout", dir+":1")
+		}},
+	}
+}
+
+// TestProxy puts the proxy before every registry, by every way in, and has stock clients pull through it what is signed and what is not.
+func TestProxy(t *testing.T) {
+	clients := clients(t)
+	for _, k := range kinds {
+		for _, a := range accesses {
+			if a.auth != nil && !k.asks {
+				continue
+			}
+			t.Run(k.name+", "+a.name, func(t *testing.T) {
+				t.Parallel()
+				upstream := a.open(t, k)
+				scheme := "http"
+				if a.tls {
+					scheme = "https"
+				}
+				f := newFront(t, scheme, upstream, upstream.Transport)
+				f.push(t, "good", 1, "alice@acme.example")
+				f.push(t, "bad", 2, "")
+				f.push(t, "mallory", 3, "mallory@evil.example")
+				f.pulls(t, clients)
+			})
+		}
+	}
+}
+
+// pulls has the clients pull what is admitted, and what is not.
+func (f *front) pulls(t *testing.T, clients []client) {
+	t.Helper()
+	image := f.host + "/" + f.upstream.Repository.RepositoryStr()
+	for _, c := range clients {
+		if r := c.pull(t, image+":good"); r.Status != 0 {
+			t.Errorf("%s: signed: %s", c.name, r.Output())
+		}
+		for tag, says := range map[string]string{"bad": "is not signed", "mallory": "mallory@evil.example"} {
+			if r := c.pull(t, image+":"+tag); r.Status == 0 || !strings.Contains(r.Output(), says) {
+				t.Errorf("%s: %s: status %d, want it to say %q:\n%s", c.name, tag, r.Status, says, r.Output())
+			}
+		}
+	}
+}
+
+// Before a registry like Harbor the proxy uses its robot account at the token service, follows blobs to the object storage without it, and passes on in plain
+// words what Harbor itself forbids.
+func TestProxyBeforeHarbor(t *testing.T) {
+	h, server := newHarbor(t)
+	repository, err := name.NewRepository(strings.TrimPrefix(server.URL, "https://") + "/acme/web/frontend")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What the test pushes goes past the token service.
+	inner := httptest.NewServer(h.registry)
+	t.Cleanup(inner.Close)
+	direct, err := name.NewRepository(strings.TrimPrefix(inner.URL, "http://") + "/acme/web/frontend")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(server.Certificate())
+	pool.AddCert(h.storage.Certificate())
+	// The proxy's own transport dials no address of this machine but the registry's; the storage is on this machine, too.
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	t.Cleanup(transport.CloseIdleConnections)
+	f := newFront(t, "https", attach.Source{Repository: repository, Keychain: keychain{robot, secret}}, transport)
+	f.upstream = attach.Source{Repository: direct}
+	f.push(t, "good", 1, "alice@acme.example")
+	f.push(t, "bad", 2, "")
+	f.push(t, "mallory", 3, "mallory@evil.example")
+	all := clients(t)
+	f.pulls(t, all)
+
+	h.mu.Lock()
+	leaked, stored := slices.Clone(h.leaked), h.stored
+	h.mu.Unlock()
+	if len(leaked) > 0 || stored == 0 {
+		t.Errorf("the object storage gave %d blobs and was sent the credentials %q", stored, leaked)
+	}
+	f.push(t, "other", 4, "alice@acme.example")
+	h.mu.Lock()
+	h.forbidden = "other"
+	h.mu.Unlock()
+	for _, c := range all {
+		r := c.pull(t, f.host+"/acme/web/frontend:other")
+		if r.Status == 0 || !strings.Contains(r.Output(), "3 vulnerabilities cannot be pulled") {
+			t.Errorf("%s: what Harbor forbids: status %d\n%s", c.name, r.Status, r.Output())
+		}
+	}
+	t.Run("without its account", func(t *testing.T) {
+		f := newFront(t, "https", attach.Source{Repository: repository, Keychain: authn.NewMultiKeychain()}, transport)
+		if r := all[0].pull(t, f.host+"/acme/web/frontend:good"); r.Status == 0 || strings.Contains(r.Output(), "not signed") {
+			t.Errorf("status %d, and an outage is not a missing signature:\n%s", r.Status, r.Output())
+		}
+	})
+}
