@@ -159,3 +159,143 @@ func TestInstallPodman_Refuses(t *testing.T) {
 		}
 	}
 }
+
+// nodeBelow is a node's file system with a containerd of kubeadm's, whose CRI asks
+// no verifier.
+func nodeBelow(t *testing.T) (root, policy string) {
+	t.Helper()
+	root, policy = t.TempDir(), filepath.Join(t.TempDir(), "release.yaml")
+	for path, text := range map[string]string{
+		filepath.Join(root, "etc/containerd/config.toml"):  "version = 3\n[plugins.'io.containerd.cri.v1.images']\n  use_local_image_pull = true\n",
+		filepath.Join(root, "etc/kubernetes/kubelet.conf"): "",
+		filepath.Join(root, "usr/bin/containerd"):          "",
+		filepath.Join(root, "var/lib/kubelet/config.yaml"): "",
+		policy: installPolicy,
+	} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	programs := t.TempDir() // beside this test, there is no verifier
+	if err := os.WriteFile(filepath.Join(programs, "touchmark-containerd"), []byte("program\x00"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", programs+":"+os.Getenv("PATH"))
+	return root, policy
+}
+
+func TestInstallContainerd(t *testing.T) {
+	root, policy := nodeBelow(t)
+	main := filepath.Join(root, "etc/containerd/config.toml")
+	before := contents(t, main)
+	for _, args := range [][]string{{"--dry-run"}, nil} {
+		status := exitUsage
+		if args != nil {
+			status = 0
+		}
+		out := runInstall(t, status, append([]string{"install", "containerd", "--root", root, "--policy", policy}, args...)...)
+		if !strings.Contains(out, "+    use_local_image_pull = false") || contents(t, main) != before {
+			t.Errorf("%q: printed\n%s", args, out)
+		}
+	}
+	out := runInstall(t, 0, "install", "containerd", "--root", root, "--policy", policy, "--mode", "observe", "--systemd", "--yes")
+	if !strings.Contains(out, "containerd has to be restarted") || !strings.Contains(contents(t, main), "imports = ['/etc/containerd/conf.d/*.toml']") {
+		t.Errorf("printed\n%s\n%s", out, contents(t, main))
+	}
+	if text := contents(t, filepath.Join(root, "etc/touchmark/config.yaml")); !strings.Contains(text, "containerd:\n  observe: true\n") {
+		t.Errorf("config.yaml\n%s", text)
+	}
+	if unit := contents(t, filepath.Join(root, "etc/systemd/system/touchmark-agent.service")); !strings.Contains(unit, "--config /etc/touchmark/config.yaml") {
+		t.Errorf("unit\n%s", unit)
+	}
+	if info, err := os.Stat(filepath.Join(root, "opt/containerd/image-verifier/bin/touchmark-containerd")); err != nil || info.Mode() != 0o755 {
+		t.Errorf("the program: %v, %v", info, err)
+	}
+	// What was said before is remembered; what is said now changes.
+	if out := runInstall(t, 0, "install", "containerd", "--root", root); !strings.Contains(out, "nothing to change") {
+		t.Errorf("installing again\n%s", out)
+	}
+	runInstall(t, 0, "install", "containerd", "--root", root, "--mode", "enforce", "--yes")
+	if text := contents(t, filepath.Join(root, "etc/touchmark/config.yaml")); strings.Contains(text, "observe") {
+		t.Errorf("config.yaml\n%s", text)
+	}
+	if err := repeatInstallContainerd(t.Context(), root); err != nil {
+		t.Errorf("repeating it: %v", err)
+	}
+	runInstall(t, exitUsage, "uninstall", "containerd", "--root", root)
+	runInstall(t, 0, "uninstall", "containerd", "--root", root, "--yes")
+	if contents(t, main) != before {
+		t.Errorf("not restored:\n%s", contents(t, main))
+	}
+	for _, dir := range []string{"etc/touchmark", "opt"} {
+		if _, err := os.Stat(filepath.Join(root, dir)); !os.IsNotExist(err) {
+			t.Errorf("left behind: %s: %v", dir, err)
+		}
+	}
+}
+
+// Both installers write config.yaml, and each takes out what is its own.
+func TestInstallPodmanAndContainerd(t *testing.T) {
+	root, policy := nodeBelow(t)
+	if err := os.MkdirAll(filepath.Join(root, "etc/containers"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	runInstall(t, 0, "install", "podman", "--root", root, "--policy", policy, "--yes")
+	alone := contents(t, filepath.Join(root, "etc/touchmark/config.yaml"))
+	runInstall(t, 0, "install", "containerd", "--root", root, "--mode", "observe", "--yes")
+	runInstall(t, 0, "install", "podman", "--root", root, "--mode", "observe", "--yes")
+	if text := contents(t, filepath.Join(root, "etc/touchmark/config.yaml")); !strings.Contains(text, "observe: true") || !strings.Contains(text, "form: openpgp") {
+		t.Errorf("config.yaml\n%s", text)
+	}
+	runInstall(t, 0, "uninstall", "containerd", "--root", root, "--yes")
+	if text := contents(t, filepath.Join(root, "etc/touchmark/config.yaml")); text != alone {
+		t.Errorf("config.yaml\n%s\nwant\n%s", text, alone)
+	}
+	runInstall(t, 0, "uninstall", "podman", "--root", root, "--yes")
+	if _, err := os.Stat(filepath.Join(root, "etc/touchmark")); !os.IsNotExist(err) {
+		t.Errorf("left behind: %v", err)
+	}
+}
+
+// Where files of the node do not help, it is said what does, and nothing is written.
+func TestInstallContainerd_Elsewhere(t *testing.T) {
+	for name, c := range map[string]struct {
+		file, text, want string
+		args             []string
+	}{
+		"Talos":        {"etc/os-release", "ID=talos\n", "skipFallback: true", nil},
+		"Bottlerocket": {"etc/os-release", "ID=bottlerocket\n", "[[settings.container-registry.mirrors]]", nil},
+		"GKE":          {"etc/os-release", "ID=cos\n", "registryHosts:", []string{"--proxy", "https://p.example"}},
+		"1.7":          {"etc/containerd/config.toml", "version = 2\n", "touchmark install containerd --proxy https://proxy.example:5443", []string{"--containerd-version", "1.7.28"}},
+		"none":         {"etc/os-release", "ID=debian\n", "no containerd was found", []string{"NONE"}},
+	} {
+		root, policy := nodeBelow(t)
+		if err := os.WriteFile(filepath.Join(root, c.file), []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		args := c.args
+		if len(args) == 1 && args[0] == "NONE" {
+			args = nil
+			for _, file := range []string{"etc/containerd", "etc/kubernetes", "usr"} {
+				if err := os.RemoveAll(filepath.Join(root, file)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		out := runInstall(t, exitRefused, append([]string{"install", "containerd", "--root", root, "--policy", policy, "--yes"}, args...)...)
+		if !strings.Contains(out, c.want) || !strings.Contains(out, "nothing was written") {
+			t.Errorf("%s: printed\n%s", name, out)
+		}
+		if _, err := os.Stat(filepath.Join(root, "etc/touchmark")); !os.IsNotExist(err) {
+			t.Errorf("%s: something was written: %v", name, err)
+		}
+	}
+	root, _ := nodeBelow(t)
+	if err := os.WriteFile(filepath.Join(root, "etc/containerd/config.toml"), []byte("version = 2\n[plugins.'io.containerd.grpc.v1.cri'.registry]\n  config_path = '/etc/containerd/certs.d'\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	runInstall(t, 0, "install", "containerd", "--root", root, "--containerd-version", "1.7.28", "--proxy", "https://p.example", "--registry", "docker.io", "--yes")
+}
