@@ -287,7 +287,7 @@ func preconditionFailed(what string, untrusted []byte) *failure {
 		said = strings.ToValidUTF8(said[:min(len(said), maxTold)], "")
 	}
 	return &failure{
-		status: http.StatusPreconditionFailed, code: codeDenied,
+		status: http.StatusPreconditionFailed, code: codeUnknown, // DENIED is for this proxy's own policy
 		message: what + ": a rule of the upstream registry itself forbids to pull it: " + said, cause: errors.New("upstream status 412"),
 	}
 }
