@@ -19,18 +19,18 @@ import (
 func newClientConfig() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "client-config",
-		Short: "Write configuration with which other clients sign",
+		Short: "Write configuration with which other clients sign, or pull through a proxy",
 	}
 	cmd.AddCommand(newClientConfigSkopeo())
+	cmd.AddCommand(newClientConfigProxies()...)
 	return cmd
 }
 
 func newClientConfigSkopeo() *cobra.Command {
 	var f clientConfigFlags
 	cmd := &cobra.Command{
-		Use:     "skopeo",
-		Aliases: []string{"podman"},
-		Short:   "Write the file with which skopeo and podman sign",
+		Use:   "skopeo",
+		Short: "Write the file with which skopeo and podman sign",
 		Long: `client-config skopeo writes the parameter file with which stock skopeo and podman
 sign with a private Sigstore: --sign-by-sigstore FILE. It names the server's
 certificate authority and log, and says how to sign in:
@@ -50,7 +50,7 @@ clients write signatures to a registry only where registries.d says
 Exit status: 0 written, 2 wrong usage, 3 the server cannot be asked.`,
 		Example: `  touchmark client-config skopeo --server https://sigstore.acme.example --file sign.yaml
   skopeo copy --sign-by-sigstore sign.yaml docker://registry.example/app:1 docker://registry.example/app:1
-  touchmark client-config podman --as alice@acme.example --file sign.yaml && podman push --sign-by-sigstore sign.yaml registry.example/app:1`,
+  touchmark client-config skopeo --as alice@acme.example --file sign.yaml && podman push --sign-by-sigstore sign.yaml registry.example/app:1`,
 		Args: cobra.NoArgs,
 		RunE: f.run,
 	}

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/touchmark/touchmark/registry-proxy/clientconfig"
+	"github.com/touchmark/touchmark/registry-proxy/config"
+)
+
+// clientProxyFlags say through which proxy clients pull.
+type clientProxyFlags struct{ config, url, ca string }
+
+// newClientConfigProxies are the commands for clients that pull through a proxy.
+func newClientConfigProxies() []*cobra.Command {
+	return []*cobra.Command{
+		newClientConfigProxy("containerd", "Print the hosts.toml with which containerd pulls through a proxy", `
+They belong where containerd's registry.config_path points; a restart is not needed.`, clientconfig.Proxy.Containerd),
+		newClientConfigProxy("podman", "Print the registries.conf with which podman, skopeo, buildah and CRI-O pull through a proxy", `
+To sign with podman, see "touchmark client-config skopeo".`, clientconfig.Proxy.Podman),
+		newClientConfigProxy("docker", "Print the daemon.json and hosts.toml with which Docker pulls through a proxy", `
+Docker reads hosts.toml only with its containerd image store, which daemon.json switches
+on (merge it with what is there, and restart Docker). Without, pull by the proxy's own
+name. "registry-mirrors" would not enforce anything.`, clientconfig.Proxy.Docker),
+	}
+}
+
+func newClientConfigProxy(client, short, more string, write func(clientconfig.Proxy) ([]clientconfig.File, error)) *cobra.Command {
+	var f clientProxyFlags
+	cmd := &cobra.Command{
+		Use:   client,
+		Short: short,
+		Long: fmt.Sprintf(`client-config %s prints what %s needs to pull through "touchmark proxy",
+each file under its path. The proxy takes the registry's place (server, location); it
+is never written as a mirror, because clients ask the registry itself when a mirror
+refuses. Those who push and sign talk to the registry itself.
+%s
+
+Exit status: 0 printed, 2 wrong usage.`, client, client, more),
+		Example: "  touchmark client-config " + client + " --config proxy.yaml --url https://proxy.example",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd, write) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.config, "config", "", "`file` of the proxy's configuration (docs/proxy.md)")
+	fl.StringVar(&f.url, "url", "", "`URL` by which clients reach the proxy, https://host[:port]")
+	fl.StringVar(&f.ca, "ca", "", "`file` on the clients with the authority of the proxy's certificate, if their system does not know it")
+	return cmd
+}
+
+func (f clientProxyFlags) run(cmd *cobra.Command, write func(clientconfig.Proxy) ([]clientconfig.File, error)) error {
+	switch {
+	case f.config == "":
+		return usageError(errors.New("--config is missing: the file of the proxy's configuration"))
+	case f.url == "":
+		return usageError(errors.New("--url is missing: how clients reach the proxy"))
+	}
+	c, err := config.Load(f.config)
+	if err != nil {
+		return usageError(err)
+	}
+	files, err := write(clientconfig.Proxy{URL: f.url, CA: f.ca, Registries: c.Registries})
+	if err != nil {
+		return usageError(err)
+	}
+	for i, file := range files {
+		if i > 0 {
+			fmt.Fprintln(cmd.OutOrStdout())
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s", file.Path, file.Content)
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+// Package clientconfig writes what clients need to pull through a running proxy.
+//
+// The proxy is always written as the place of the registry (server, location),
+// and never as a mirror: clients ask the registry itself when a mirror refuses,
+// so that a mirror enforces nothing.
+package clientconfig
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"path"
+	"strings"
+
+	"github.com/touchmark/touchmark/registry-proxy/config"
+)
+
+// Proxy is a running proxy as its clients see it.
+type Proxy struct {
+	// URL is scheme://host[:port].
+	URL string
+	// CA is where clients have the authority of the proxy's certificate, a file; empty for one that the system knows.
+	CA string
+	// Registries are what it fronts.
+	Registries []config.Registry
+}
+
+// File is a file on a client's machine.
+type File struct {
+	Path    string
+	Content string
+}
+
+// check returns the proxy's URL.
+func (p Proxy) check() (*url.URL, error) {
+	u, err := url.Parse(p.URL)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		return nil, errors.New("the proxy's address is not of the form https://host[:port]")
+	}
+	for _, s := range []string{p.URL, p.CA} {
+		if strings.ContainsAny(s, "\"\\\n") {
+			return nil, fmt.Errorf("%q cannot stand in a file", s)
+		}
+	}
+	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
+}
+
+// at is the URL of one registry: its own host, or the proxy's.
+func at(proxy *url.URL, r config.Registry) *url.URL {
+	if len(r.Hosts) == 0 {
+		return proxy
+	}
+	own := *proxy
+	own.Host = r.Hosts[0]
+	if port := proxy.Port(); port != "" && !strings.Contains(own.Host, ":") {
+		own.Host += ":" + port
+	}
+	return &own
+}
+
+// name is the registry's logical name.
+func name(r config.Registry) string {
+	if r.Name != "" {
+		return r.Name
+	}
+	u, err := url.Parse(r.Upstream)
+	switch {
+	case err != nil:
+		return ""
+	case u.Host == "registry-1.docker.io" || u.Host == "index.docker.io":
+		return "docker.io"
+	}
+	return u.Host
+}
+
+// signers says, in the words of one client, how images come into the registry.
+func signers(r config.Registry) string {
+	return "# The proxy is read-only. Those who push and sign talk to the registry itself, " + safe(r.Upstream) + ",\n# from machines without this file.\n"
+}
+
+// safe is a URL without what may be a password, on one line.
+func safe(s string) string {
+	u, err := url.Parse(s)
+	if err != nil {
+		return "its upstream"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host}).String()
+}
+
+// Containerd returns a hosts.toml for each registry, for containerd's registry.config_path.
+func (p Proxy) Containerd() ([]File, error) { return p.hosts("/etc/containerd/certs.d") }
+
+// hosts writes hosts.toml files below a directory. containerd names the registry itself, by ?ns=.
+func (p Proxy) hosts(dir string) ([]File, error) {
+	proxy, err := p.check()
+	if err != nil {
+		return nil, err
+	}
+	var files []File
+	for _, r := range p.Registries {
+		var b strings.Builder
+		b.WriteString("# Touchmark: images of " + name(r) + " come from the proxy, and from nowhere else. There must be no [host] here.\n" + signers(r))
+		fmt.Fprintf(&b, "server = %q\ncapabilities = [\"pull\", \"resolve\"]\n", at(proxy, r))
+		if p.CA != "" {
+			fmt.Fprintf(&b, "ca = %q\n", p.CA)
+		}
+		files = append(files, File{Path: path.Join(dir, name(r), "hosts.toml"), Content: b.String()})
+	}
+	return files, nil
+}
+
+// Podman returns a drop-in of registries.conf, for podman, skopeo, buildah and CRI-O. Older ones do not name the registry in
+// requests, so that one of several needs a host or a prefix.
+func (p Proxy) Podman() ([]File, error) {
+	proxy, err := p.check()
+	if err != nil {
+		return nil, err
+	}
+	var b strings.Builder
+	b.WriteString("# Touchmark: images come from the proxy, and from nowhere else. There must be no [[registry.mirror]] here.\n")
+	for i, r := range p.Registries {
+		location := at(proxy, r).Host
+		switch {
+		case len(r.Hosts) > 0, r.Prefix == "" && len(p.Registries) == 1:
+		case r.Prefix != "":
+			location += "/" + r.Prefix
+		default:
+			return nil, fmt.Errorf("registries[%d]: %s has neither hosts nor a prefix, and podman needs one of them to say which registry it means", i, name(r))
+		}
+		fmt.Fprintf(&b, "\n%s[[registry]]\nprefix = %q\nlocation = %q\n", signers(r), name(r), location)
+		if proxy.Scheme == "http" {
+			b.WriteString("insecure = true # plain HTTP\n")
+		}
+	}
+	files := []File{{Path: "/etc/containers/registries.conf.d/50-touchmark-proxy.conf", Content: b.String()}}
+	return append(files, p.authority(proxy, "/etc/containers/certs.d")...), nil
+}
+
+// Docker returns daemon.json and a hosts.toml for each registry. Docker reads these only with its containerd image store;
+// without, images are pulled by the proxy's own name.
+func (p Proxy) Docker() ([]File, error) {
+	files, err := p.hosts("/etc/docker/certs.d")
+	if err != nil {
+		return nil, err
+	}
+	proxy, _ := p.check() // hosts did
+	daemon := "{\n  \"features\": {\"containerd-snapshotter\": true}"
+	if addr, err := netip.ParseAddr(proxy.Hostname()); proxy.Scheme == "http" && (err != nil || !addr.IsLoopback()) {
+		daemon += fmt.Sprintf(",\n  \"insecure-registries\": [%q]", proxy.Host)
+	}
+	return append(append([]File{{Path: "/etc/docker/daemon.json", Content: daemon + "\n}\n"}}, files...), p.authority(proxy, "/etc/docker/certs.d")...), nil
+}
+
+// authority says where clients of one kind look for the proxy's authority.
+func (p Proxy) authority(proxy *url.URL, dir string) []File {
+	if p.CA == "" {
+		return nil
+	}
+	var files []File
+	seen := map[string]bool{}
+	for _, r := range p.Registries {
+		if host := at(proxy, r).Host; !seen[host] {
+			seen[host] = true
+			files = append(files, File{Path: path.Join(dir, host, "ca.crt"), Content: "# a copy of, or a link to, " + p.CA + "\n"})
+		}
+	}
+	return files
+}

@@ -1,0 +1,112 @@
+package clientconfig_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/BurntSushi/toml"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/touchmark/touchmark/registry-proxy/clientconfig"
+	"github.com/touchmark/touchmark/registry-proxy/config"
+)
+
+var proxy = clientconfig.Proxy{URL: "https://proxy.example:5443", CA: "/etc/pki/acme.pem", Registries: []config.Registry{
+	{Upstream: "https://registry-1.docker.io", Prefix: "hub"},
+	{Name: "registry.acme.example", Upstream: "https://robot:secret@10.0.0.5:5000", Hosts: []string{"acme.example"}},
+}}
+
+// The proxy takes the registry's place in every file, is a mirror in none, and signers are told where to go.
+func TestNeverAMirror(t *testing.T) {
+	for name, write := range map[string]func() ([]clientconfig.File, error){"containerd": proxy.Containerd, "podman": proxy.Podman, "docker": proxy.Docker} {
+		files, err := write()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			var read map[string]any
+			switch {
+			case strings.HasSuffix(f.Path, ".json"):
+				err = json.Unmarshal([]byte(f.Content), &read)
+			case strings.HasSuffix(f.Path, ".crt"):
+				continue
+			default:
+				_, err = toml.Decode(f.Content, &read)
+				if !strings.Contains(f.Content, "read-only") || !strings.Contains(f.Content, "https://10.0.0.5:5000") && !strings.Contains(f.Content, "https://registry-1.docker.io") {
+					t.Errorf("%s: %s does not say how to sign", name, f.Path)
+				}
+			}
+			if err != nil {
+				t.Errorf("%s: %s: %v\n%s", name, f.Path, err, f.Content)
+			}
+			if _, mirror := read["host"]; mirror || read["registry-mirrors"] != nil || strings.Contains(f.Content, "secret") {
+				t.Errorf("%s: %s:\n%s", name, f.Path, f.Content)
+			}
+		}
+	}
+}
+
+func TestContainerd(t *testing.T) {
+	files, err := proxy.Containerd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]map[string]any{}
+	for _, f := range files {
+		var read map[string]any
+		if _, err := toml.Decode(f.Content, &read); err != nil {
+			t.Fatal(err)
+		}
+		got[f.Path] = read
+	}
+	hosts := func(server string) map[string]any {
+		return map[string]any{"server": server, "capabilities": []any{"pull", "resolve"}, "ca": "/etc/pki/acme.pem"}
+	}
+	want := map[string]map[string]any{
+		"/etc/containerd/certs.d/docker.io/hosts.toml":             hosts("https://proxy.example:5443"),
+		"/etc/containerd/certs.d/registry.acme.example/hosts.toml": hosts("https://acme.example:5443"),
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestPodman(t *testing.T) {
+	files, err := proxy.Podman()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var read struct {
+		Registry []struct {
+			Prefix, Location string
+			Insecure         bool
+			Mirror           []any
+		}
+	}
+	if _, err := toml.Decode(files[0].Content, &read); err != nil {
+		t.Fatal(err)
+	}
+	if r := read.Registry; len(r) != 2 || r[0].Prefix != "docker.io" || r[0].Location != "proxy.example:5443/hub" || r[1].Location != "acme.example:5443" || r[0].Insecure || len(r[0].Mirror) > 0 {
+		t.Errorf("got %+v", r)
+	}
+	bare := proxy
+	bare.Registries = []config.Registry{{Upstream: "https://a.example"}, {Upstream: "https://b.example"}}
+	if _, err := bare.Podman(); err == nil || !strings.Contains(err.Error(), "registries[0]: a.example has neither hosts nor a prefix") {
+		t.Errorf("got %v", err)
+	}
+	bare.URL, bare.Registries = "http://127.0.0.1:5000", bare.Registries[:1]
+	if files, err := bare.Podman(); err != nil || !strings.Contains(files[0].Content, "location = \"127.0.0.1:5000\"\ninsecure = true") {
+		t.Errorf("got %v, %v", files, err)
+	}
+}
+
+func TestAddress(t *testing.T) {
+	for _, u := range []string{"", "proxy.example", "ftp://proxy.example", "https://u:p@proxy.example", "https://proxy.example/hub", "https://proxy.example?x", "https://a\"b"} {
+		p := proxy
+		p.URL = u
+		if _, err := p.Containerd(); err == nil {
+			t.Errorf("%q: no error", u)
+		}
+	}
+}
