@@ -106,7 +106,10 @@ func (p *Plugin) request(c *api.Container) (gate.Request, string, error) {
 		return gate.Request{}, "", fmt.Errorf("refused by touchmark: containerd names the image's digest as %q", jsonguard.Excerpt(image.GetDigest()))
 	}
 	for _, text := range []string{c.GetAnnotations()[imageName], image.GetName()} {
-		if name, err := node.ParseName(text); err == nil {
+		name, err := node.ParseName(text)
+		// A pod need not write Docker Hub out, and containerd always does; other names are
+		// of images that were imported under them.
+		if err == nil && (name.Full || text != image.GetName()) {
 			return gate.Request{Repository: name.Logical, Digest: digest, ParentsKnown: name.Digest == ""}, name.Repository, nil
 		}
 	}
