@@ -83,8 +83,15 @@ func mergeAll(files []*file, release Release) (*document, error) {
 				return nil, fmt.Errorf("%s: %w", f.path, err)
 			}
 		}
+		_, old := merged.Plugins[pluginCRI]
 		if err := merged.migrateCRI(); err != nil {
 			return nil, err
+		}
+		if old && release == (Release{2, 2}) { // which takes an empty path out of the old section for none
+			images, _ := merged.Plugins[pluginImages].(map[string]any)
+			if registry, _ := images["registry"].(map[string]any); registry["config_path"] == "" {
+				registry["config_path"] = defaultConfigPath
+			}
 		}
 	}
 	return merged, nil

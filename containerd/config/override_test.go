@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -140,6 +141,50 @@ func TestCTRD09_ADropInOfALaterVersionLosesTheMainFile(t *testing.T) {
 		}
 		if got := load(t, config.Newest(), files).CRI.Sandbox(); got != "example/pause:1" {
 			t.Errorf("with %q in %s: %s", c.dropIn, config.Newest(), got)
+		}
+	}
+}
+
+// What a release makes of a section of version 1 or 2 that a later one takes otherwise.
+func TestCTRD09_OldSections(t *testing.T) {
+	const text = `
+[plugins.%s]
+sandbox_image = "example/pause:1"
+max_concurrent_downloads = 7
+use_local_image_pull = true
+[plugins.%[1]s.registry]
+config_path = ""
+[plugins.%[1]s.containerd]
+discard_unpacked_layers = true
+`
+	const runtimes = "[plugins.%s.containerd.runtimes]\n"
+	const name = `"io.containerd.grpc.v1.cri"`
+	v1, v2 := fmt.Sprintf(text, "cri"), "version = 2\n"+fmt.Sprintf(text, name)
+	const both = "/etc/containerd/certs.d:/etc/docker/certs.d"
+	for _, c := range []struct {
+		name, text       string
+		release          config.Release
+		open             string // the settings that make CRI pull by itself
+		sandbox, hostsAt string
+	}{
+		{"runtimes", v2 + fmt.Sprintf(runtimes, name), config.Release{Major: 2, Minor: 4}, "discard_unpacked_layers max_concurrent_downloads", "example/pause:1", both},
+		{"no runtimes", v2, config.Release{Major: 2, Minor: 4}, "max_concurrent_downloads", "example/pause:1", both},
+		{"no runtimes", v2, config.Release{Major: 2, Minor: 2}, "max_concurrent_downloads", "example/pause:1", both},
+		{"no runtimes", v2, config.Release{Major: 2, Minor: 1}, "max_concurrent_downloads", "example/pause:1", ""},
+		{"2.0 never asks", v2, config.Release{Major: 2, Minor: 0}, "", "example/pause:1", ""},
+		{"version 1", v1, config.Release{Major: 2, Minor: 4}, "max_concurrent_downloads", "example/pause:1", both},
+		{"version 1 is forgotten", v1, config.Release{Major: 2, Minor: 2}, "", "registry.k8s.io/pause:3.10.1", both},
+		{"version 3 has it up to 2.2 no more", strings.Replace(v2, "= 2", "= 3", 1), config.Release{Major: 2, Minor: 2}, "", "registry.k8s.io/pause:3.10.1", both},
+		{"and since 2.3 again", strings.Replace(v2, "= 2", "= 3", 1), config.Release{Major: 2, Minor: 4}, "max_concurrent_downloads", "example/pause:1", both},
+		{"version 4 has not", strings.Replace(v2, "= 2", "= 4", 1), config.Release{Major: 2, Minor: 4}, "", "registry.k8s.io/pause:3.10.2", both},
+	} {
+		got := load(t, c.release, map[string]string{main: c.text}).CRI
+		var open []string
+		for _, s := range got.LocalPull {
+			open = append(open, s.Name)
+		}
+		if strings.Join(open, " ") != c.open || got.Sandbox() != c.sandbox || got.ConfigPath != c.hostsAt {
+			t.Errorf("%s in %s: %q, %s, %q", c.name, c.release, open, got.Sandbox(), got.ConfigPath)
 		}
 	}
 }
