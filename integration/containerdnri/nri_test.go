@@ -1,8 +1,10 @@
 package containerdnri
 
 import (
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/integration/internal/lab"
@@ -167,4 +169,32 @@ func TestNRI_Required(t *testing.T) {
 	plain.runs(t, unsigned)
 	h.serve(t)
 	plain.refused(t, unsigned, unsigned, "is not signed")
+}
+
+// TestNRI_Slow: a registry that does not answer has containers refused in time, with the reason; when it answers, the next attempt works, without a restart of anything.
+func TestNRI_Slow(t *testing.T) {
+	h := newHost(t, withNRI(""), "").boot(t)
+	signed, _ := h.push(t, "team/signed:1", "signed", true)
+	if err := h.cri.Pull(signed); err != nil {
+		t.Fatal(err)
+	}
+	// The node looks for evidence at a place that accepts connections and says nothing.
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	hosts := lab.CertsD + "/" + strings.Replace(h.world.Registry, ":", "_", 1) + "_/hosts.toml"
+	h.Write(t, hosts, "server = \"http://"+silent.Addr().String()+"\"\n")
+	p := h.pod(t, nil)
+	begin := time.Now()
+	p.refused(t, signed, signed, "touchmark cannot decide: no answer from "+silent.Addr().String())
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("after %s, and NRI waits for 2s", took)
+	}
+	if s := h.part(t); !s.Connected {
+		t.Errorf("the plugin was dropped: %+v", s)
+	}
+	h.Root().Must(t, 0, "rm", strings.TrimSuffix(hosts, "/hosts.toml")+"/hosts.toml")
+	p.runs(t, signed)
 }
