@@ -66,6 +66,13 @@ func (s *script) questions() []gate.Request {
 	return append([]gate.Request(nil), s.asked...)
 }
 
+// forget drops the questions that were asked: there may be a million.
+func (s *script) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = nil
+}
+
 const unsignedReason = "no signature was found; policy release wants one by release@acme.example"
 
 // Admit implements gate.Admitter. A parent admits as in the gate: if it is signed itself.

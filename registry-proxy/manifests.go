@@ -213,7 +213,9 @@ func (p *Proxy) fetchManifest(ctx context.Context, repository, reference string)
 	if err != nil {
 		return manifest{}, badUpstream(codeManifestInvalid, what+err.Error(), nil)
 	}
-	m.offline = a.header.Get(headerOffline)
+	if p.upstream.answers != nil { // who takes the upstream's own header of that name away
+		m.offline = a.header.Get(headerOffline)
+	}
 	return m, nil
 }
 
