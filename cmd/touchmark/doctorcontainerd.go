@@ -35,6 +35,7 @@ type doctorContainerdFlags struct {
 	probe      bool
 	image      containerddoctor.Probe
 	output     string
+	serve      serveFlags
 }
 
 func newDoctorContainerd() *cobra.Command {
@@ -55,6 +56,7 @@ Exit status: 0 this node enforces, 1 it does not, 2 wrong usage, 3 can't tell.`,
 		Example: `  touchmark doctor containerd
   touchmark doctor containerd --probe --probe-good registry.example/acme/app:1
   touchmark doctor containerd --fix --restart
+  touchmark doctor containerd --listen 127.0.0.1:7469 --probe
   touchmark doctor containerd -o prometheus >/var/lib/node_exporter/touchmark-containerd.prom`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
@@ -72,12 +74,16 @@ Exit status: 0 this node enforces, 1 it does not, 2 wrong usage, 3 can't tell.`,
 	fl.StringVar(&f.image.Unsigned, "probe-unsigned", "", "`image` to probe with that must be refused, in the place of the made-up one")
 	fl.StringVar(&f.image.Good, "probe-good", "", "`image` to probe with that must be admitted")
 	fl.StringVarP(&f.output, "output", "o", "text", "text, json or prometheus")
+	f.serve.register(cmd)
 	return cmd
 }
 
 func (f *doctorContainerdFlags) run(cmd *cobra.Command) error {
 	if err := checkFormat(f.output); err != nil {
 		return err
+	}
+	if f.serve.listen != "" {
+		return f.serve.run(cmd.Context(), func() (*doctor.Report, error) { return f.examine(cmd) })
 	}
 	report, err := f.examine(cmd)
 	if err != nil {
@@ -173,6 +179,9 @@ func (f *doctorContainerdFlags) remedies(cmd *cobra.Command, c containerddoctor.
 		again.SetContext(cmd.Context())
 		again.SetOut(cmd.ErrOrStderr())
 		args := []string{"--yes", "--no-probe", "--fix", "--root", f.root}
+		if c.Intent.NRI {
+			args = append(args, "--nri")
+		}
 		if c.Intent.Observe {
 			args = append(args, "--mode", "observe")
 		}

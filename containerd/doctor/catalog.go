@@ -111,7 +111,7 @@ func nriCauses() []doctor.Cause {
 		doctor.Warning.Cause("nri-tolerated", "a pod's annotation lets containers be made without the plugin (tolerate_missing_plugins_annotation)", "take the setting out, and let only those you trust set annotations", false),
 		doctor.Broken.Cause("nri-release", "containerd before 2.4 does not tell NRI's plugins which image a container is made from: every container is refused", "upgrade containerd, or take nri: true out of config.yaml", false),
 		doctor.Broken.Cause("nri-not-connected", "the agent is not connected to containerd's NRI: every container is refused", "see the message, and whether containerd's NRI listens there", false),
-		doctor.Broken.Cause("nri-no-connections", "NRI takes no connections (disable_connections): the agent's plugin cannot connect", reinstall, true),
+		doctor.Broken.Cause("nri-no-connections", "NRI takes no connections (disable_connections): the agent's plugin cannot connect", "take disable_connections out of containerd's configuration, and "+restart, false),
 	}
 }
 

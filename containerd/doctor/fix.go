@@ -72,7 +72,7 @@ var (
 		"bindir-unset", "bindir-relative", "verifier-cut", "verifier-disabled", "verifiers-none", "timeout-zero", "timeout-tiny", "timeout-short", "transfer-disabled",
 		"dropin-not-imported",
 		"cri-local-pull", "cri-snapshot-annotations", "cri-discard-layers", "cri-mirrors", "cri-configs", "cri-auths", "cri-concurrent-downloads", "cri-sync-fs",
-		"nri-disabled", "nri-not-enforced", "nri-not-required", "nri-no-connections", "proxy-path-list", "hosts-path-list",
+		"nri-disabled", "nri-not-enforced", "nri-not-required", "proxy-path-list", "hosts-path-list",
 	}
 	installFixes = slices.Concat(settingFixes, []string{
 		"bindir-missing", "bindir-empty", "bindir-elsewhere", "bindir-not-directory", "bindir-dangling", "verifier-missing", "verifier-impostor", "verifier-version",

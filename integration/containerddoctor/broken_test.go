@@ -55,6 +55,7 @@ var brokens = []broken{
 	{code: "policies-missing", alone: true, spoil: run("rm " + policyFile), byHand: func(t *testing.T, n *node) { n.Write(t, policyFile, n.site.policy) }},
 	{code: "config-unusable", alone: true, spoil: write(configYAML, "policies: policy.d\n"), byHand: func(t *testing.T, n *node) { n.configure(t, "standalone: false") }},
 	{code: "config-missing", alone: true, spoil: run("rm " + configYAML), byHand: func(t *testing.T, n *node) { n.configure(t, "standalone: false") }},
+	{code: "credentials-unusable", spoil: run("mkdir -p /etc/touchmark/containerd; (umask 077; echo nonsense >/etc/touchmark/containerd/auth.json)"), byHand: run("rm /etc/touchmark/containerd/auth.json")},
 	{code: "unreadable", spoil: run("mkdir -p /var/lib/kubelet; mkfifo /var/lib/kubelet/config.yaml"), pulls: true, byHand: run("rm /var/lib/kubelet/config.yaml")},
 }
 

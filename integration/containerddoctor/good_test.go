@@ -95,6 +95,7 @@ var warnings = []struct {
 	{code: "timeout-short", spoil: verifiers("per_verifier_timeout = '8s'")},
 	{code: "touchmark-missing", spoil: all(func(t *testing.T, n *node) { n.configure(t, "standalone: true") }, func(_ *testing.T, n *node) { n.Env = []string{"HOME=/root", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"} },
 		run("rm "+ours+"; mkdir -p /usr/local/lib/verifier; mv "+program+" /usr/local/lib/verifier; ln -s /usr/local/lib/verifier/touchmark-containerd "+ours))},
+	{code: "config-elsewhere", spoil: all(write("/srv/containerd.toml", settings("", oneDirectory)), func(_ *testing.T, n *node) { n.Flags = []string{"--config", "/srv/containerd.toml"} })},
 	{code: "import-unmatched", spoil: write(lab.ContainerdConfig, "version = 3\nimports = ['/etc/containerd/conf.d/*.toml']\n"+oneDirectory)},
 	{code: "images-unjudged", late: func(t *testing.T, n *node) {
 		n.Import(t, "other.example/app:1", coretest.Image(t, 3))
