@@ -95,7 +95,7 @@ Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 		newGenerateKeyPair(), newImportKeyPair(), newPublicKey(),
 		newProxy(), newTrust(),
 		newAgent(), newWhy(), newReport(), newClientConfig(), newSweep(), newDoctor(),
-		newInstall(), newUninstall(),
+		newInstall(), newUninstall(), newRender(),
 	)
 	return root
 }
