@@ -2,8 +2,8 @@
 # The long campaigns, which make test only does in small: kill -9 over and over,
 # every fuzz target for a while, and mutants of the verifier. The last run is kept in
 # integration/results: torture.txt, and each mutant in mutation.txt. FUZZTIME, ROUNDS,
-# CAMPAIGN_INPUTS, FLIP_EVERY and MUTANTS (of each package; 0 is all of them) make it
-# longer or shorter; CAMPAIGN_SEED repeats the campaign of another run.
+# CAMPAIGN_INPUTS, FLIP_EVERY, KILLS, HOSTILE_REQUESTS and MUTANTS (of each package; 0 is
+# all of them) make it longer or shorter; CAMPAIGN_SEED repeats the campaign of another run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,10 +13,12 @@ seed=${CAMPAIGN_SEED:-$((RANDOM << 15 | RANDOM))}
 inputs=${CAMPAIGN_INPUTS:-120000}
 every=${FLIP_EVERY:-1}
 mutants=${MUTANTS:-200}
+kills=${KILLS:-1000}
+requests=${HOSTILE_REQUESTS:-1000000}
 out=integration/results/torture.txt
 mkdir -p "$(dirname "$out")"
 {
-	echo "# FUZZTIME=$fuzztime ROUNDS=$rounds CAMPAIGN_SEED=$seed CAMPAIGN_INPUTS=$inputs FLIP_EVERY=$every MUTANTS=$mutants make torture"
+	echo "# FUZZTIME=$fuzztime ROUNDS=$rounds CAMPAIGN_SEED=$seed CAMPAIGN_INPUTS=$inputs FLIP_EVERY=$every KILLS=$kills HOSTILE_REQUESTS=$requests MUTANTS=$mutants make torture"
 	echo "# commit $(git rev-parse --short HEAD)$(git diff --quiet HEAD || echo ' with uncommitted changes'), $(date -u +%F), $(go version | cut -d' ' -f3-4), $(nproc) cores; moments of kills are drawn at random, without a seed"
 	echo
 	echo "## the signature log is killed $rounds times"
@@ -24,6 +26,13 @@ mkdir -p "$(dirname "$out")"
 	echo
 	echo "## first starts, issuing and publishing are killed, ten times over"
 	go test -timeout 60m -count 10 -run 'Kill' ./services/stack ./services/trustroot | grep -v 'INFO registered route'
+	echo
+	echo "## the proxy's cache is killed $kills times while it fills"
+	CACHE_KILLS=$kills go test -timeout 60m -count 1 -v -run '^TestPX29' ./registry-proxy/cache | grep -v '^=== '
+	echo
+	echo "## $requests requests through the proxy to an upstream that attacks, and a quarter of that with a cache; 2000 pulls from replicas that come and go"
+	HOSTILE_REQUESTS=$requests go test -timeout 90m -count 1 -v -run '^TestHostileUpstream$' ./registry-proxy | grep -v '^=== '
+	go test -timeout 60m -count 10 -run '^TestReplicas' ./registry-proxy
 	echo
 	echo "## $inputs inputs for both verifiers, and every bit of good evidence"
 	(cd integration/oracles && CAMPAIGN_SEED=$seed CAMPAIGN_INPUTS=$inputs FLIP_EVERY=$every \

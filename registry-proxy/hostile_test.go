@@ -368,9 +368,9 @@ func serveOrCut(handler http.Handler, rec *recorder, req *http.Request) (whole b
 
 // TestHostileUpstream: PX-01..03, 10, 12, 13, 16, 31, 32. HOSTILE_REQUESTS says how many; a tag is somewhere else each time it is asked for.
 func TestHostileUpstream(t *testing.T) {
-	requests := 10_000
+	requests := 6_000
 	if testing.Short() {
-		requests = 3_000
+		requests = 2_000
 	}
 	if n, err := strconv.Atoi(os.Getenv("HOSTILE_REQUESTS")); err == nil {
 		requests = n
