@@ -222,9 +222,6 @@ func TestInstallContainerd(t *testing.T) {
 	if text := contents(t, filepath.Join(root, "etc/touchmark/config.yaml")); strings.Contains(text, "observe") {
 		t.Errorf("config.yaml\n%s", text)
 	}
-	if err := repeatInstallContainerd(t.Context(), root); err != nil {
-		t.Errorf("repeating it: %v", err)
-	}
 	runInstall(t, exitUsage, "uninstall", "containerd", "--root", root)
 	runInstall(t, 0, "uninstall", "containerd", "--root", root, "--yes")
 	if contents(t, main) != before {
@@ -254,9 +251,13 @@ func TestInstallPodmanAndContainerd(t *testing.T) {
 	if text := contents(t, filepath.Join(root, "etc/touchmark/config.yaml")); text != alone {
 		t.Errorf("config.yaml\n%s\nwant\n%s", text, alone)
 	}
+	// The policy stays for whoever is left.
+	runInstall(t, 0, "install", "containerd", "--root", root, "--policy", policy, "--yes")
 	runInstall(t, 0, "uninstall", "podman", "--root", root, "--yes")
-	if _, err := os.Stat(filepath.Join(root, "etc/touchmark")); !os.IsNotExist(err) {
-		t.Errorf("left behind: %v", err)
+	contents(t, filepath.Join(root, "etc/touchmark/policy.d/release.yaml"))
+	runInstall(t, 0, "uninstall", "containerd", "--root", root, "--yes")
+	if files, err := filepath.Glob(filepath.Join(root, "etc/touchmark/*/*")); err != nil || len(files) > 0 {
+		t.Errorf("left behind: %v, %v", files, err)
 	}
 }
 

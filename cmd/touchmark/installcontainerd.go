@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -96,7 +96,7 @@ and why; 2 wrong usage, or not confirmed; 3 could not be done.`,
 	fl.BoolVar(&f.settings.Systemd, "systemd", false, "install systemd units for the agent")
 	fl.StringVar(&f.release, "containerd-version", "", "`version` of a containerd that is not running")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "show what would be changed, and change nothing")
-	fl.BoolVar(&f.restart, "restart", false, "restart containerd if its configuration changed")
+	fl.BoolVar(&f.restart, "restart", false, "restart containerd if its configuration changed, and the agent if config.yaml did")
 	fl.BoolVar(&f.noProbe, "no-probe", false, "don't pull an unsigned image at the end")
 	fl.BoolVar(&f.yes, "yes", false, "change it without asking")
 	return cmd
@@ -125,7 +125,7 @@ func (f *installContainerdFlags) findContainerd(ctx context.Context) (*target, e
 	version := f.release
 	if f.root == "" {
 		address := cmp.Or(t.distribution.Address, t.host.Address())
-		if c, err := config.Load(t.host, t.distribution.Config, config.Newest()); err == nil && t.distribution.Address == "" {
+		if c, err := config.Load(t.host, t.distribution.Config, config.Newest()); err == nil && c.Address != t.host.Address() {
 			address = c.Address
 		}
 		if t.node, t.down = node.Dial(ctx, address); t.down == nil {
@@ -192,6 +192,13 @@ func (f *installContainerdFlags) finish(cmd *cobra.Command, t *target, plan *ins
 	out := cmd.OutOrStdout()
 	if f.settings.Systemd {
 		fmt.Fprintf(out, "installed; for the agent:\n  systemctl daemon-reload\n  systemctl enable --now %s %s\n", systemd.Socket, systemd.Service)
+	}
+	if plan.Agent && !f.restart {
+		fmt.Fprintf(out, "config.yaml has changed; for it to hold, an agent that runs has to be restarted: systemctl try-restart %s\n", systemd.Service)
+	} else if plan.Agent && f.root == "" {
+		if said, err := exec.CommandContext(cmd.Context(), "systemctl", "try-restart", systemd.Service).CombinedOutput(); err != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "touchmark: warning: restarting the agent: %v: %s\n", err, printable(strings.TrimSpace(string(said))))
+		}
 	}
 	if err := f.remaining(plan.Open); err != nil {
 		return err
@@ -305,18 +312,6 @@ func (f *installContainerdFlags) remember(cmd *cobra.Command, t *target) error {
 		return refused(fmt.Errorf("nothing was written: containerd %s has no image verifiers; upgrade to 2.1 or later, or run the registry proxy and say where it is with --proxy (docs/proxy.md)", t.release))
 	}
 	return nil
-}
-
-// repeatInstallContainerd does what was done the last time once more, on the node
-// as it is now, and takes out of containerd's files what has to be. It restarts
-// nothing, and pins nothing.
-func repeatInstallContainerd(ctx context.Context, root string) error {
-	cmd := newInstallContainerd()
-	cmd.SetArgs([]string{"--root", root, "--fix", "--boot=false", "--no-probe", "--yes"})
-	cmd.SetOut(io.Discard)
-	cmd.SetErr(io.Discard)
-	cmd.SilenceUsage, cmd.SilenceErrors = true, true
-	return cmd.ExecuteContext(ctx)
 }
 
 func newUninstallContainerd() *cobra.Command {

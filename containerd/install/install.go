@@ -116,6 +116,8 @@ type Plan struct {
 	BinDir string
 	// Restart says that containerd has to be restarted for the changes to hold.
 	Restart bool
+	// Agent says that config.yaml changes, which an agent reads when it starts.
+	Agent bool
 	// Open is what lets images in that nobody admitted, one sentence each, although
 	// everything is done that is planned.
 	Open []string
@@ -163,6 +165,7 @@ func New(o Options) (*Plan, error) {
 		if p.containerds(path) {
 			plan.Restart = true
 		}
+		plan.Agent = plan.Agent || path == p.configYAML()
 	}
 	return plan, nil
 }
@@ -204,7 +207,10 @@ func (p *planner) note(format string, args ...any) {
 	p.notes = append(p.notes, fmt.Sprintf(format, args...))
 }
 
-// config is Touchmark's own config.yaml: what it has to know of this containerd.
+// configYAML is Touchmark's own configuration.
+func (p *planner) configYAML() string { return filepath.Join(p.Host.Touchmark(), "config.yaml") }
+
+// config is what config.yaml says: what it has to know of this containerd.
 func (p *planner) config() {
 	fields := []hostfiles.Field{}
 	set := func(name string, value any) {
@@ -228,7 +234,7 @@ func (p *planner) config() {
 			p.note("while the agent does not run, no container is made, the control plane's neither: see docs/containerd.md")
 		}
 	}
-	p.files = append(p.files, hostfiles.File{Path: filepath.Join(p.Host.Touchmark(), "config.yaml"), Mode: 0o644, Fields: fields})
+	p.files = append(p.files, hostfiles.File{Path: p.configYAML(), Mode: 0o644, Fields: fields})
 }
 
 // inputs are Touchmark's own files.

@@ -24,7 +24,11 @@ func (p Place) Removal(leave []string) (*Changes, error) {
 	if r == nil {
 		return nil, fmt.Errorf("planning the removal: %s: %w: nothing is installed", p.Record, fs.ErrNotExist)
 	}
-	c := &Changes{place: p, last: r}
+	others, err := p.others()
+	if err != nil {
+		return nil, err
+	}
+	c := &Changes{place: p, last: r, others: others}
 	var problems []error
 	// Against the order of installing: what demands something goes on demanding it
 	// until nothing else is left.

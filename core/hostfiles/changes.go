@@ -22,6 +22,7 @@ type Changes struct {
 	place    Place
 	record   *Record // as it is to be; nil takes it away
 	last     *Record // as it is; nil if there is none
+	others   []*Record
 	files    []change
 	keys     []string // to make
 	generate func(context.Context) error
@@ -39,7 +40,11 @@ func (w Wanted) Plan() (*Changes, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Changes{Notes: w.Notes, place: w.Place, last: w.Last, record: &Record{Version: 1, Settings: settings}, generate: w.Generate}
+	others, err := w.Place.others()
+	if err != nil {
+		return nil, err
+	}
+	c := &Changes{others: others, Notes: w.Notes, place: w.Place, last: w.Last, record: &Record{Version: 1, Settings: settings}, generate: w.Generate}
 	for _, f := range w.Files {
 		plan := c.replace
 		if f.Fields != nil {
@@ -63,7 +68,7 @@ func (c *Changes) replace(w Wanted, f File) error {
 	if f.Link != "" || w.Last.file(f.Path) != nil { // ours may be a link
 		read = readAny
 	}
-	was, existed, now, err := w.Last.before(f.Path, read)
+	was, existed, now, err := c.before(w, f.Path, read)
 	if err != nil {
 		return err
 	}
@@ -77,6 +82,19 @@ func (c *Changes) replace(w Wanted, f File) error {
 		c.record.Files = append(c.record.Files, Saved{Path: f.Path, Existed: existed, State: was, Written: []string{to.digest()}, Input: f.Input})
 	}
 	return nil
+}
+
+// before is a file as it was before Touchmark, as [Record.Before] has it, but that
+// another installer may have written it, or written it anew.
+func (c *Changes) before(w Wanted, path string, read func(string) (State, bool, error)) (was State, existed bool, now *State, err error) {
+	s, exists, err := read(path)
+	if err != nil {
+		return State{}, false, nil, err
+	}
+	if other := c.owner(path, present(s, exists)); other != nil {
+		return other.State, other.Existed, &s, nil
+	}
+	return w.Last.before(path, read)
 }
 
 // drop restores what was written before and is no longer wanted. What somebody
@@ -110,6 +128,9 @@ func (c *Changes) restore(old Saved) error {
 		return err
 	}
 	now, to := present(s, exists), present(old.State, old.Existed)
+	if now != nil && old.Fields == nil && c.wanted(old.Path) {
+		return nil // it stays for the other
+	}
 	if !old.unedited(now) {
 		if now == nil || old.Fields == nil {
 			return &EditedError{old.Path, c.place.Client}

@@ -157,3 +157,39 @@ func TestLinksAndPrograms(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// What two installers were handed, both have; who goes last takes it away, whoever
+// that is.
+func TestWhatBothWantStaysForTheOther(t *testing.T) {
+	t.Parallel()
+	for _, first := range []string{"a", "b"} {
+		root := t.TempDir()
+		before := tree(t, root)
+		policy := filepath.Join(root, "policy.yaml")
+		wants := func(client, text string) {
+			p := place(root)
+			p.Record, p.Client = filepath.Join(root, "touchmark/install", client+".json"), client
+			last, err := p.Installed()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := hostfiles.Wanted{Place: p, Last: last, Files: []hostfiles.File{{Path: policy, Data: []byte(text), Mode: 0o644, Input: true}}}.Plan()
+			apply(t, c, err)
+		}
+		wants("a", "one\n")
+		wants("b", "one\n")
+		wants("a", "two\n")
+		wants("b", "two\n")
+		takeAway(t, root, first)
+		if data, err := os.ReadFile(policy); err != nil || string(data) != "two\n" {
+			t.Errorf("%s went first: %q, %v", first, data, err)
+		}
+		takeAway(t, root, map[string]string{"a": "b", "b": "a"}[first])
+		after := tree(t, root)
+		delete(after, "/touchmark/install") // belongs to whoever made it
+		delete(after, "/touchmark")
+		if diff := cmp.Diff(before, after); diff != "" {
+			t.Errorf("%s went first (-before +after)\n%s", first, diff)
+		}
+	}
+}
