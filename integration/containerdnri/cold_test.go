@@ -59,8 +59,8 @@ func (c *counter) take() map[string]int {
 	return counted
 }
 
-// TestColdNode: 200 pods of 50 images on a node that knows nothing ask their registry once for each image's evidence.
-func TestColdNode(t *testing.T) {
+// TestCTRD11_ColdNode: 200 pods of 50 images on a node that knows nothing ask their registry once for each image's evidence.
+func TestCTRD11_ColdNode(t *testing.T) {
 	const images, pods = 50, 200
 	w := lab.New(t, true)
 	registry := newCounter(t, w.Registry)

@@ -10,8 +10,8 @@ import (
 	"github.com/touchmark/touchmark/integration/internal/lab"
 )
 
-// TestNRI_Images: what no verifier was asked about is refused when a container is to be made of it, and what is admitted runs.
-func TestNRI_Images(t *testing.T) {
+// TestCTRD10_ContainersOfPresentImages: what no verifier was asked about is refused when a container is to be made of it, and what is admitted runs.
+func TestCTRD10_ContainersOfPresentImages(t *testing.T) {
 	h := newHost(t, withNRI(""), "").boot(t)
 	signed, _ := h.push(t, "team/signed:1", "signed", true)
 	unsigned := h.world.Registry + "/team/unsigned:1"
@@ -87,8 +87,8 @@ func TestNRI_Images(t *testing.T) {
 	}
 }
 
-// TestNRI_KilledAndStalled: while the agent is dead, hangs or starts again, no container is created that it has not admitted, not even the first one; those that run go on.
-func TestNRI_KilledAndStalled(t *testing.T) {
+// TestCTRD14_KilledAndStalled: while the agent is dead, hangs or starts again, no container is created that it has not admitted, not even the first one; those that run go on.
+func TestCTRD14_KilledAndStalled(t *testing.T) {
 	h := newHost(t, withNRI(""), "").boot(t)
 	signed, _ := h.push(t, "team/signed:1", "signed", true)
 	unsigned, _ := h.push(t, "team/unsigned:1", "unsigned", false)
@@ -142,8 +142,8 @@ func TestNRI_KilledAndStalled(t *testing.T) {
 	survives()
 }
 
-// TestNRI_Required: what is created while the agent is down, by containerd's configuration and the pod's annotations. This is the rule for critical pods of docs/containerd.md.
-func TestNRI_Required(t *testing.T) {
+// TestCTRD14_Required: what is created while the agent is down, by containerd's configuration and the pod's annotations. This is the rule for critical pods of docs/containerd.md.
+func TestCTRD14_Required(t *testing.T) {
 	const tolerates = "tolerate-missing-plugins.noderesource.dev"
 	h := newHost(t, withNRI("    tolerate_missing_plugins_annotation = \""+tolerates+"\"\n"), "").boot(t)
 	signed, _ := h.push(t, "team/signed:1", "signed", true)
@@ -171,8 +171,8 @@ func TestNRI_Required(t *testing.T) {
 	plain.refused(t, unsigned, unsigned, "is not signed")
 }
 
-// TestNRI_Slow: a registry that does not answer has containers refused in time, with the reason; when it answers, the next attempt works, without a restart of anything.
-func TestNRI_Slow(t *testing.T) {
+// TestCTRD14_SlowRegistry: a registry that does not answer has containers refused in time, with the reason; when it answers, the next attempt works, without a restart of anything.
+func TestCTRD14_SlowRegistry(t *testing.T) {
 	h := newHost(t, withNRI(""), "").boot(t)
 	signed, _ := h.push(t, "team/signed:1", "signed", true)
 	if err := h.cri.Pull(signed); err != nil {
@@ -197,4 +197,17 @@ func TestNRI_Slow(t *testing.T) {
 	}
 	h.Root().Must(t, 0, "rm", strings.TrimSuffix(hosts, "/hosts.toml")+"/hosts.toml")
 	p.runs(t, signed)
+}
+
+// TestCTRD14_Observe: a node that only observes starts everything, and its report has what enforcing would refuse.
+func TestCTRD14_Observe(t *testing.T) {
+	h := newHost(t, withNRI(""), "  observe: true\n").boot(t)
+	unsigned, _ := h.push(t, "team/unsigned:1", "unsigned", false)
+	if err := h.cri.Pull(unsigned); err != nil {
+		t.Fatal(err)
+	}
+	h.pod(t, nil).runs(t, unsigned)
+	if r := h.Root().Run(t, "touchmark", "report"); !strings.Contains(r.Output(), "would not be admitted") || !strings.Contains(r.Output(), "team/unsigned") || !strings.Contains(r.Output(), "containerd-nri") {
+		t.Errorf("report says: %s", r.Output())
+	}
 }

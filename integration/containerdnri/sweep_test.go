@@ -31,8 +31,8 @@ func (h *host) swept(t testing.TB, status int, args ...string) map[string]string
 	return found
 }
 
-// TestSweep: what lies in a real containerd is judged again, labelled and removed, by the agent and by a policy file.
-func TestSweep(t *testing.T) {
+// TestCTRD10_Sweep: what lies in a real containerd is judged again, labelled and removed, by the agent and by a policy file.
+func TestCTRD10_Sweep(t *testing.T) {
 	h := newHost(t, lab.ContainerdSettings(3, ""), "")
 	h.Start(t)
 	h.cri = h.CRI(t)
@@ -111,6 +111,9 @@ func TestSweep(t *testing.T) {
 	}
 	if r := h.Root().Run(t, "touchmark", "sweep", "containerd", "--namespace", "moby"); r.Status != 3 || !strings.Contains(r.Output(), "moby") {
 		t.Errorf("%s", r.Output())
+	}
+	for _, args := range [][]string{{"--in-use"}, {"--trusted-root", "x"}, {"-o", "yaml"}, {"one"}} {
+		h.Root().Must(t, 2, append([]string{"touchmark", "sweep", "containerd"}, args...)...)
 	}
 	if r := h.Alice().Run(t, "touchmark", "sweep", "containerd"); r.Status != 3 || !strings.Contains(r.Output(), "run as root") {
 		t.Errorf("a user: %s", r.Output())
