@@ -177,7 +177,11 @@ func (f *installContainerdFlags) run(cmd *cobra.Command) error {
 	case plan.Empty():
 		fmt.Fprintln(cmd.OutOrStdout(), "nothing to change: it is installed like this")
 	default:
-		if err := confirm(cmd, plan.Diff(), plan.Notes, f.yes); err != nil {
+		notes := plan.Notes
+		for _, open := range plan.Open {
+			notes = append(notes, "this stays open: "+open)
+		}
+		if err := confirm(cmd, plan.Diff(), notes, f.yes); err != nil {
 			return err
 		}
 		if err := plan.Apply(ctx); err != nil {
@@ -193,13 +197,7 @@ func (f *installContainerdFlags) finish(cmd *cobra.Command, t *target, plan *ins
 	if f.settings.Systemd {
 		fmt.Fprintf(out, "installed; for the agent:\n  systemctl daemon-reload\n  systemctl enable --now %s %s\n", systemd.Socket, systemd.Service)
 	}
-	if plan.Agent && !f.restart {
-		fmt.Fprintf(out, "config.yaml has changed; for it to hold, an agent that runs has to be restarted: systemctl try-restart %s\n", systemd.Service)
-	} else if plan.Agent && f.root == "" {
-		if said, err := exec.CommandContext(cmd.Context(), "systemctl", "try-restart", systemd.Service).CombinedOutput(); err != nil {
-			fmt.Fprintf(cmd.ErrOrStderr(), "touchmark: warning: restarting the agent: %v: %s\n", err, printable(strings.TrimSpace(string(said))))
-		}
-	}
+	f.restartAgent(cmd, plan)
 	if err := f.remaining(plan.Open); err != nil {
 		return err
 	}
@@ -225,6 +223,19 @@ func (f *installContainerdFlags) finish(cmd *cobra.Command, t *target, plan *ins
 		return nil
 	}
 	return probeContainerd(cmd, t)
+}
+
+// restartAgent has an agent that runs read config.yaml, or says that it must.
+func (f *installContainerdFlags) restartAgent(cmd *cobra.Command, plan *install.Plan) {
+	switch {
+	case !plan.Agent || f.root != "":
+	case !f.restart:
+		fmt.Fprintf(cmd.OutOrStdout(), "config.yaml has changed; for it to hold, an agent that runs has to be restarted: systemctl try-restart %s\n", systemd.Service)
+	default:
+		if said, err := exec.CommandContext(cmd.Context(), "systemctl", "try-restart", systemd.Service).CombinedOutput(); err != nil {
+			fmt.Fprintf(cmd.ErrOrStderr(), "touchmark: warning: restarting the agent: %v: %s\n", err, printable(strings.TrimSpace(string(said))))
+		}
+	}
 }
 
 // remaining is the error for what still lets images in.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/rogpeppe/go-internal/diff"
 )
@@ -182,7 +183,7 @@ func (c *Changes) directories(more []string) {
 	home := filepath.Dir(c.place.Record)
 	dirs := []string{home}
 	if c.last == nil {
-		c.record.Directories = abandoned(home)
+		c.record.Directories = append(abandoned(home), c.madeByOthers()...)
 	}
 	for _, f := range c.files {
 		if f.to != nil {
@@ -199,6 +200,21 @@ func (c *Changes) directories(more []string) {
 			}
 		}
 	}
+}
+
+// madeByOthers are directories of other installers that ours are in: who goes last
+// takes them away.
+func (c *Changes) madeByOthers() []string {
+	var out []string
+	for _, r := range c.others {
+		for _, dir := range r.Directories {
+			within := func(path string) bool { return strings.HasPrefix(path, dir+"/") }
+			if !slices.Contains(out, dir) && (within(c.place.Record) || slices.ContainsFunc(c.files, func(f change) bool { return within(f.path) }) || slices.ContainsFunc(c.record.Files, func(f Saved) bool { return within(f.Path) })) {
+				out = append(out, dir)
+			}
+		}
+	}
+	return out
 }
 
 // abandoned are the directories that were made for a record which was not
