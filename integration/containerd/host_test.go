@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
 	"github.com/touchmark/touchmark/integration/internal/lab"
 )
 
@@ -71,6 +74,20 @@ func (h *host) boot(t testing.TB) *host {
 	return h
 }
 
+// digestOf is an image's digest, of what its tag names in the registry.
+func digestOf(t testing.TB, image string) string {
+	t.Helper()
+	ref, err := name.ParseReference(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := remote.Head(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.Digest.String()
+}
+
 // clients are the ways in which images get pulled: each returns what its user sees if it does not work.
 var clients = []string{"ctr", "CRI"}
 
@@ -128,6 +145,9 @@ func (h *host) refuses(t testing.TB, image string, want ...string) {
 	t.Helper()
 	for _, client := range clients {
 		says := h.pull(t, client, image)
+		if says == "" {
+			t.Errorf("%s: %.100s was pulled", client, image)
+		}
 		for _, w := range want {
 			if !strings.Contains(says, w) {
 				t.Errorf("%s: pulling %s: want a refusal that says\n%s\nhave\n%s", client, image, w, says)

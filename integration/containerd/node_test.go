@@ -15,18 +15,14 @@ import (
 	"github.com/touchmark/touchmark/integration/internal/lab"
 )
 
-// version of containerd and its programs.
-const version = "v2.4.2"
-
-// node is a host with a containerd of its own.
+// node is where the verifier is asked by itself, without a containerd.
 type node struct {
 	dir    string // short, for the paths of sockets
 	config string // config.yaml
-	ctr    string
 }
 
 // configure makes the files of a node: the policy, the trust root, and further
-// lines of config.yaml. There is no agent, and no containerd.
+// lines of config.yaml. There is no agent.
 func configure(t testing.TB, policy, root, further string) *node {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ctd")
@@ -115,68 +111,4 @@ func (n *node) agent(t testing.TB) (stop func()) {
 	cmd := exec.Command(lab.Program(), "agent", "--config", n.config)
 	cmd.Env = append(lab.Environment(t), "PATH="+filepath.Dir(predicates)+":"+os.Getenv("PATH"))
 	return start(t, cmd, "agent is ready")
-}
-
-// containerd starts containerd with these verifiers in bin_dir: files by name.
-func (n *node) containerd(t testing.TB, verifiers map[string]string) {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Skip("containerd needs root's rights")
-	}
-	program, shim := lab.Tool(t, "containerd-"+version), lab.Tool(t, "containerd-shim-runc-v2-"+version)
-	n.ctr = lab.Tool(t, "ctr-"+version)
-	for _, dir := range []string{"bin", "verifiers"} {
-		if err := os.Mkdir(n.path(dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for link, target := range map[string]string{"bin/containerd-shim-runc-v2": shim, "bin/touchmark": lab.Program()} {
-		if err := os.Symlink(target, n.path(link)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, target := range verifiers {
-		if err := os.Symlink(target, n.path("verifiers/"+name)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	n.write(t, "config.toml", fmt.Sprintf(`version = 3
-root = %q
-state = %q
-disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime", "io.containerd.nri.v1.nri", "io.containerd.tracing.processor.v1.otlp"]
-[grpc]
-  address = %q
-[metrics]
-  address = ""
-[plugins.'io.containerd.image-verifier.v1.bindir']
-  bin_dir = %q
-  max_verifiers = 10
-  per_verifier_timeout = "10s"
-`, n.path("root"), n.path("run"), n.path("c.sock"), n.path("verifiers")))
-	cmd := exec.Command(program, "-c", n.path("config.toml"))
-	cmd.Env = []string{"PATH=" + n.path("bin") + ":" + os.Getenv("PATH"), "TOUCHMARK_CONFIG=" + n.config, "TMPDIR=" + n.dir}
-	start(t, cmd, "containerd successfully booted")
-}
-
-// pull has ctr pull an image, by the transfer service.
-func (n *node) pull(t testing.TB, image string, flags ...string) lab.Result {
-	t.Helper()
-	args := append([]string{"-a", n.path("c.sock"), "images", "pull"}, flags...)
-	return lab.Command{Program: n.ctr}.Run(t, append(args, image)...)
-}
-
-// admits and refuses hold what ctr says against what it should.
-func (n *node) admits(t testing.TB, image string, flags ...string) {
-	t.Helper()
-	if r := n.pull(t, image, flags...); r.Status != 0 {
-		t.Errorf("pulling %s: want it admitted, have\n%s", image, r.Output())
-	}
-}
-
-func (n *node) refuses(t testing.TB, image, says string, flags ...string) {
-	t.Helper()
-	r := n.pull(t, image, flags...)
-	if r.Status == 0 || !strings.Contains(r.Output(), says) {
-		t.Errorf("pulling %s: status %d, want a refusal that says %q, have\n%s", image, r.Status, says, r.Output())
-	}
 }

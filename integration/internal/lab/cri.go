@@ -106,7 +106,7 @@ func Pause(tb testing.TB) v1.Image {
 	return image
 }
 
-// Import imports an image under a name. containerd asks no verifier about it.
+// Import imports an image under a name, and waits until the CRI knows it. containerd asks no verifier about it.
 func (c *Containerd) Import(tb testing.TB, as string, image v1.Image) {
 	tb.Helper()
 	file := filepath.Join(tb.TempDir(), "image.tar")
@@ -119,6 +119,12 @@ func (c *Containerd) Import(tb testing.TB, as string, image v1.Image) {
 	}
 	if r := c.Ctr(tb, "images", "import", file); r.Status != 0 {
 		tb.Fatalf("importing %s: %s", as, r.Output())
+	}
+	k := c.CRI(tb)
+	for deadline := time.Now().Add(serveTimeout); !k.Has(as); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatalf("the CRI does not know %s, which was imported", as)
+		}
 	}
 }
 

@@ -104,6 +104,7 @@ func (p *Process) Kill() { p.End(syscall.SIGKILL) }
 func (p *Process) End(sig syscall.Signal) {
 	if p.cmd.Process.Signal(syscall.Signal(0)) == nil {
 		syscall.Kill(p.pid, sig)
+		p.Resume() // one that is suspended
 	}
 	for range 1000 {
 		if p.cmd.Process.Signal(syscall.Signal(0)) != nil {
