@@ -61,7 +61,6 @@ Exit status: 0 written, 1 no pod can install on such nodes, 2 wrong usage.`,
 	fl.StringVar(&f.options.Mode, "mode", install.Observe, "observe: admit every image, and record what would be refused; or enforce")
 	fl.StringVar(&f.options.PullSecret, "pull-secret", "", "`name` of a Secret there, of the type kubernetes.io/dockerconfigjson, by which the agent reads signatures")
 	fl.StringVar(&f.options.Listen, "listen", kubernetes.Listen, "`ADDRESS:PORT` on each node for /metrics and /healthz")
-	fl.BoolVar(&f.options.NRI, "nri", false, "judge containers when they are made, too")
 	fl.BoolVar(&f.options.Uninstall, "uninstall", false, "put the nodes back as they were")
 	fl.StringVar(&f.proxy, "proxy", "", "`URL` of the registry proxy, for nodes on which no pod can install")
 	return cmd

@@ -13,6 +13,10 @@
 // to say that they could do no harm: who writes containerd's bin_dir, or speaks to
 // its socket, can become root of the node.
 //
+// Containers are not judged when they are made (NRI): containerd would make none
+// without the agent, and so not the agent's own either. Where that is wanted, the
+// agent is a service of the node.
+//
 // No secret is written. Credentials for registries are in a Secret that exists, of
 // which only the name is.
 package kubernetes
@@ -58,7 +62,6 @@ type Options struct {
 	Roots        []File // trusted_root.json files; acme.json or acme.jsonl is the trust root acme
 	PullSecret   string // a Secret of the type kubernetes.io/dockerconfigjson
 	Listen       string // HOST:PORT of the doctor; empty for [Listen]
-	NRI          bool   // judge containers as well
 	Uninstall    bool   // put the nodes back
 }
 
@@ -219,9 +222,6 @@ func install(o Options) string {
 		}
 		for _, f := range sorted(o.Roots) {
 			args = append(args, "--trusted-root", strings.TrimSuffix(f.Name, path.Ext(f.Name))+"=/files/root-"+f.Name)
-		}
-		if o.NRI {
-			args = append(args, "--nri")
 		}
 	}
 	for i, a := range args {

@@ -33,7 +33,7 @@ func options() kubernetes.Options {
 func variants() map[string]kubernetes.Options {
 	plain := options()
 	rke2 := options()
-	rke2.Distribution, rke2.Mode, rke2.NRI, rke2.PullSecret, rke2.Namespace, rke2.Listen = distribution.RKE2, "enforce", true, "registry-reader", "trust", "0.0.0.0:9000"
+	rke2.Distribution, rke2.Mode, rke2.PullSecret, rke2.Namespace, rke2.Listen = distribution.RKE2, "enforce", "registry-reader", "trust", "0.0.0.0:9000"
 	eks := options()
 	eks.Distribution = distribution.EKS
 	away := options()

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// What is handed in is read as the nodes would read it, and nodes on which no pod
+// can install are named.
+func TestRenderKubernetes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good := write("release.yaml", `apiVersion: policy.sigstore.dev/v1beta1
+kind: ClusterImagePolicy
+metadata: {name: release}
+spec:
+  images: [{glob: "registry.example/**"}]
+  authorities:
+  - keyless: {identities: [{issuer: "https://login.acme.example", subject: alice@acme.example}]}
+`)
+	image := "registry.example/touchmark@sha256:" + strings.Repeat("a", 64)
+	for what, c := range map[string]struct {
+		args   []string
+		status int
+		says   string
+	}{
+		"manifests":              {[]string{"--image", image, "--policy", good}, 0, "policy-release.yaml: |"},
+		"enforcing":              {[]string{"--image", image, "--policy", good, "--mode", "enforce", "--distribution", "k3s"}, 0, `"--mode", "enforce"`},
+		"uninstalling":           {[]string{"--image", image, "--uninstall"}, 0, `"uninstall", "containerd"`},
+		"no digest":              {[]string{"--image", "registry.example/touchmark:1", "--policy", good}, exitUsage, "image: "},
+		"no policy":              {[]string{"--image", image}, exitUsage, "--policy"},
+		"a policy that is wrong": {[]string{"--image", image, "--policy", write("bad.yaml", "kind: ClusterImagePolicies\n")}, exitUsage, "bad.yaml"},
+		"another distribution":   {[]string{"--image", image, "--policy", good, "--distribution", "minix"}, exitUsage, "minix"},
+		"Talos":                  {[]string{"--distribution", "talos", "--proxy", "https://proxy.example"}, exitRefused, "skipFallback: true"},
+	} {
+		var out, complaint strings.Builder
+		status := run(t.Context(), append([]string{"render", "kubernetes"}, c.args...), &out, &complaint)
+		if status != c.status || !strings.Contains(out.String()+complaint.String(), c.says) {
+			t.Errorf("%s: status %d, %s%s", what, status, out.String(), complaint.String())
+		}
+	}
+}
