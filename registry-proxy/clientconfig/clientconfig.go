@@ -59,21 +59,6 @@ func at(proxy *url.URL, r config.Registry) *url.URL {
 	return &own
 }
 
-// name is the registry's logical name.
-func name(r config.Registry) string {
-	if r.Name != "" {
-		return r.Name
-	}
-	u, err := url.Parse(r.Upstream)
-	switch {
-	case err != nil:
-		return ""
-	case u.Host == "registry-1.docker.io" || u.Host == "index.docker.io":
-		return "docker.io"
-	}
-	return u.Host
-}
-
 // signers says, in the words of one client, how images come into the registry.
 func signers(r config.Registry) string {
 	return "# The proxy is read-only. Those who push and sign talk to the registry itself, " + safe(r.Upstream) + ",\n# from machines without this file.\n"
@@ -100,12 +85,12 @@ func (p Proxy) hosts(dir string) ([]File, error) {
 	var files []File
 	for _, r := range p.Registries {
 		var b strings.Builder
-		b.WriteString("# Touchmark: images of " + name(r) + " come from the proxy, and from nowhere else. There must be no [host] here.\n" + signers(r))
+		b.WriteString("# Touchmark: images of " + r.LogicalName() + " come from the proxy, and from nowhere else. There must be no [host] here.\n" + signers(r))
 		fmt.Fprintf(&b, "server = %q\ncapabilities = [\"pull\", \"resolve\"]\n", at(proxy, r))
 		if p.CA != "" {
 			fmt.Fprintf(&b, "ca = %q\n", p.CA)
 		}
-		files = append(files, File{Path: path.Join(dir, name(r), "hosts.toml"), Content: b.String()})
+		files = append(files, File{Path: path.Join(dir, r.LogicalName(), "hosts.toml"), Content: b.String()})
 	}
 	return files, nil
 }
@@ -126,9 +111,9 @@ func (p Proxy) Podman() ([]File, error) {
 		case r.Prefix != "":
 			location += "/" + r.Prefix
 		default:
-			return nil, fmt.Errorf("registries[%d]: %s has neither hosts nor a prefix, and podman needs one of them to say which registry it means", i, name(r))
+			return nil, fmt.Errorf("registries[%d]: %s has neither hosts nor a prefix, and podman needs one of them to say which registry it means", i, r.LogicalName())
 		}
-		fmt.Fprintf(&b, "\n%s[[registry]]\nprefix = %q\nlocation = %q\n", signers(r), name(r), location)
+		fmt.Fprintf(&b, "\n%s[[registry]]\nprefix = %q\nlocation = %q\n", signers(r), r.LogicalName(), location)
 		if proxy.Scheme == "http" {
 			b.WriteString("insecure = true # plain HTTP\n")
 		}

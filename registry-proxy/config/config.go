@@ -45,9 +45,12 @@
 package config
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/touchmark/touchmark/core/configfile"
@@ -66,8 +69,9 @@ const PublicGood = "public-good"
 
 // Config is what a file says, with defaults for what it leaves out.
 type Config struct {
-	File         string // absolute; empty if there is none
-	Listen       string // HOST:PORT
+	File         string   // absolute; empty if there is none
+	Digest       [32]byte // SHA-256 of the file, so that it can be told whether what runs was made from it; zero if there is none
+	Listen       string   // HOST:PORT
 	TLS          TLS
 	InsecureHTTP bool // plain HTTP, although others than this machine reach the address
 	Registries   []Registry
@@ -151,6 +155,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading configuration: %w", err)
 	}
+	c.Digest = sha256.Sum256(data)
 	return c, nil
 }
 
@@ -170,6 +175,21 @@ func (c *Config) Files() []string {
 	}
 	slices.Sort(files)
 	return slices.DeleteFunc(slices.Compact(files), func(f string) bool { return f == "" })
+}
+
+// LogicalName is the registry's name in policies and in ?ns=.
+func (r Registry) LogicalName() string {
+	if r.Name != "" {
+		return r.Name
+	}
+	u, err := url.Parse(r.Upstream)
+	switch {
+	case err != nil:
+		return ""
+	case u.Host == "registry-1.docker.io" || u.Host == "index.docker.io":
+		return "docker.io"
+	}
+	return strings.ToLower(u.Host)
 }
 
 // Files are those that the way to the upstream is made from.

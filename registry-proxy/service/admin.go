@@ -1,14 +1,20 @@
 package service
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/touchmark/touchmark/core/policy"
+	"github.com/touchmark/touchmark/core/trust"
 )
 
 // adminHandler serves /metrics, /healthz and /readyz. They have a listener of their own,
@@ -66,6 +72,8 @@ var (
 	failedDesc    = prometheus.NewDesc("touchmark_reload_failed", "1 if changed files could not be used, and what was read before stays in force.", nil, nil)
 	readyDesc     = prometheus.NewDesc("touchmark_proxy_ready", "1 if clients may be sent here.", nil, nil)
 	enforcingDesc = prometheus.NewDesc("touchmark_proxy_enforcing", "1 if what the policies do not admit is refused, 0 if any of it is only observed.", []string{"registry"}, nil)
+	filesDesc     = prometheus.NewDesc("touchmark_proxy_configuration_info", "1; digest is the SHA-256 of the configuration file that is in force.", []string{"digest"}, nil)
+	rulesDesc     = prometheus.NewDesc("touchmark_proxy_rules_info", "1; policy and trust are digests of the policies and of the trust roots that are in force.", []string{"registry", "policy", "trust"}, nil)
 	droppedDesc   = prometheus.NewDesc("touchmark_proxy_decisions_dropped_total", "Decisions that are not in the decision log's file.", nil, nil)
 )
 
@@ -77,6 +85,8 @@ func (state) Describe(ch chan<- *prometheus.Desc) {
 	ch <- failedDesc
 	ch <- readyDesc
 	ch <- enforcingDesc
+	ch <- filesDesc
+	ch <- rulesDesc
 	ch <- droppedDesc
 }
 
@@ -96,9 +106,23 @@ func (s state) Collect(ch chan<- prometheus.Metric) {
 	gauge(readyDesc, s.unready() == "")
 	w := s.world.Load()
 	for _, m := range w.proxies {
-		gauge(enforcingDesc, !m.section.Observe && enforces(w.rules[m.rules].set), m.proxy.Registry())
+		r := w.rules[m.rules]
+		gauge(enforcingDesc, !m.section.Observe && enforces(r.set), m.proxy.Registry())
+		gauge(rulesDesc, true, m.proxy.Registry(), hex.EncodeToString(r.set.Digest[:]), TrustDigest(r.roots))
 	}
+	gauge(filesDesc, true, hex.EncodeToString(w.conf.Digest[:]))
 	ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(s.decisions.Status().Dropped))
+}
+
+// TrustDigest tells one set of trust roots from another, whatever their order.
+func TrustDigest(roots []*trust.Root) string {
+	var all []string
+	for _, r := range roots {
+		all = append(all, fmt.Sprintf("%q %x\n", r.Name, r.Digest))
+	}
+	slices.Sort(all)
+	sum := sha256.Sum256([]byte(strings.Join(all, "")))
+	return hex.EncodeToString(sum[:])
 }
 
 // enforces reports whether nothing of a set is only observed.
