@@ -15,7 +15,8 @@ type caller struct {
 	auth.Caller
 	// authorization is the client's own header, where it is passed through; the proxy has no credentials there.
 	authorization string
-	// partition separates what was learnt with one caller's credentials from everybody else's; empty unless passed through.
+	// partition separates what was learnt with one caller's credentials from everybody else's; empty for those that
+	// have none, and where nobody is passed through.
 	partition string
 }
 
@@ -27,6 +28,8 @@ func (p *Proxy) withCaller(r *http.Request, who auth.Caller) *http.Request {
 	c := caller{Caller: who}
 	if p.upstream.passThrough {
 		c.authorization = r.Header.Get("Authorization")
+	}
+	if c.authorization != "" {
 		sum := sha256.Sum256([]byte(c.authorization))
 		c.partition = "as " + hex.EncodeToString(sum[:])
 	}

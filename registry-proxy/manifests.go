@@ -323,6 +323,7 @@ func (p *Proxy) admit(ctx context.Context, repository string, digest v1.Hash, me
 			Repository: p.upstream.registry.Repo(repository),
 			Transport:  s.transport,
 			Keychain:   p.upstream.keychain,
+			As:         partition(ctx),
 			UserAgent:  userAgent,
 		},
 	}), nil

@@ -132,6 +132,11 @@ func TestPX17_NoSharedFlights(t *testing.T) {
 	if statuses["alice"] != http.StatusOK || statuses["bob"] != http.StatusForbidden {
 		t.Errorf("got %v", statuses)
 	}
+	for _, q := range l.admitter.questions() {
+		if q.Source.As == "" || strings.Contains(q.Source.As, "alice") {
+			t.Errorf("the gate was asked as %q, and keeps what it learns for others", q.Source.As)
+		}
+	}
 }
 
 // PX-15: clients are sent to no token service that the proxy itself would not go to.
