@@ -27,6 +27,12 @@
 // is no longer wanted goes back, what is wanted stays. A file that somebody
 // edited in between is an *[EditedError], and nothing is changed.
 //
+// # Several installers
+//
+// Records lie side by side. Of a file that two installers wrote alike, such as a
+// policy, the last to go takes it away. Of a YAML file that both and people write,
+// each has its own fields ([File.Fields]).
+//
 // The record is JSON, mode 0600: it holds files as they were. A symbolic link in
 // the place of a file is refused.
 package hostfiles
