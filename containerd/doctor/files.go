@@ -4,10 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"os"
-	"strings"
 
 	"github.com/touchmark/touchmark/core/doctor"
-	"github.com/touchmark/touchmark/core/policy"
 )
 
 // checkFiles looks at Touchmark's own files.
@@ -49,7 +47,7 @@ func (s *snapshot) checkPolicies(ctx context.Context) {
 		return
 	}
 	path := s.At(s.Intent.Policies)
-	if !s.Exists(path) || s.isEmpty(path) {
+	if s.NoPolicies(path) {
 		s.Find("policies-missing", path, "there is no policy document")
 		return
 	}
@@ -61,38 +59,9 @@ func (s *snapshot) checkPolicies(ctx context.Context) {
 		s.Find("policies-unusable", path, "%s", s.Name(err.Error()))
 		return
 	}
-	for _, p := range set.Policies {
-		for _, glob := range p.Globs {
-			if everything(glob) && passes(p) {
-				s.Find("policy-passes", path+": "+p.Name, "admits %s without a signature", glob)
-			}
-		}
+	for _, p := range doctor.Passes(set) {
+		s.Find("policy-passes", path+": "+p.Policy, "admits %s without a signature", p.Glob)
 	}
-}
-
-// isEmpty reports whether a path is a directory without a policy.
-func (s *snapshot) isEmpty(path string) bool {
-	resolved, _, err := s.Resolve(path)
-	if err != nil {
-		return false
-	}
-	info, err := os.Stat(resolved)
-	return err == nil && info.IsDir() && len(s.List(path, ".yaml")) == 0
-}
-
-// everything reports whether a glob is about all images of a registry, or of all.
-func everything(glob string) bool {
-	return glob == "*" || glob == "**" || strings.HasSuffix(glob, "/**") && strings.Count(glob, "/") == 1
-}
-
-// passes reports whether one of a policy's authorities admits everything.
-func passes(p *policy.Policy) bool {
-	for _, a := range p.Authorities {
-		if a.Static != nil && a.Static.Pass {
-			return true
-		}
-	}
-	return false
 }
 
 // checkCredentials looks at the node's own credentials for registries.
