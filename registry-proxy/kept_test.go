@@ -2,12 +2,15 @@ package registryproxy
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -369,43 +372,70 @@ func TestPX30_CacheThatCannotBeWritten(t *testing.T) {
 	}
 }
 
-func TestA085_64BigLayersThroughTheCache(t *testing.T) {
+// TestA085_64StreamsAtOnce: memory does not grow with the size of layers, with a cache or without.
+func TestA085_64StreamsAtOnce(t *testing.T) {
+	size := int64(32 << 20)
 	if testing.Short() {
-		t.Skip("a large file")
+		size = 4 << 20
 	}
-	const size = 32 << 20
-	dir := t.TempDir()
-	l := newLab(t, withCache(t, dir, 0), withConfig(func(c *Config) { c.Logger = slog.New(slog.DiscardHandler) }))
-	digest := patternDigest(t, size)
-	config := l.putBlob("app", typeImageConfig, []byte(`{}`))
-	layer := descriptor{MediaType: layerType, Digest: digest, Size: size, UntrustedDigest: digest.String()}
-	l.admitter.sign(l.put("app", "v1", typeOCIManifest, ociManifest(config, []descriptor{layer}, "")))
-	l.setLie(func(w http.ResponseWriter, r *http.Request) bool {
-		if !strings.HasSuffix(r.URL.Path, digest.String()) {
-			return false
-		}
-		w.Header().Set("Content-Length", fmt.Sprint(size))
-		io.Copy(w, &pattern{size: size})
-		return true
-	})
-	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
-	l.seen("")
-	var wg sync.WaitGroup
-	for range 64 {
-		wg.Go(func() {
-			resp, err := http.Get(l.url + "/v2/app/blobs/" + digest.String())
-			if err != nil {
-				t.Error(err)
-				return
+	for _, withKept := range []bool{false, true} {
+		t.Run(fmt.Sprintf("cache %v", withKept), func(t *testing.T) {
+			opts := []labOption{withConfig(func(c *Config) { c.Logger = slog.New(slog.DiscardHandler) })}
+			if withKept {
+				opts = append(opts, withCache(t, t.TempDir(), 0))
 			}
-			defer resp.Body.Close()
-			if err := blob.Copy(io.Discard, resp.Body, digest, size); err != nil {
-				t.Error(err)
+			l := newLab(t, opts...)
+			digest := patternDigest(t, size)
+			config := l.putBlob("app", typeImageConfig, []byte(`{}`))
+			layer := descriptor{MediaType: layerType, Digest: digest, Size: size, UntrustedDigest: digest.String()}
+			l.admitter.sign(l.put("app", "v1", typeOCIManifest, ociManifest(config, []descriptor{layer}, "")))
+			l.setLie(func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.HasSuffix(r.URL.Path, digest.String()) {
+					return false
+				}
+				w.Header().Set("Content-Length", fmt.Sprint(size))
+				io.CopyBuffer(struct{ io.Writer }{w}, &pattern{size: size}, make([]byte, blob.Tail))
+				return true
+			})
+			l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+			l.seen("")
+			memory := func() int64 {
+				var m runtime.MemStats
+				runtime.ReadMemStats(&m)
+				return int64(m.HeapInuse + m.StackInuse)
+			}
+			runtime.GC()
+			before := memory()
+			var peak atomic.Int64
+			var wg sync.WaitGroup
+			for range 64 {
+				wg.Go(func() {
+					resp, err := http.Get(l.url + "/v2/app/blobs/" + digest.String())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer resp.Body.Close()
+					sum := sha256.New()
+					if _, err := io.CopyN(sum, resp.Body, size/2); err != nil {
+						t.Error(err)
+					}
+					if now := memory(); now > peak.Load() {
+						peak.Store(now)
+					}
+					if _, err := io.Copy(sum, resp.Body); err != nil || hex.EncodeToString(sum.Sum(nil)) != digest.Hex {
+						t.Error("wrong", err)
+					}
+				})
+			}
+			wg.Wait()
+			t.Logf("memory grew by %d MiB, clients and upstream included", (peak.Load()-before)>>20)
+			if peak.Load()-before > 100<<20 {
+				t.Errorf("memory grew by %d MiB", (peak.Load()-before)>>20)
+			}
+			if n := l.seen("/blobs/"); withKept && n != 1 {
+				t.Errorf("%d fetches", n)
 			}
 		})
-	}
-	wg.Wait()
-	if n := l.seen("/blobs/"); n != 1 {
-		t.Errorf("%d fetches", n)
 	}
 }

@@ -48,7 +48,7 @@ func child(t *testing.T, mode, dir string) *exec.Cmd {
 }
 
 // blobs of the children: a few, of all sizes.
-var childSizes = []int{1, 70_000, 1 << 20, 3 << 20}
+var childSizes = []int{1, 70_000, 300_000, 1 << 20}
 
 // fillForEver fetches blobs and answers, writes a line for each one that was served, and never ends.
 func fillForEver(dir string) {
