@@ -99,7 +99,7 @@ func daemonCauses() []doctor.Cause {
 		doctor.Open.Cause("verifier-not-loaded", "the running containerd has no image verifiers, whatever its configuration says", restart+"; if that does not help, its log says why", true),
 		doctor.Broken.Cause("transfer-failed", "the transfer service could not be loaded: images cannot be pulled with verifiers", "see the message, and containerd's log", false),
 		doctor.Open.Cause("containerd-socket-writable", "others than root may talk to containerd: they pull what they like, without verifiers", "take the group out of [grpc] in containerd's configuration, and "+restart, false),
-		doctor.Warning.Cause("images-unjudged", "there are images on the node that nobody judged by what counts today: they run without being pulled", "judge them: touchmark sweep containerd", false),
+		doctor.Warning.Cause("images-unjudged", "there are images on the node that nobody judged by what counts today: they run without being pulled", "judge them: touchmark sweep containerd --label, which removes what is refused with --remove", false),
 	}
 }
 

@@ -5,10 +5,13 @@ import (
 	"os"
 	"slices"
 	"time"
+
+	"github.com/touchmark/touchmark/containerd/sweep"
+	"github.com/touchmark/touchmark/core/gate"
 )
 
 // checkImages counts the images that are older than the verifier, which nobody
-// judged when they came.
+// judged when they came, and that no sweep has called admitted since.
 func checkImages(ctx context.Context, s *snapshot) {
 	since := s.installed()
 	if s.Daemon == nil || s.daemonErr != nil || since.IsZero() {
@@ -27,12 +30,12 @@ func checkImages(ctx context.Context, s *snapshot) {
 		}
 		var before []string
 		for _, image := range images {
-			if !image.Created.IsZero() && image.Created.Before(since) && !slices.Contains(before, image.Digest) {
+			if !image.Created.IsZero() && image.Created.Before(since) && image.Labels[sweep.VerdictLabel] != string(gate.OutcomeAdmitted) && !slices.Contains(before, image.Digest) {
 				before = append(before, image.Digest)
 			}
 		}
 		if len(before) > 0 {
-			s.Find("images-unjudged", "namespace "+namespace, "%d images are older than the verifier", len(before))
+			s.Find("images-unjudged", "namespace "+namespace, "%d images are older than the verifier, and no sweep has admitted them", len(before))
 		}
 	}
 }

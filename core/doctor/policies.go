@@ -51,9 +51,5 @@ func (e *Examination) NoPolicies(path string) bool {
 		return Missing(err)
 	}
 	info, err := os.Stat(resolved)
-	if err != nil || !info.IsDir() {
-		return false
-	}
-	files, err := policy.Files(resolved)
-	return err == nil && len(files) == 0
+	return err == nil && info.IsDir() && len(e.List(path, ".yaml")) == 0
 }

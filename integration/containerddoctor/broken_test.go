@@ -18,8 +18,8 @@ type broken struct {
 	// pulls says that the signed image gets in all the same.
 	pulls  bool
 	byHand func(*testing.T, *node)
-	// down says that containerd, or the agent, is not started.
-	down, alone bool
+	// alone says that no agent runs.
+	alone bool
 }
 
 var brokens = []broken{

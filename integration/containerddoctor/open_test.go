@@ -26,8 +26,6 @@ type open struct {
 	byHand func(*testing.T, *node)
 	// alone says that no agent runs.
 	alone bool
-	// proven says why nothing is pulled.
-	proven string
 }
 
 const (

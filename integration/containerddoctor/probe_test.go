@@ -86,6 +86,18 @@ func TestProbeKeepsImages(t *testing.T) {
 	}
 }
 
+// A sweep that admits what was there before the verifier ends the warning.
+func TestSwept(t *testing.T) {
+	s := newSite(t)
+	n := newNode(t, s)
+	n.boot(t)
+	n.Root().Must(t, 0, "ctr", "-n", "k8s.io", "images", "pull", "--local", "--plain-http", s.signed)
+	run("ln -sfn "+program+" "+ours)(t, n) // installed after that
+	n.warns(t, "images-unjudged")
+	n.Root().Must(t, 0, "touchmark", "sweep", "containerd", "--label")
+	n.warns(t)
+}
+
 // Fix says that a restart is needed, and --restart does it. Metrics name the cause.
 func TestRestart(t *testing.T) {
 	s := newSite(t)
