@@ -19,6 +19,9 @@ func newClientConfigProxies() []*cobra.Command {
 		newClientConfigProxy("containerd", "Print the hosts.toml with which containerd pulls through a proxy", `
 They belong where containerd's registry.config_path points; a restart is not needed.`, clientconfig.Proxy.Containerd),
 		newClientConfigProxy("podman", "Print the registries.conf with which podman, skopeo, buildah and CRI-O pull through a proxy", `
+Where the proxy countersigns, policy.json and registries.d demand its countersignature
+(merge them with what is there): that needs podman 5.4, and a copy of the authority's
+certificate, countersign.authority of the configuration, at the path in policy.json.
 To sign with podman, see "touchmark client-config skopeo".`, clientconfig.Proxy.Podman),
 		newClientConfigProxy("docker", "Print the daemon.json and hosts.toml with which Docker pulls through a proxy", `
 Docker reads hosts.toml only with its containerd image store, which daemon.json switches
@@ -61,7 +64,7 @@ func (f clientProxyFlags) run(cmd *cobra.Command, write func(clientconfig.Proxy)
 	if err != nil {
 		return usageError(err)
 	}
-	files, err := write(clientconfig.Proxy{URL: f.url, CA: f.ca, Registries: c.Registries})
+	files, err := write(clientconfig.Proxy{URL: f.url, CA: f.ca, Countersigns: c.Countersign.Key != "", Registries: c.Registries})
 	if err != nil {
 		return usageError(err)
 	}

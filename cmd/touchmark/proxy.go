@@ -108,7 +108,7 @@ func (f proxyFlags) run(cmd *cobra.Command) error {
 		return f.printUnit(cmd, read)
 	}
 	logger := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
-	s, err := service.New(cmd.Context(), service.Config{Read: read, Load: f.load, Logger: logger, Ready: func() { tellSystemd(logger, daemon.SdNotifyReady) }})
+	s, err := service.New(cmd.Context(), service.Config{Read: read, Load: f.load, Keys: keyOptions(), Logger: logger, Ready: func() { tellSystemd(logger, daemon.SdNotifyReady) }})
 	switch {
 	case errors.Is(err, service.ErrListen):
 		return undecided(err)

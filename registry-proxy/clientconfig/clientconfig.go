@@ -22,6 +22,8 @@ type Proxy struct {
 	URL string
 	// CA is where clients have the authority of the proxy's certificate, a file; empty for one that the system knows.
 	CA string
+	// Countersigns says that admitted images carry the proxy's own signature, which podman then demands.
+	Countersigns bool
 	// Registries are what it fronts.
 	Registries []config.Registry
 }
@@ -119,6 +121,13 @@ func (p Proxy) Podman() ([]File, error) {
 		}
 	}
 	files := []File{{Path: "/etc/containers/registries.conf.d/50-touchmark-proxy.conf", Content: b.String()}}
+	if p.Countersigns {
+		demands, err := p.demands(proxy)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, demands...)
+	}
 	return append(files, p.authority(proxy, "/etc/containers/certs.d")...), nil
 }
 

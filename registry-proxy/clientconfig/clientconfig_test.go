@@ -110,3 +110,40 @@ func TestAddress(t *testing.T) {
 		}
 	}
 }
+
+// Where the proxy countersigns, podman is made to demand it, at the places where images really come from.
+func TestPodman_Countersigned(t *testing.T) {
+	signing := proxy
+	signing.Countersigns = true
+	files, err := signing.Podman()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var policy, places string
+	for _, f := range files {
+		switch f.Path {
+		case "/etc/containers/policy.json":
+			policy = f.Content
+		case "/etc/containers/registries.d/touchmark-proxy.yaml":
+			places = f.Content
+		}
+	}
+	var read struct {
+		Default    []struct{ Type string }
+		Transports map[string]map[string][]struct {
+			Type string
+			PKI  struct{ CARootsPath, SubjectEmail string }
+		}
+	}
+	if err := json.Unmarshal([]byte(policy), &read); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"docker.io", "registry.acme.example"} {
+		if r := read.Transports["docker"][name]; len(r) != 1 || r[0].Type != "sigstoreSigned" || r[0].PKI.CARootsPath != clientconfig.Authority {
+			t.Errorf("%s: %s", name, policy)
+		}
+	}
+	if len(read.Default) != 1 || read.Default[0].Type != "reject" || !strings.Contains(places, `"proxy.example:5443"`) || !strings.Contains(places, `"acme.example:5443"`) {
+		t.Errorf("got %s\n%s", policy, places)
+	}
+}

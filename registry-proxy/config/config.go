@@ -36,6 +36,7 @@
 //	cache: {dir: /var/cache/touchmark-proxy, size: 50GiB}
 //	offline: 168h                     # how long answers of an upstream that is down are good
 //	peers: {listen: 0.0.0.0:5444, dns: "proxies.example:5444", secretFile: peers.secret}
+//	countersign: {key: countersign.key, authority: countersign.pem, names: [proxy.example], validity: 10m}
 //
 // All but registries, and policies for them, may be left out. The file is read
 // strictly: an unknown field, a field that stands twice, and an empty value are
@@ -82,6 +83,16 @@ type Config struct {
 	Cache        Cache
 	Offline      time.Duration // 0 for not at all
 	Peers        Peers
+	Countersign  Countersign
+}
+
+// Countersign has the signatures of admitted images include the proxy's own, which
+// stock policy.json can demand.
+type Countersign struct {
+	Key       string        // file, or the URI of a key elsewhere; empty for none
+	Authority string        // file with the authority's certificates, for clients
+	Names     []string      // of the proxy, HOST or HOST:PORT, as clients write it
+	Validity  time.Duration // of a countersignature; 0 for the default
 }
 
 // TLS is how the proxy is reached by HTTPS.

@@ -49,6 +49,7 @@ page: true
 cache: {dir: cache, size: 50GiB}
 offline: 168h
 peers: {listen: 0.0.0.0:5444, dns: "proxies.example:5444", secretFile: peers.secret}
+countersign: {key: countersign.key, authority: countersign.pem, names: [proxy.example], validity: 5m}
 `
 
 func TestParse(t *testing.T) {
@@ -78,7 +79,8 @@ func TestParse(t *testing.T) {
 		},
 		Metrics: "127.0.0.1:9465", Decisions: at("decisions.jsonl"), Page: true,
 		Cache: config.Cache{Dir: at("cache"), Size: 50 << 30}, Offline: 168 * time.Hour,
-		Peers: config.Peers{Listen: "0.0.0.0:5444", DNS: "proxies.example:5444", SecretFile: at("peers.secret")},
+		Peers:       config.Peers{Listen: "0.0.0.0:5444", DNS: "proxies.example:5444", SecretFile: at("peers.secret")},
+		Countersign: config.Countersign{Key: at("countersign.key"), Authority: at("countersign.pem"), Names: []string{"proxy.example"}, Validity: 5 * time.Minute},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -140,6 +142,9 @@ func TestBroken(t *testing.T) {
 		{whole, "168h", "a week", `:35: offline: "a week" is not a time`},
 		{whole, ", secretFile: peers.secret", "", ":36: peers.secretFile: is missing"},
 		{whole, "cache: {dir: cache, size: 50GiB}\n", "", ":34: offline: needs a cache"},
+		{whole, ", authority: countersign.pem", "", ":37: countersign: key and authority go together"},
+		{whole, "[proxy.example]", "[proxy.example/hub]", ":37: countersign.names[0]"},
+		{whole, "validity: 5m", "validity: 1h", ":37: countersign.validity"},
 		{least, "policy: p.yaml\n", "", ":2: registries[0].policy: is missing"},
 		{least, "registries:\n- upstream: https://registry.example\n", "", "registries: is missing"},
 		{least, "policy: p.yaml\n", "policy: p.yaml\nlisten: 0.0.0.0:80\n", "auth: is missing: others than this machine reach 0.0.0.0:80"},

@@ -54,6 +54,12 @@ type document struct {
 		DNS        string   `yaml:"dns"`
 		SecretFile string   `yaml:"secretFile"`
 	} `yaml:"peers"`
+	Countersign struct {
+		Key       string   `yaml:"key"`
+		Authority string   `yaml:"authority"`
+		Names     []string `yaml:"names"`
+		Validity  string   `yaml:"validity"`
+	} `yaml:"countersign"`
 }
 
 type root struct {
@@ -104,7 +110,7 @@ func Parse(data []byte, path string) (*Config, error) {
 	}
 	p := parser{file}
 	c := &Config{File: path}
-	for _, step := range []func(*document, *Config) error{p.listener, p.registries, p.auth, p.operations, p.storage} {
+	for _, step := range []func(*document, *Config) error{p.listener, p.registries, p.auth, p.operations, p.storage, p.countersign} {
 		if err := step(doc, c); err != nil {
 			return nil, err
 		}
@@ -309,6 +315,34 @@ func (p parser) storage(doc *document, c *Config) error {
 		if err := checkAddress(c.Peers.Listen); err != nil {
 			return p.Fail("peers.listen", "%v", err)
 		}
+	}
+	return nil
+}
+
+// maxValidity is the longest that a countersignature may be good: a recorded one must
+// be worthless soon after a policy has changed.
+const maxValidity = 10 * time.Minute
+
+func (p parser) countersign(doc *document, c *Config) error {
+	d := doc.Countersign
+	c.Countersign = Countersign{Key: d.Key, Authority: p.Path(d.Authority, ""), Names: d.Names}
+	if d.Key != "" && (!strings.Contains(d.Key, ":") || strings.HasPrefix(d.Key, "/")) {
+		c.Countersign.Key = p.Path(d.Key, "") // and no URI
+	}
+	if (d.Key == "") != (d.Authority == "") || d.Key == "" && (len(d.Names) > 0 || d.Validity != "") {
+		return p.Fail("countersign", "key and authority go together")
+	}
+	for i, name := range d.Names {
+		if name != strings.ToLower(name) || strings.ContainsAny(name, "/@ ") {
+			return p.Fail(fmt.Sprintf("countersign.names[%d]", i), "%q is not HOST or HOST:PORT, in lower case", name)
+		}
+	}
+	if d.Validity != "" {
+		validity, err := time.ParseDuration(d.Validity)
+		if err != nil || validity < time.Minute || validity > maxValidity {
+			return p.Fail("countersign.validity", "%q is not a time of 1m to 10m", d.Validity)
+		}
+		c.Countersign.Validity = validity
 	}
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/touchmark/touchmark/core/keys"
+	"github.com/touchmark/touchmark/core/countersign"
 	registryproxy "github.com/touchmark/touchmark/registry-proxy"
 	"github.com/touchmark/touchmark/registry-proxy/cache"
 	"github.com/touchmark/touchmark/registry-proxy/config"
@@ -20,15 +22,19 @@ type kept struct {
 	cache  *cache.Cache
 	peers  *peers.Client
 	answer *server // where other replicas ask
+	signer *countersign.Key
 }
 
 // openKept opens what the configuration names. known says what this replica tells others.
-func openKept(conf *config.Config, known peers.HoldersFunc, logger *slog.Logger) (_ *kept, err error) {
+func openKept(ctx context.Context, conf *config.Config, options keys.Options, known peers.HoldersFunc, logger *slog.Logger) (_ *kept, err error) {
 	k := &kept{}
 	if conf.Cache.Dir != "" {
 		if k.cache, err = cache.Open(cache.Config{Dir: conf.Cache.Dir, MaxBytes: conf.Cache.Size, Logger: logger}); err != nil {
 			return nil, fmt.Errorf("cache: %w", err)
 		}
+	}
+	if k.signer, err = openSigner(ctx, conf.Countersign, options, logger); err != nil {
+		return nil, errors.Join(fmt.Errorf("countersign: %w", err), k.close())
 	}
 	if err := k.meet(conf.Peers, known, logger); err != nil {
 		return nil, errors.Join(fmt.Errorf("peers: %w", err), k.close())
@@ -66,9 +72,12 @@ func (k *kept) meet(c config.Peers, known peers.HoldersFunc, logger *slog.Logger
 }
 
 // configure gives a registry's proxy its part.
-func (k *kept) configure(c *registryproxy.Config, conf *config.Config) {
+func (k *kept) configure(c *registryproxy.Config, section config.Registry, conf *config.Config) {
+	if k.signer != nil { // no interface that holds nil, here and below
+		c.Countersigner, c.CountersignNames = k.signer, clientNames(section, conf.Countersign.Names)
+	}
 	c.Cache = k.cache
-	if k.peers != nil { // no interface that holds nil
+	if k.peers != nil {
 		c.Peers = k.peers
 	}
 	if !c.PassThrough { // nobody could say what a client may read

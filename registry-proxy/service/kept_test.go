@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/registry-proxy/auth"
@@ -140,7 +141,7 @@ func TestKeptNamesWhatIsWrong(t *testing.T) {
 		"must be 67108864": {Cache: config.Cache{Dir: filepath.Join(dir, "small"), Size: 1}},
 		"peers: ":          {Peers: config.Peers{SecretFile: filepath.Join(dir, "none")}, Cache: config.Cache{Dir: filepath.Join(dir, "free"), Size: cache.MinBytes}},
 	} {
-		if _, err := openKept(&c, nil, nil); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := openKept(t.Context(), &c, keys.Options{}, nil, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q: %v", want, err)
 		}
 	}

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/touchmark/touchmark/core/gate/reload"
+	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
 	registryproxy "github.com/touchmark/touchmark/registry-proxy"
@@ -31,13 +32,15 @@ import (
 	"github.com/touchmark/touchmark/registry-proxy/decisions"
 )
 
-// Config says where everything comes from. All of it but Logger, Decisions and Ready is
+// Config says where everything comes from. All of it but Keys, Logger and Ready is
 // required.
 type Config struct {
 	// Read reads the configuration; a second time and more often, too.
 	Read func() (*config.Config, error)
 	// Load reads policies, a file or a directory, and trust roots for them.
 	Load func(ctx context.Context, policy string, roots []config.Root) (*policy.Set, []*trust.Root, error)
+	// Keys says how a key to countersign with is opened that lies elsewhere.
+	Keys keys.Options
 	// Logger gets what happens; nil discards it.
 	Logger *slog.Logger
 	// Ready is called, if it is not nil, when requests are answered.
@@ -77,7 +80,7 @@ func New(ctx context.Context, c Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.kept, err = openKept(conf, s.holders, s.logger); err != nil {
+	if s.kept, err = openKept(ctx, conf, c.Keys, s.holders, s.logger); err != nil {
 		s.decisions.Close()
 		return nil, err
 	}
@@ -216,6 +219,8 @@ func fixed(before, now *config.Config) string {
 		return "decisions"
 	case before.Cache != now.Cache:
 		return "cache"
+	case fmt.Sprint(before.Countersign) != fmt.Sprint(now.Countersign):
+		return "countersign"
 	case before.Offline != now.Offline:
 		return "offline"
 	case fmt.Sprint(before.Peers) != fmt.Sprint(now.Peers):

@@ -498,3 +498,23 @@ type target string
 
 func (t target) String() string      { return string(t) }
 func (t target) RegistryStr() string { return string(t) }
+
+// With a key, an admitted image has the proxy's signature at the tag of its signatures, and one that is refused has none.
+func TestCountersign(t *testing.T) {
+	p := newPlace(t)
+	p.write("proxy.yaml", p.least()+"countersign: {key: countersign.key, authority: countersign.pem, names: [proxy.example]}\n")
+	s, _ := p.run()
+	image := coretest.Push(t, p.host+"/app:v1", coretest.Image(t, 1))
+	path := s.URL() + "/v2/app/manifests/" + strings.Replace(image.DigestStr(), ":", "-", 1) + ".sig"
+	if status, body := get(t, http.DefaultClient, path); status != 200 || strings.Count(body, "simplesigning") != 2 { // by both names
+		t.Errorf("got %d %s", status, body)
+	}
+	if pem, err := os.ReadFile(p.path("countersign.pem")); err != nil || !strings.Contains(string(pem), "CERTIFICATE") {
+		t.Errorf("the authority is %q, %v", pem, err)
+	}
+	p.write("policy.yaml", fmt.Sprintf(static, "fail"))
+	s.reload(t.Context())
+	if status, body := get(t, http.DefaultClient, path); status == 200 {
+		t.Errorf("refused: got %s", body)
+	}
+}

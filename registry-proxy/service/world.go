@@ -131,7 +131,7 @@ func (s *Service) proxy(w *world, section config.Registry, rules string, before 
 		PassThrough: section.PassThrough, Observe: section.Observe, Fetches: section.Limits.Fetches, Rate: section.Limits.Rate,
 		Decisions: s.decisions, Metrics: s.metrics, Logger: s.logger,
 	}
-	s.kept.configure(&c, w.conf)
+	s.kept.configure(&c, section, w.conf)
 	var err error
 	if c.Keychain, err = keychain(section.Credentials); err != nil {
 		return nil, fmt.Errorf("credentials: %w", err)
