@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
-	"github.com/touchmark/touchmark/podman/countersign"
+	"github.com/touchmark/touchmark/core/countersign"
 )
 
 // countersigning is a proxy with a key, under one more name.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/touchmark/touchmark/podman/countersign"
+	"github.com/touchmark/touchmark/core/countersign"
 )
 
 func newAgentKey() *cobra.Command {

@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/core/keys"
-	"github.com/touchmark/touchmark/podman/countersign"
 )
 
 func TestAgentKey(t *testing.T) {

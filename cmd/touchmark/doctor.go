@@ -13,10 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/podman"
-	"github.com/touchmark/touchmark/podman/countersign"
 	podmandoctor "github.com/touchmark/touchmark/podman/doctor"
 	"github.com/touchmark/touchmark/podman/install"
 	"github.com/touchmark/touchmark/services/agent"

@@ -12,12 +12,12 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/access"
-	"github.com/touchmark/touchmark/podman/countersign"
 	"github.com/touchmark/touchmark/podman/install"
 	"github.com/touchmark/touchmark/podman/lookaside"
 )

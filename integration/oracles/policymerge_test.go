@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/touchmark/touchmark/core/coretest"
-	"github.com/touchmark/touchmark/podman/countersign"
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/podman/install"
 	"github.com/touchmark/touchmark/podman/policyjson"
 	"github.com/touchmark/touchmark/podman/registriesd"

@@ -14,12 +14,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/gate/parents"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/integration/internal/lab"
 	"github.com/touchmark/touchmark/integration/situations"
-	"github.com/touchmark/touchmark/podman/countersign"
 	"github.com/touchmark/touchmark/podman/lookaside"
 	registryproxy "github.com/touchmark/touchmark/registry-proxy"
 )

@@ -13,9 +13,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/integration/internal/lab"
-	"github.com/touchmark/touchmark/podman/countersign"
 	registryproxy "github.com/touchmark/touchmark/registry-proxy"
 )
 

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/integration/internal/lab"
-	"github.com/touchmark/touchmark/podman/countersign"
 )
 
 // fetch asks a lookaside for the first signature of an image.

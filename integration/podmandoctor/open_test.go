@@ -11,10 +11,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/integration/internal/lab"
-	"github.com/touchmark/touchmark/podman/countersign"
 	podmandoctor "github.com/touchmark/touchmark/podman/doctor"
 )
 

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/touchmark/touchmark/podman/countersign"
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/podman/doctor"
 )
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/hostconfig"
@@ -27,7 +28,6 @@ import (
 	"github.com/touchmark/touchmark/integration/internal/lab"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/access"
-	"github.com/touchmark/touchmark/podman/countersign"
 	podmandoctor "github.com/touchmark/touchmark/podman/doctor"
 	"github.com/touchmark/touchmark/podman/lookaside"
 )

@@ -14,8 +14,8 @@ import (
 	"testing"
 
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/gate"
-	"github.com/touchmark/touchmark/podman/countersign"
 	"github.com/touchmark/touchmark/podman/lookaside"
 )
 

@@ -3,9 +3,9 @@ package doctor
 import (
 	"net"
 
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/core/keys"
-	"github.com/touchmark/touchmark/podman/countersign"
 )
 
 // FromConfig is what a host's config.yaml says.

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/doctor"
-	"github.com/touchmark/touchmark/podman/countersign"
 	podmandoctor "github.com/touchmark/touchmark/podman/doctor"
 )
 

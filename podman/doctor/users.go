@@ -8,10 +8,10 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/access"
-	"github.com/touchmark/touchmark/podman/countersign"
 	"github.com/touchmark/touchmark/podman/registriesd"
 )
 

@@ -36,10 +36,10 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/hostfiles"
 	"github.com/touchmark/touchmark/core/location"
 	"github.com/touchmark/touchmark/podman"
-	"github.com/touchmark/touchmark/podman/countersign"
 	"github.com/touchmark/touchmark/podman/policyjson"
 )
 

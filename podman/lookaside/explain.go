@@ -5,8 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/gate"
-	"github.com/touchmark/touchmark/podman/countersign"
 )
 
 // explain says in one line why an image is not countersigned: for each name what the verdict says, and the command that tells more. Names that no policy

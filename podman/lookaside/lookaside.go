@@ -7,7 +7,7 @@
 // with n from 1 until there is no more. The registry and the path are the physical ones, where the client really looks; registries.conf may lead
 // there from other names. [Handler] asks the [gate.Admitter] about each logical name that leads there, and answers
 //
-//   - with one countersignature (podman/countersign) for each of these names under which the image is admitted, then with what the lookaside holds that
+//   - with one countersignature (core/countersign) for each of these names under which the image is admitted, then with what the lookaside holds that
 //     was configured before ours (a chained one), then 404;
 //   - if it is admitted under none, with a blob that is no signature but the reason. Clients show it, and pull nothing;
 //   - where no rule of policy.json demands our signature, only with what the chained lookaside holds.

@@ -20,10 +20,10 @@ import (
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/bundle"
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/openpgp"
-	"github.com/touchmark/touchmark/podman/countersign"
 	"github.com/touchmark/touchmark/podman/lookaside"
 )
 

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/touchmark/touchmark/podman/countersign"
+	"github.com/touchmark/touchmark/core/countersign"
 )
 
 // answerTimeout bounds one answer: several names may lead to one image, and each may take the eight seconds of a decision. It ends before the minute after which

@@ -26,6 +26,7 @@ import (
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/bundle"
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/identity"
 	"github.com/touchmark/touchmark/core/policy"
@@ -33,7 +34,6 @@ import (
 	"github.com/touchmark/touchmark/core/verify"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/access"
-	"github.com/touchmark/touchmark/podman/countersign"
 	"github.com/touchmark/touchmark/podman/lookaside"
 )
 

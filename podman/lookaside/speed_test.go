@@ -10,9 +10,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/trust"
-	"github.com/touchmark/touchmark/podman/countersign"
 )
 
 // Two hundred pulls of one image at once cost one signature.

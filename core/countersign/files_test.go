@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/touchmark/touchmark/podman/countersign"
+	"github.com/touchmark/touchmark/core/countersign"
 )
 
 func TestRotation(t *testing.T) {

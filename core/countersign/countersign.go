@@ -5,6 +5,8 @@
 // says one thing: "the agent of this host admitted the image with this digest, under this repository's name". It is bound to both,
 // and expires at most [MaxValidity] after it was made, so that one that somebody kept is worthless soon after the policy changed.
 //
+// The registry proxy makes the same for clients that pull through it ([Key.Attach], registry-proxy), with an authority of its own.
+//
 //	c := countersign.Config{Key: "/etc/touchmark/podman/countersign.key", Public: "/etc/touchmark/podman/countersign.gpg"}
 //	made, err := countersign.Generate(ctx, c) // once, when the host is set up
 //	key, err := countersign.Open(ctx, c)      // in the agent

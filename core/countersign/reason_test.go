@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/touchmark/touchmark/podman/countersign"
+	"github.com/touchmark/touchmark/core/countersign"
 )
 
 func TestReason(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/touchmark/touchmark/podman/countersign"
+	"github.com/touchmark/touchmark/core/countersign"
 )
 
 // TestSigstoreForm reads the form as containers/image does under "pki" (signature/pki_cert.go of go.podman.io/image/v5).

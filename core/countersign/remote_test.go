@@ -12,9 +12,9 @@ import (
 	"testing"
 
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/keys/pkcs11"
-	"github.com/touchmark/touchmark/podman/countersign"
 )
 
 // token opens keys on a PKCS#11 token.

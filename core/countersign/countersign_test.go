@@ -19,10 +19,10 @@ import (
 
 	"github.com/touchmark/touchmark/core/bundle"
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/openpgp"
 	"github.com/touchmark/touchmark/core/verify"
-	"github.com/touchmark/touchmark/podman/countersign"
 )
 
 const (
