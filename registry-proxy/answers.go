@@ -24,7 +24,7 @@ import (
 // given again when the upstream cannot be asked, and never otherwise:
 //
 //   - The upstream is asked first. Only a connection that fails, a time limit, and a status of 500 and above count as an
-//     outage; 401, 403, 404 and 429 are answers. After a connection failed, it is not tried for [outageFresh].
+//     outage; 401, 403, 404 and 429 are answers. If no connection can be made, it is not tried again for [outageFresh].
 //   - An answer is given again up to Config.Offline after the upstream gave it. A tag that moves or a signature that is removed
 //     during an outage is therefore seen when the outage ends, or when that time does, whichever comes first. Whoever can keep the
 //     proxy from reaching its upstream can hold back news for that long; what the policy says holds at once, as always.
@@ -70,7 +70,9 @@ func (a *answers) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := a.next.RoundTrip(req)
 	switch {
 	case err != nil && a.offline > 0 && isOutage(req.Context(), err):
-		a.fail(err)
+		if isUnreachable(err) {
+			a.fail(err)
+		}
 		return a.again(req, repository, key, ok, err)
 	case err != nil:
 		return nil, err
@@ -159,6 +161,14 @@ func isOutage(ctx context.Context, err error) bool {
 		return true
 	}
 	return false
+}
+
+// isUnreachable tells an upstream that does not listen, or not answer, from one that dropped a connection, which the next request need
+// not meet.
+func isUnreachable(err error) bool {
+	var dial *net.OpError
+	var network net.Error
+	return errors.As(err, &dial) && dial.Op == "dial" || errors.As(err, &network) && network.Timeout()
 }
 
 // session is one for an upstream with which no handshake can be made: it has what was kept, and nothing else.

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/crane"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 
@@ -369,6 +370,15 @@ func TestReplicas_RealClients(t *testing.T) {
 		cmd := exec.CommandContext(t.Context(), skopeo, "--policy", policyFile, "copy", "--retry-times=1", "--src-tls-verify=false", ref, "dir:"+t.TempDir())
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("pull %d: %v\n%s", i, err, out)
+		}
+		heal()
+		heal = f.disturb(20)
+		img, err := crane.Pull(host + "/app/web:v1")
+		if err == nil {
+			err = crane.Save(img, "app/web:v1", filepath.Join(t.TempDir(), "image.tar"))
+		}
+		if err != nil {
+			t.Fatalf("crane, pull %d: %v", i, err)
 		}
 		heal()
 	}

@@ -98,5 +98,5 @@ func (c *Cache) unchanged(f *os.File, e *entry) bool {
 	return err == nil && e.verified == identityOf(info)
 }
 
-// copyStep is how much is copied or hashed at a time.
-const copyStep = 1 << 20
+// copyStep is how much is copied or hashed at a time: a client on a slow line has the writer's deadline for each.
+const copyStep = 256 << 10
