@@ -149,6 +149,15 @@ func (f *doctorContainerdFlags) node(ctx context.Context) (c containerddoctor.Co
 	intent.Proxies = append(intent.Proxies, f.proxies...)
 	intent.Registries = append(intent.Registries, f.registries...)
 	intent.ProxyOnly = intent.ProxyOnly || f.proxyOnly
+	// k3s and its like have theirs elsewhere, which config.yaml need not know.
+	if d := distribution.Detect(host); ours.Containerd.Config == defaults.Containerd && d.Config != "" && host.Path(d.Config) != defaults.Containerd {
+		intent.ContainerdConfig, intent.Address = d.Config, d.Address
+	}
+	if f.address != "" {
+		intent.Address = f.address
+	} else if ours.Containerd.Socket != defaults.ContainerdSocket {
+		intent.Address = ours.Containerd.Socket
+	}
 	c = containerddoctor.Config{Host: host, Intent: intent, Now: time.Now()}
 	if problem == nil {
 		c.Policies = func(ctx context.Context) (*policy.Set, error) {
@@ -160,9 +169,6 @@ func (f *doctorContainerdFlags) node(ctx context.Context) (c containerddoctor.Co
 	}
 	c.Live, c.Clock = true, doctor.KernelClock
 	c.Agent = agentStatus{agent.NewClient(ours.Agent.Socket)}
-	if c.Intent.Address = f.address; f.address == "" && ours.Containerd.Socket != defaults.ContainerdSocket {
-		c.Intent.Address = ours.Containerd.Socket
-	}
 	daemon, err := node.Dial(ctx, c.Address())
 	if err != nil {
 		c.Down = err

@@ -98,6 +98,32 @@ func TestSwept(t *testing.T) {
 	n.warns(t)
 }
 
+// A mounted node of k3s is examined by its own places, without a daemon.
+func TestMounted(t *testing.T) {
+	s := newSite(t)
+	n := newNode(t, s)
+	const k3s = "/mnt/node/var/lib/rancher/k3s/agent/etc/containerd/config.toml"
+	n.Write(t, k3s, settings("max_concurrent_downloads = 5"))
+	n.Write(t, "/mnt/node/etc/touchmark/config.yaml", "policy: policy.d\n")
+	n.Write(t, "/mnt/node"+policyFile, s.policy)
+	r := n.examine(t, "--root", "/mnt/node")
+	for _, want := range []string{
+		"open cri-concurrent-downloads: /var/lib/rancher/k3s/agent/etc/containerd/config.toml: max_concurrent_downloads: is 5",
+		"open bindir-missing: /opt/containerd/image-verifier/bin: it does not exist",
+	} {
+		if !strings.Contains(codes(r), want) {
+			t.Errorf("%s is missing in\n%s", want, codes(r))
+		}
+	}
+	if r.Has("containerd-down") || r.Has("agent-down") {
+		t.Errorf("a node that is not this one is asked:\n%s", codes(r))
+	}
+	// The whole node, where nothing runs.
+	if r := n.examine(t, "--root", "/"); r.Enforcing != doctor.Yes {
+		t.Errorf("enforcing: %s\n%s", r.Enforcing, codes(r))
+	}
+}
+
 // Fix says that a restart is needed, and --restart does it. Metrics name the cause.
 func TestRestart(t *testing.T) {
 	s := newSite(t)
