@@ -4,8 +4,8 @@ import (
 	"context"
 	"log/slog"
 
-	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/countersign"
+	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 )
 

@@ -8,8 +8,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/countersign"
+	"github.com/touchmark/touchmark/core/keys"
 	registryproxy "github.com/touchmark/touchmark/registry-proxy"
 	"github.com/touchmark/touchmark/registry-proxy/cache"
 	"github.com/touchmark/touchmark/registry-proxy/config"
