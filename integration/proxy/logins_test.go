@@ -36,18 +36,25 @@ spec:
 // world is a proxy in front of a registry with good, bad and private images; alice may read all of it, bob all but the
 // private ones, and nobody else anything.
 type world struct {
-	file, host string // of the proxy: its configuration, and its host and port
-	upstream   string
+	file, host string        // of the proxy: its configuration, and its host and port
 	log        *bytes.Buffer // to be read when nobody asks
 }
 
 func newWorld(t *testing.T, more string) *world {
 	t.Helper()
-	dir := t.TempDir()
-	w := &world{log: new(bytes.Buffer), file: filepath.Join(dir, "proxy.yaml"), upstream: coretest.NewRegistry(t, true)}
+	upstream := coretest.NewRegistry(t, true)
 	for i, name := range []string{"good", "bad", "private"} {
-		coretest.Push(t, w.upstream+"/"+name+":1", coretest.Image(t, int64(i+1)))
+		coretest.Push(t, upstream+"/"+name+":1", coretest.Image(t, int64(i+1)))
 	}
+	return newFronted(t, "registries:\n- {name: registry.acme.example, upstream: \"http://"+upstream+"\", prefix: acme}\n"+
+		"- {name: registry.other.example, upstream: \"http://"+upstream+"\", prefix: other}\n"+more)
+}
+
+// newFronted starts a proxy with these registries, and whatever else its file says.
+func newFronted(t *testing.T, registries string) *world {
+	t.Helper()
+	dir := t.TempDir()
+	w := &world{log: new(bytes.Buffer), file: filepath.Join(dir, "proxy.yaml")}
 	var users strings.Builder
 	for _, name := range []string{"alice", "bob"} {
 		hash, err := bcrypt.GenerateFromPassword([]byte(name), bcrypt.MinCost)
@@ -58,8 +65,7 @@ func newWorld(t *testing.T, more string) *world {
 	}
 	for name, text := range map[string]string{
 		"policy.yaml": rules, "users": users.String(),
-		"proxy.yaml": "listen: 127.0.0.1:0\npolicy: policy.yaml\nregistries:\n- {name: registry.acme.example, upstream: \"http://" + w.upstream + "\", prefix: acme}\n" +
-			"- {name: registry.other.example, upstream: \"http://" + w.upstream + "\", prefix: other}\n" + more,
+		"proxy.yaml": "listen: 127.0.0.1:0\npolicy: policy.yaml\n" + registries,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
