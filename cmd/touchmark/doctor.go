@@ -26,7 +26,7 @@ func newDoctor() *cobra.Command {
 	cmd := newDoctorPodman()
 	podman := newDoctorPodman()
 	cmd.Use, cmd.Example = "doctor", ""
-	cmd.AddCommand(podman, newDoctorContainerd())
+	cmd.AddCommand(podman, newDoctorContainerd(), newDoctorProxy())
 	return cmd
 }
 

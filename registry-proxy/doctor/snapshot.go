@@ -1,0 +1,83 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/touchmark/touchmark/core/doctor"
+	"github.com/touchmark/touchmark/core/policy"
+	"github.com/touchmark/touchmark/core/trust"
+	"github.com/touchmark/touchmark/registry-proxy/config"
+)
+
+// checks are all there are. Their order is that of the catalog.
+var checks = []func(context.Context, *snapshot){
+	checkFiles, checkSecrets, checkLogins, checkPolicies, checkRoots, checkCertificate,
+	checkExposure, checkUpstreams, checkStorage, checkPeers, checkRunning, checkClock,
+}
+
+// snapshot is the proxy as one examination sees it. Checks read from it and add
+// findings to it.
+type snapshot struct {
+	Config
+	doctor.Examination
+
+	conf  *config.Config // nil if it cannot be used
+	err   error          // that says why
+	rules []*rules
+}
+
+// rules are what one or more registries demand.
+type rules struct {
+	section config.Registry // the first of them
+	names   []string        // of all
+	set     *policy.Set     // nil if they cannot be used
+	roots   []*trust.Root
+	err     error // that says why
+}
+
+// take reads what several checks need.
+func take(ctx context.Context, c Config) *snapshot {
+	s := &snapshot{Config: c, Examination: doctor.Examination{Client: "proxy", UID: c.UID, Catalog: Catalog()}}
+	if s.conf, s.err = config.Load(c.File); s.err != nil {
+		s.conf = nil
+		return s
+	}
+	known := map[string]*rules{}
+	for _, r := range s.conf.Registries {
+		key := fmt.Sprintf("%q %q", r.Policy, r.Trust)
+		if known[key] == nil {
+			loaded := &rules{section: r}
+			loaded.set, loaded.roots, loaded.err = c.Load(ctx, r.Policy, r.Trust)
+			known[key] = loaded
+			s.rules = append(s.rules, loaded)
+		}
+		known[key].names = append(known[key].names, r.LogicalName())
+	}
+	return s
+}
+
+// registries are the names of what is fronted.
+func (s *snapshot) registries() (names []string) {
+	if s.conf == nil {
+		return nil
+	}
+	for _, r := range s.conf.Registries {
+		names = append(names, r.LogicalName())
+	}
+	return names
+}
+
+// field is a place in proxy.yaml.
+func (s *snapshot) field(name string) string { return s.File + ": " + name }
+
+func checkClock(_ context.Context, s *snapshot) {
+	if s.Clock == nil {
+		return
+	}
+	if kept, err := s.Clock(); err != nil {
+		s.Find("clock-unsynchronised", "the clock", "%v", err)
+	} else if !kept {
+		s.Find("clock-unsynchronised", "the clock", "nothing keeps it")
+	}
+}
