@@ -36,7 +36,10 @@
 // Paths in a [Config] are the node's: without [containerd.Host.Root].
 package config
 
-import "time"
+import (
+	"path/filepath"
+	"time"
+)
 
 // Config is containerd's configuration, with the defaults of the release
 // filled in, as far as it says whether images are verified.
@@ -117,6 +120,14 @@ type CRI struct {
 	// Invalid says why containerd would refuse to start CRI's image service.
 	Invalid string
 	From    map[string]string
+}
+
+// IgnoresHosts reports whether no hosts.toml is read when CRI pulls by the transfer
+// service: that takes a config_path of several directories, as the default of
+// releases since 2.2 is, for the name of one (core/transfer/registry of containerd up
+// to 2.4). CRI's own pulls split it.
+func (c CRI) IgnoresHosts() bool {
+	return c.Transfers && len(filepath.SplitList(c.ConfigPath)) > 1
 }
 
 // Sandbox is the image of every pod's first container, "" where none is pinned.

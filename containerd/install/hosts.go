@@ -71,6 +71,9 @@ func (p *planner) proxies() error {
 	if p.ProxyOnly && p.before.CRI.ConfigPath == "" {
 		p.open = append(p.open, fmt.Sprintf("%s: CRI reads no hosts.toml; set config_path = %q in the table registry of its plugin, and restart containerd", p.main(), p.hostsDir()))
 	}
+	if p.ProxyOnly && p.before.CRI.IgnoresHosts() && len(p.before.CRI.LocalPull) == 0 {
+		p.open = append(p.open, fmt.Sprintf("%s: config_path names several directories (%s), of which containerd reads no hosts.toml; let it name %s alone, and restart containerd", p.main(), p.before.CRI.ConfigPath, p.hostsDir()))
+	}
 	for _, s := range p.before.CRI.Mirrors {
 		if p.ProxyOnly {
 			p.open = append(p.open, fmt.Sprintf("%s: registry.mirrors (%s) is used in the place of hosts.toml; take it out", p.main(), s))

@@ -347,6 +347,10 @@ func TestPX_Proxy(t *testing.T) {
 		if c.release.Verifies() && len(p.Open) > 0 {
 			t.Errorf("%s: open %q", c.fixture, p.Open)
 		}
+		// What CRI's default says, two directories, has no hosts.toml read at all.
+		if now, err := config.Load(h, h.Config(), c.release); err != nil || now.CRI.IgnoresHosts() {
+			t.Errorf("%s: config_path is %q afterwards, %v", c.fixture, now.CRI.ConfigPath, err)
+		}
 		remove(t, h)
 		if diff := cmp.Diff(before, tree(t, h.Root)); diff != "" {
 			t.Errorf("%s: uninstalling (-before +after)\n%s", c.fixture, diff)

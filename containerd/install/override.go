@@ -142,8 +142,12 @@ func (p *planner) sets() []config.Set {
 			}
 		}
 	}
-	if p.needsHosts() && p.before.CRI.ConfigPath == "" {
-		sets = append(sets, config.Set{Field: config.ConfigPath, Value: p.Host.Within(p.Host.CertsD())})
+	if p.needsHosts() && (p.before.CRI.ConfigPath == "" || p.before.CRI.IgnoresHosts()) {
+		if p.before.CRI.ConfigPath != "" {
+			p.note("%s: config_path becomes %s alone: of several directories containerd reads no hosts.toml at all in the pulls that ask verifiers. Move there what the others hold: %s",
+				p.main(), p.hostsDir(), p.before.CRI.ConfigPath)
+		}
+		sets = append(sets, config.Set{Field: config.ConfigPath, Value: p.hostsDir()})
 	}
 	return append(sets, p.requireNRI()...)
 }
