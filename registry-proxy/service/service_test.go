@@ -30,13 +30,13 @@ spec:
 
 // place is a directory with a proxy's files, and a registry.
 type place struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	host string // of the registry
 	log  *lines
 }
 
-func newPlace(t *testing.T) *place {
+func newPlace(t testing.TB) *place {
 	t.Helper()
 	p := &place{t: t, dir: t.TempDir(), host: coretest.NewRegistry(t, true), log: &lines{}}
 	coretest.Push(t, p.host+"/app:v1", coretest.Image(t, 1))
@@ -94,7 +94,7 @@ func (p *place) run() (s *Service, stop func() error) {
 }
 
 // get returns an answer's status and body.
-func get(t *testing.T, client *http.Client, url string) (int, string) {
+func get(t testing.TB, client *http.Client, url string) (int, string) {
 	t.Helper()
 	resp, err := client.Get(url)
 	if err != nil {
