@@ -325,7 +325,7 @@ func (l *lab) raw(request string) string {
 		l.t.Fatal(err)
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(30 * time.Second)) // every one of these ends the connection
-	answer, _ := io.ReadAll(bufio.NewReader(conn)) // what came before a reset counts
+	answer, _ := io.ReadAll(bufio.NewReader(conn))             // what came before a reset counts
 	return string(answer)
 }
 
