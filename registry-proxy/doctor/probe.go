@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/touchmark/touchmark/core/doctor"
+	"github.com/touchmark/touchmark/core/gate"
 )
 
 // maxSaid is how much of the proxy's words is repeated, in bytes.
@@ -31,7 +32,7 @@ type Probe struct {
 }
 
 // Run asks the running proxy for the manifests, and adds what happened to the report.
-// Only 200 is an image that was admitted, and only 403 with the code DENIED one that was
+// Only 200 is an image that was admitted, and only 403 DENIED with the verdict one that was
 // refused. An error says that nothing could be tried.
 func (p Probe) Run(ctx context.Context, c Config, r *doctor.Report) error {
 	var err error
@@ -95,15 +96,20 @@ func (p Probe) try(ctx context.Context, client *http.Client, target string) (t d
 		return t
 	}
 	var answer struct {
-		Errors []struct{ Code, Message string }
+		Errors []struct {
+			Code, Message string
+			Detail        struct{ Outcome gate.Outcome } // of the verdict, which a login that may not read has none of
+		}
 	}
 	_ = json.Unmarshal(body, &answer) // an answer of another form has no code
-	code, said := "", ""
+	code, said, refused := "", "", false
 	if len(answer.Errors) > 0 {
-		code, said = answer.Errors[0].Code, answer.Errors[0].Message
+		e := answer.Errors[0]
+		code, said = e.Code, e.Message
+		refused = resp.StatusCode == http.StatusForbidden && code == "DENIED" && e.Detail.Outcome == gate.OutcomeRefused
 	}
 	t.Said = strings.TrimSpace(fmt.Sprintf("HTTP %d %s %s", resp.StatusCode, code, said[:min(len(said), maxSaid)]))
 	t.Admitted = resp.StatusCode == http.StatusOK
-	t.Unknown = !t.Admitted && (resp.StatusCode != http.StatusForbidden || code != "DENIED")
+	t.Unknown = !t.Admitted && !refused
 	return t
 }

@@ -1,0 +1,152 @@
+package doctor_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/touchmark/touchmark/registry-proxy/doctor"
+)
+
+// live are the causes that a running proxy shows; before it there are no findings.
+var live = []struct {
+	code string
+	ruin func(*place)
+}{
+	{"proxy-down", func(p *place) { p.config.URL = "http://" + closed(p.t) }},
+	{"proxy-down", func(p *place) { p.config.Metrics = "http://" + closed(p.t) }},
+	{"proxy-foreign", func(p *place) { p.config.URL = p.instead(p.config.Metrics, "", "") }},
+	{"proxy-foreign", func(p *place) { p.config.Metrics = p.instead(p.config.Metrics, "touchmark_reload_failed", "other") }},
+	{"proxy-not-ready", func(p *place) { p.config.Metrics = p.instead(p.config.Metrics, "ready\n", "stopping\n") }},
+	{"decisions-dropped", func(p *place) {
+		p.config.Metrics = p.instead(p.config.Metrics, "touchmark_proxy_decisions_dropped_total 0", "touchmark_proxy_decisions_dropped_total 7")
+	}},
+	{"proxy-reload-failed", func(p *place) {
+		p.set("nonsense", "1")
+		p.await("touchmark_reload_failed 1")
+		delete(p.lines, "nonsense")
+		p.set("page", "true") // which is good, and not read yet
+	}},
+	{"proxy-outdated", func(p *place) { p.set("page", "true") }},
+	{"proxy-outdated", func(p *place) { p.edit("policy.d/policy.yaml", "release@", "releases@") }},
+	{"proxy-outdated", func(p *place) { p.rootUntil(1000 * time.Hour) }},
+	{"proxy-certificate-old", func(p *place) {
+		other := httptest.NewTLSServer(http.NotFoundHandler())
+		p.t.Cleanup(other.Close)
+		p.config.URL = other.URL
+	}},
+}
+
+// instead is another proxy's address, which says something in the place of what a good one says.
+func (p *place) instead(url, before, after string) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		resp, err := http.Get(url + r.URL.Path)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		if before == "ready\n" && r.URL.Path == "/readyz" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_, _ = io.WriteString(w, strings.ReplaceAll(string(body), before, after)) // who went away does not need it
+	}))
+	p.t.Cleanup(server.Close)
+	return server.URL
+}
+
+// await waits until the running proxy's metrics say something.
+func (p *place) await(line string) {
+	p.t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.After(30 * time.Second); ; {
+		resp, err := http.Get(p.config.Metrics + "/metrics")
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if strings.Contains(string(body), line+"\n") {
+			return
+		}
+		select {
+		case <-deadline:
+			p.t.Fatalf("the metrics never had %s", line)
+		case <-tick.C:
+		}
+	}
+}
+
+// What runs is asked, and not only what is written.
+func TestRunning(t *testing.T) {
+	for _, c := range live {
+		t.Run(c.code, func(t *testing.T) {
+			t.Parallel()
+			p := newPlace(t)
+			p.tls(1000 * time.Hour)
+			p.run()
+			if report := p.examine(); len(report.Findings) > 0 {
+				t.Fatalf("before: %v", report.Findings)
+			}
+			c.ruin(p)
+			hold(t, p.examine(), c.code)
+		})
+	}
+}
+
+// The running proxy is asked for images; only DENIED is a refusal, and only 200 an admission.
+func TestProbe(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		prepare func(*place)
+		probe   doctor.Probe
+		want    string // the code; empty for none
+		failed  string // of the error; empty for none
+	}{
+		{"as it ought to be", nil, doctor.Probe{Unsigned: "registry.acme.example/app:v1", Good: "registry.acme.example/free:v1"}, "", ""},
+		{"with TLS", func(p *place) { p.tls(1000 * time.Hour) }, doctor.Probe{Unsigned: "registry.acme.example/app:v1", Good: "registry.acme.example/free:v1"}, "", ""},
+		{"observed", func(p *place) { p.about("mode: observe") }, doctor.Probe{Unsigned: "registry.acme.example/app:v1"}, "probe-admitted", ""},
+		{"mixed up", nil, doctor.Probe{Good: "registry.acme.example/app:v1"}, "probe-refused", ""},
+		{"no such image", nil, doctor.Probe{Unsigned: "registry.acme.example/app:v2"}, "probe-failed", ""},
+		{"no login", func(p *place) { p.elsewhere(); p.set("listen", "127.0.0.1:0") }, doctor.Probe{Unsigned: "registry.acme.example/app:v1"}, "probe-failed", ""},
+		{"login", func(p *place) { p.elsewhere(); p.set("listen", "127.0.0.1:0") }, doctor.Probe{Unsigned: "registry.acme.example/app:v1", Good: "registry.acme.example/free:v1", Username: "ci", Password: "secret"}, "", ""},
+		{"may not read", func(p *place) {
+			p.elsewhere()
+			p.set("listen", "127.0.0.1:0")
+			p.set("auth", `{htpasswd: users, access: [{subjects: ["user:ci"], repositories: [registry.acme.example/free]}]}`)
+		}, doctor.Probe{Unsigned: "registry.acme.example/app:v1", Username: "ci", Password: "secret"}, "probe-failed", ""},
+		{"another registry", nil, doctor.Probe{Unsigned: "alpine:3"}, "", "no registry docker.io"},
+		{"no name", nil, doctor.Probe{Good: "no/Name"}, "", "probing"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPlace(t)
+			if c.prepare != nil {
+				c.prepare(p)
+			}
+			p.run()
+			report := p.examine()
+			err := c.probe.Run(t.Context(), p.config, report)
+			if (err != nil) != (c.failed != "") || err != nil && !strings.Contains(err.Error(), c.failed) {
+				t.Fatal(err)
+			}
+			for _, code := range []string{"probe-admitted", "probe-refused", "probe-failed"} {
+				if report.Has(code) != (code == c.want) {
+					t.Errorf("%s: %v %v", code, fmt.Sprint(report.Tried), report.Findings)
+				}
+			}
+		})
+	}
+}
