@@ -118,17 +118,6 @@ func (f ruleFlags) host() (*hostconfig.Config, error) {
 	return c, err
 }
 
-// files are those that load reads.
-func (f ruleFlags) files() []string {
-	files := []string{f.policy}
-	for _, root := range f.roots.files {
-		if _, file := splitRoot(root); file != publicgood.Name {
-			files = append(files, file)
-		}
-	}
-	return files
-}
-
 func (f ruleFlags) set(ctx context.Context, roots []*trust.Root) (*policy.Set, error) {
 	signer := f.identity + f.identityRegexp + f.issuer + f.issuerRegexp
 	ways := 0

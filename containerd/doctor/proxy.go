@@ -51,12 +51,10 @@ func checkProxy(_ context.Context, s *snapshot) {
 	}
 }
 
-// splitPath reports whether config_path names several directories and CRI pulls by
-// the transfer service, which takes the list for the name of one directory
-// (core/transfer/registry of containerd up to 2.4).
+// splitPath reports whether config_path is a list, and CRI pulls in such a way that
+// none of it counts.
 func (s *snapshot) splitPath() bool {
-	cri := s.config.CRI
-	return cri.Transfers && len(cri.LocalPull) == 0 && len(filepath.SplitList(cri.ConfigPath)) > 1
+	return s.config.CRI.IgnoresHosts() && len(s.config.CRI.LocalPull) == 0
 }
 
 // checkHosts looks at every hosts.toml there is. containerd only logs what it
