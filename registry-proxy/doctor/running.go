@@ -152,7 +152,8 @@ func (s *snapshot) client() *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableKeepAlives = true
 	transport.Proxy = nil
-	if want := served(s, s.conf.TLS); s.conf.TLS.Cert != "" && (s.URL == "" || s.ownAddress()) {
+	if s.conf.TLS.Cert != "" && (s.URL == "" || s.ownAddress()) {
+		want := s.served()
 		transport.TLSClientConfig = &tls.Config{
 			MinVersion:         tls.VersionTLS12,
 			InsecureSkipVerify: true, // VerifyConnection does it, by a stricter rule

@@ -7,8 +7,6 @@ import (
 	"encoding/pem"
 	"net"
 	"time"
-
-	"github.com/touchmark/touchmark/registry-proxy/config"
 )
 
 // checkCertificate looks at the certificate that clients are shown.
@@ -80,8 +78,8 @@ func (s *snapshot) leaf() (*x509.Certificate, bool) {
 }
 
 // served is the first certificate of the proxy's file; nil if there is none.
-func served(s *snapshot, files config.TLS) *x509.Certificate {
-	data, ok := s.Read(files.Cert)
+func (s *snapshot) served() *x509.Certificate {
+	data, ok := s.Read(s.conf.TLS.Cert)
 	if !ok {
 		return nil
 	}
