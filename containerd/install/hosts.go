@@ -156,7 +156,10 @@ func (p *planner) convertMirror(registry string, section registrySection) error 
 	for _, endpoint := range section.Mirrors[registry].Endpoint {
 		u, err := url.Parse(endpoint)
 		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return errors.New("the endpoint " + endpoint + " is not a URL; write hosts.toml by hand")
+			return errors.New("an endpoint of " + registry + " is not a URL; write hosts.toml by hand")
+		}
+		if u.User != nil { // hosts.toml is for everybody to read, and has no users
+			return errors.New("the endpoint " + u.Redacted() + " has a password, which hosts.toml has no place for: take it out, and hand it to the kubelet as a credential provider")
 		}
 		fmt.Fprintf(&out, "\n[host.%q]\n  capabilities = [\"pull\", \"resolve\"]\n", endpoint)
 		if strings.Trim(u.Path, "/") != "" {

@@ -125,7 +125,7 @@ type Plan struct {
 
 // place is where a node's record lies.
 func place(h containerd.Host) hostfiles.Place {
-	return hostfiles.Place{Record: filepath.Join(h.Touchmark(), "install", "containerd.json"), Client: "containerd", Denied: "run this as root"}
+	return hostfiles.Place{Root: h.Root, Record: filepath.Join(h.Touchmark(), "install", "containerd.json"), Client: "containerd", Denied: "run this as root"}
 }
 
 // Installed are the settings of what is installed; ok is false if nothing is.
@@ -200,7 +200,7 @@ func (p *planner) check() error {
 	case !p.ProxyOnly && !p.Release.Verifies():
 		return fmt.Errorf("containerd %s has no image verifiers", p.Release)
 	}
-	return nil
+	return hostfiles.Within(p.Host.Root, p.Host.Path(p.main())) // or another host's configuration is read
 }
 
 func (p *planner) note(format string, args ...any) {

@@ -2,6 +2,7 @@ package install
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -39,6 +40,9 @@ func (p *planner) verifier() error {
 		return nil
 	}
 	if others := p.entries(); len(others) > 0 {
+		if p.BinDir != "" && p.BinDir != p.before.Verifier.BinDir {
+			return fmt.Errorf("bin_dir %s: holds %q, and containerd would run every file there before each pull; name a directory of its own", p.BinDir, others)
+		}
 		p.note("%s holds other programs, which every image has to pass, too: %q", p.binDir, others)
 	}
 	dir := p.Host.Path(p.binDir)
@@ -48,6 +52,9 @@ func (p *planner) verifier() error {
 		return err
 	}
 	f := hostfiles.File{Path: filepath.Join(dir, Program), Mode: 0o755}
+	if p.isProgram(f.Path) {
+		return fmt.Errorf("%s: is the program itself; move it beside touchmark, such as to /usr/local/bin", f.Path)
+	}
 	if p.Copy {
 		f.Data = p.Content
 		p.note("touchmark does not lie beside a copy of its program: where no agent answers, it decides only if containerd finds it in PATH")
@@ -56,4 +63,19 @@ func (p *planner) verifier() error {
 	}
 	p.files = append(p.files, f)
 	return nil
+}
+
+// isProgram reports whether a path in bin_dir is the very file that is to be linked
+// or copied there: a link would lead to itself.
+func (p *planner) isProgram(path string) bool {
+	program := p.Verifier
+	if !p.Copy {
+		program = p.Host.Path(program)
+	}
+	there, err := os.Lstat(path)
+	if err != nil {
+		return false
+	}
+	info, err := os.Lstat(program)
+	return err == nil && os.SameFile(there, info)
 }

@@ -47,6 +47,9 @@ func (w Wanted) Plan() (*Changes, error) {
 	}
 	c := &Changes{others: others, Notes: w.Notes, place: w.Place, last: w.Last, record: &Record{Version: 1, Settings: settings}, generate: w.Generate}
 	for _, f := range w.Files {
+		if err := Within(w.Place.Root, f.Path); err != nil {
+			return nil, err
+		}
 		plan := c.replace
 		if f.Fields != nil {
 			plan = c.share
@@ -124,6 +127,9 @@ func (c *Changes) drop(w Wanted) error {
 
 // restore plans to put a file back as it was.
 func (c *Changes) restore(old Saved) error {
+	if err := Within(c.place.Root, old.Path); err != nil {
+		return err
+	}
 	s, exists, err := readAny(old.Path)
 	if err != nil {
 		return err

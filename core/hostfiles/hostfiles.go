@@ -46,6 +46,9 @@ import (
 type Place struct {
 	// Record is the path of the record. Its directory is made with mode 0700.
 	Record string
+	// Root, if not "", is the directory that holds every file, such as a mounted
+	// image of a host: a symbolic link in it that leads out is refused.
+	Root string
 	// Client is the word after "touchmark uninstall", for errors.
 	Client string
 	// Denied is what errors advise whoever may not read the record.

@@ -81,6 +81,9 @@ func (s *State) close(p Place) {
 
 // Installed reads the record; nil if nothing is installed.
 func (p Place) Installed() (*Record, error) {
+	if err := Within(p.Root, p.Record); err != nil {
+		return nil, fmt.Errorf("reading what was installed: %w", err)
+	}
 	data, err := configfile.Read(p.Record, maxRecord)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
