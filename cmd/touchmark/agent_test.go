@@ -163,7 +163,6 @@ func (h *agentHome) admit(tb testing.TB, image v1.Hash) gate.Verdict {
 	tb.Helper()
 	c := remote.Dial(h.socket())
 	c.Name = "podman"
-	defer c.Close()
 	return c.Admit(tb.Context(), gate.Request{Repository: h.registry + "/app", Digest: image, ParentsKnown: true, Source: h.source(tb)})
 }
 
@@ -365,7 +364,6 @@ func BenchmarkAgent(b *testing.B) {
 	defer func() { _ = cmd.Process.Kill() }()
 	b.Run("admit", func(b *testing.B) {
 		c := remote.Dial(h.socket())
-		defer c.Close()
 		req := gate.Request{Repository: h.registry + "/app", Digest: h.image, ParentsKnown: true, Source: h.source(b)}
 		for b.Loop() {
 			if v := c.Admit(b.Context(), req); !v.Admitted() {

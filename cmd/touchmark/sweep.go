@@ -130,7 +130,7 @@ func sweepAdmitter(ctx context.Context, host hostFlags, rules ruleFlags, client 
 		}
 		agent := remote.Dial(c.Agent.Socket)
 		agent.Name = client
-		return agent, agent.Close, nil
+		return agent, func() {}, nil
 	}
 	set, roots, err := rules.load(ctx)
 	if err != nil {

@@ -34,7 +34,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/gate/ask"
 )
 
 const (
@@ -61,10 +61,17 @@ func Deadline(perVerifier time.Duration) time.Duration {
 	return min(perVerifier-max(perVerifier/10, margin), Timeout)
 }
 
+// Asker has questions decided.
+type Asker interface {
+	// Ask never fails: what could not be decided is an answer too, and it does not
+	// admit.
+	Ask(context.Context, ask.Question) ask.Answer
+}
+
 // Host is how the questions of one host are answered.
 type Host struct {
-	// Admitter decides.
-	Admitter gate.Admitter
+	// Asker decides.
+	Asker Asker
 	// Timeout is how long that may take, see [Deadline].
 	Timeout time.Duration
 	// Observe admits everything, also what nobody decides about.
@@ -73,12 +80,12 @@ type Host struct {
 
 // Run answers one question: from the arguments after the program's name and
 // standard input to standard output and the exit status. It does not take longer
-// than the timeout, even if the admitter or the input does.
+// than the timeout, even if the asker or the input does.
 func Run(ctx context.Context, h Host, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	a := h.within(ctx, func(ctx context.Context, stage chan<- string) answer {
 		stage <- "containerd, which has not sent the image's descriptor"
-		req, err := Parse(args, stdin)
-		return decide(ctx, h.Admitter, req, err, stage)
+		q, err := Parse(args, stdin)
+		return decide(ctx, h.Asker, q, err, stage)
 	})
 	if a.admitted {
 		if a.reason != "" {
@@ -96,8 +103,8 @@ func Run(ctx context.Context, h Host, args []string, stdin io.Reader, stdout, st
 // which [Run] writes, to standard output or error; empty if there is nothing to say.
 func Judge(ctx context.Context, h Host, reference, digest, mediaType string, size int64) (admitted bool, reason string) {
 	a := h.within(ctx, func(ctx context.Context, stage chan<- string) answer {
-		req, err := question(reference, digest, mediaType, size)
-		return decide(ctx, h.Admitter, req, err, stage)
+		q, err := question(reference, digest, mediaType, size)
+		return decide(ctx, h.Asker, q, err, stage)
 	})
 	return a.admitted, a.reason
 }
@@ -136,22 +143,28 @@ func (h Host) within(ctx context.Context, ask func(context.Context, chan<- strin
 	return a
 }
 
-// decide asks the admitter, unless there is something wrong with the question.
-func decide(ctx context.Context, admitter gate.Admitter, req gate.Request, err error, stage chan<- string) answer {
+// decide asks, unless there is something wrong with the question.
+func decide(ctx context.Context, asker Asker, q ask.Question, err error, stage chan<- string) answer {
 	if err != nil {
 		return answer{reason: "refused by touchmark: " + err.Error()}
 	}
-	stage <- "the decision about " + req.Repository + "; the agent's log says what it waits for"
-	v := admitter.Admit(ctx, req)
-	switch {
-	case v.Admitted() && v.Code == gate.CodeObserved:
-		return answer{admitted: true, reason: v.Reason}
-	case v.Admitted():
+	stage <- "the decision about " + q.Repository + "; the agent's log says what it waits for"
+	switch a := asker.Ask(ctx, q); {
+	case a.Outcome == ask.Admitted && a.Code == ask.CodeObserved:
+		return answer{admitted: true, reason: a.Reason}
+	case a.Outcome == ask.Admitted:
 		return answer{admitted: true}
-	case v.Outcome == gate.OutcomeRefused:
-		return answer{reason: "refused by touchmark: " + v.Reason}
+	case a.Outcome == ask.Refused:
+		return answer{reason: "refused by touchmark: " + a.Reason}
+	default:
+		return answer{reason: "touchmark cannot decide: " + why(a)}
 	}
-	return answer{reason: "touchmark cannot decide: " + strings.TrimPrefix(v.Reason, fmt.Sprintf("cannot decide about %s@%s: ", v.Repository, v.Digest))}
+}
+
+// why is the reason of an answer that decides nothing, without the image's name in
+// front.
+func why(a ask.Answer) string {
+	return strings.TrimPrefix(a.Reason, ask.CannotDecide(a.Repository, a.Digest))
 }
 
 // last is what was sent last.

@@ -10,7 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/touchmark/touchmark/containerd/bindir"
-	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/gate/ask"
 )
 
 const (
@@ -21,14 +21,14 @@ const (
 	image    = "registry.example/app:1"
 )
 
-// admitter answers by a function.
-type admitter func(context.Context, gate.Request) gate.Verdict
+// asker answers by a function.
+type asker func(context.Context, ask.Question) ask.Answer
 
-func (a admitter) Admit(ctx context.Context, req gate.Request) gate.Verdict { return a(ctx, req) }
+func (a asker) Ask(ctx context.Context, q ask.Question) ask.Answer { return a(ctx, q) }
 
 // yes admits everything, so that what is refused is refused for the question.
-var yes = admitter(func(_ context.Context, req gate.Request) gate.Verdict {
-	return gate.Verdict{Outcome: gate.OutcomeAdmitted, Code: gate.CodeAdmitted, Repository: req.Repository, Digest: req.Digest.String()}
+var yes = asker(func(_ context.Context, q ask.Question) ask.Answer {
+	return ask.Answer{Outcome: ask.Admitted, Code: "admitted", Repository: q.Repository, Digest: q.Digest}
 })
 
 func descriptor(mediaType, digest, more string) string {
@@ -39,10 +39,10 @@ func args(name string) []string {
 	return []string{"-name", name, "-digest", digest, "-stdin-media-type", kind}
 }
 
-func run(t *testing.T, a gate.Admitter, args []string, stdin io.Reader) (int, string) {
+func run(t *testing.T, a bindir.Asker, args []string, stdin io.Reader) (int, string) {
 	t.Helper()
 	var out strings.Builder
-	status := bindir.Run(t.Context(), bindir.Host{Admitter: a, Timeout: time.Minute}, args, stdin, &out, io.Discard)
+	status := bindir.Run(t.Context(), bindir.Host{Asker: a, Timeout: time.Minute}, args, stdin, &out, io.Discard)
 	return status, out.String()
 }
 
@@ -114,30 +114,30 @@ func TestCTRD07_Questions(t *testing.T) {
 // calls it.
 func TestParse(t *testing.T) {
 	for name, want := range map[string][2]string{
-		"docker.io/library/busybox:1":     {"docker.io/library/busybox", "index.docker.io/library/busybox"},
+		"docker.io/library/busybox:1":     {"docker.io/library/busybox", "docker.io/library/busybox"},
 		"registry.example:443/app:1":      {"registry.example/app", "registry.example:443/app"},
 		"127.0.0.1:5000/a/b:1@" + digest:  {"127.0.0.1:5000/a/b", "127.0.0.1:5000/a/b"},
 		"registry.example/app@" + digest:  {"registry.example/app", "registry.example/app"},
 		"registry.example:5000/app:1-2_3": {"registry.example:5000/app", "registry.example:5000/app"},
 	} {
-		req, err := bindir.Parse(args(name), strings.NewReader(descriptor(manifest, digest, "")))
-		if err != nil || req.Repository != want[0] || req.Source.Repository.Name() != want[1] || req.Digest.String() != digest || req.MediaType != manifest || req.ParentsKnown == strings.Contains(name, "@") {
-			t.Errorf("%s: %+v, %v", name, req, err)
+		q, err := bindir.Parse(args(name), strings.NewReader(descriptor(manifest, digest, "")))
+		if err != nil || q.Repository != want[0] || q.Physical != want[1] || q.Digest != digest || q.MediaType != manifest || q.ParentsKnown == strings.Contains(name, "@") {
+			t.Errorf("%s: %+v, %v", name, q, err)
 		}
 	}
 }
 
 func TestCTRD01_Reasons(t *testing.T) {
 	for what, c := range map[string]struct {
-		verdict gate.Verdict
+		verdict ask.Answer
 		want    string
 	}{
-		"refused":   {gate.Verdict{Outcome: gate.OutcomeRefused, Reason: "registry.example/app is not signed"}, "refused by touchmark: registry.example/app is not signed\n"},
-		"undecided": {gate.Verdict{Outcome: gate.OutcomeUndecided, Repository: "r", Digest: "d", Reason: "cannot decide about r@d: 503"}, "touchmark cannot decide: 503\n"},
-		"no answer": {gate.Verdict{}, "touchmark cannot decide:\n"},
-		"two lines": {gate.Verdict{Outcome: gate.OutcomeRefused, Reason: "a\nb\x1b[31m\u202ec"}, "refused by touchmark: a b\uFFFD[31m\uFFFDc\n"},
+		"refused":   {ask.Answer{Outcome: ask.Refused, Reason: "registry.example/app is not signed"}, "refused by touchmark: registry.example/app is not signed\n"},
+		"undecided": {ask.Answer{Outcome: ask.Undecided, Repository: "r", Digest: "d", Reason: "cannot decide about r@d: 503"}, "touchmark cannot decide: 503\n"},
+		"no answer": {ask.Answer{}, "touchmark cannot decide:\n"},
+		"two lines": {ask.Answer{Outcome: ask.Refused, Reason: "a\nb\x1b[31m\u202ec"}, "refused by touchmark: a b\uFFFD[31m\uFFFDc\n"},
 	} {
-		status, out := run(t, admitter(func(context.Context, gate.Request) gate.Verdict { return c.verdict }), args(image), strings.NewReader(descriptor(manifest, digest, "")))
+		status, out := run(t, asker(func(context.Context, ask.Question) ask.Answer { return c.verdict }), args(image), strings.NewReader(descriptor(manifest, digest, "")))
 		if status != 1 || out != c.want {
 			t.Errorf("%s: status %d, %q, want %q", what, status, out, c.want)
 		}
@@ -149,17 +149,17 @@ func TestCTRD01_Reasons(t *testing.T) {
 
 // It ends before containerd kills it, and says what it waited for.
 func TestCTRD04_Deadline(t *testing.T) {
-	never := admitter(func(context.Context, gate.Request) gate.Verdict { select {} })
+	never := asker(func(context.Context, ask.Question) ask.Answer { select {} })
 	input, _ := io.Pipe() // never closed
 	for says, c := range map[string]struct {
-		admitter gate.Admitter
-		stdin    io.Reader
+		asker bindir.Asker
+		stdin io.Reader
 	}{
 		"the decision about registry.example/app":                 {never, strings.NewReader(descriptor(manifest, digest, ""))},
 		"containerd, which has not sent the image's descriptor\n": {yes, input},
 	} {
 		var out strings.Builder
-		status := bindir.Run(t.Context(), bindir.Host{Admitter: c.admitter, Timeout: 50 * time.Millisecond}, args(image), c.stdin, &out, io.Discard)
+		status := bindir.Run(t.Context(), bindir.Host{Asker: c.asker, Timeout: 50 * time.Millisecond}, args(image), c.stdin, &out, io.Discard)
 		if status != 1 || !strings.HasPrefix(out.String(), "touchmark cannot decide: no answer within 50ms from "+says) {
 			t.Errorf("status %d, %q", status, out.String())
 		}
@@ -168,7 +168,7 @@ func TestCTRD04_Deadline(t *testing.T) {
 
 // A panic is no admission, and has a reason (CTRD-08).
 func TestCTRD08_Panic(t *testing.T) {
-	status, out := run(t, admitter(func(context.Context, gate.Request) gate.Verdict { panic("nil map") }), args(image), strings.NewReader(descriptor(manifest, digest, "")))
+	status, out := run(t, asker(func(context.Context, ask.Question) ask.Answer { panic("nil map") }), args(image), strings.NewReader(descriptor(manifest, digest, "")))
 	if status != 1 || out != "touchmark cannot decide: internal error: nil map\n" {
 		t.Errorf("status %d, %q", status, out)
 	}
@@ -176,24 +176,24 @@ func TestCTRD08_Panic(t *testing.T) {
 
 // A host that only observes admits everything, and says what it would not have.
 func TestObserve(t *testing.T) {
-	verdict := func(v gate.Verdict) gate.Admitter {
-		return admitter(func(context.Context, gate.Request) gate.Verdict { return v })
+	verdict := func(v ask.Answer) bindir.Asker {
+		return asker(func(context.Context, ask.Question) ask.Answer { return v })
 	}
 	for what, c := range map[string]struct {
-		admitter gate.Admitter
-		stdin    string
-		says     string
+		asker bindir.Asker
+		stdin string
+		says  string
 	}{
 		"admitted":  {yes, descriptor(manifest, digest, ""), ""},
-		"refused":   {verdict(gate.Verdict{Outcome: gate.OutcomeRefused, Reason: "not signed"}), descriptor(manifest, digest, ""), "enforcing would say: refused by touchmark: not signed"},
-		"an outage": {verdict(gate.Verdict{Outcome: gate.OutcomeUndecided, Reason: "503"}), descriptor(manifest, digest, ""), "enforcing would say: touchmark cannot decide: 503"},
-		"too late":  {admitter(func(context.Context, gate.Request) gate.Verdict { select {} }), descriptor(manifest, digest, ""), "no answer within 50ms"},
+		"refused":   {verdict(ask.Answer{Outcome: ask.Refused, Reason: "not signed"}), descriptor(manifest, digest, ""), "enforcing would say: refused by touchmark: not signed"},
+		"an outage": {verdict(ask.Answer{Outcome: ask.Undecided, Reason: "503"}), descriptor(manifest, digest, ""), "enforcing would say: touchmark cannot decide: 503"},
+		"too late":  {asker(func(context.Context, ask.Question) ask.Answer { select {} }), descriptor(manifest, digest, ""), "no answer within 50ms"},
 		"no image":  {yes, "garbage", "the descriptor on standard input"},
-		"by the agent": {verdict(gate.Verdict{Outcome: gate.OutcomeAdmitted, Code: gate.CodeObserved, Reason: "admitted, because a policy only observes"}),
+		"by the agent": {verdict(ask.Answer{Outcome: ask.Admitted, Code: ask.CodeObserved, Reason: "admitted, because a policy only observes"}),
 			descriptor(manifest, digest, ""), "touchmark: admitted, because a policy only observes"},
 	} {
 		var out, log strings.Builder
-		h := bindir.Host{Admitter: c.admitter, Timeout: 50 * time.Millisecond, Observe: true}
+		h := bindir.Host{Asker: c.asker, Timeout: 50 * time.Millisecond, Observe: true}
 		status := bindir.Run(t.Context(), h, args(image), strings.NewReader(c.stdin), &out, &log)
 		if status != 0 || out.Len() > 0 || !strings.Contains(log.String(), c.says) || (log.Len() == 0) != (c.says == "") || strings.Count(log.String(), "\n") > 1 {
 			t.Errorf("%s: status %d, %q, %q", what, status, out.String(), log.String())

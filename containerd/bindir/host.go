@@ -3,10 +3,10 @@ package bindir
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 
-	"github.com/touchmark/touchmark/core/gate"
-	"github.com/touchmark/touchmark/core/gate/remote"
+	"github.com/touchmark/touchmark/core/gate/ask"
 	"github.com/touchmark/touchmark/core/hostconfig"
 )
 
@@ -20,13 +20,11 @@ const client = "containerd"
 func ForHost(file string) Host {
 	c, err := configuration(file)
 	if err != nil {
-		return Host{Admitter: nobody{err}, Timeout: Timeout}
+		return Host{Asker: nobody{err}, Timeout: Timeout}
 	}
-	agent := remote.Dial(c.Agent.Socket)
-	agent.Name = client
-	h := Host{Admitter: agent, Timeout: Deadline(c.Containerd.VerifierTimeout), Observe: c.Containerd.Observe}
+	h := Host{Asker: agent(c.Agent.Socket), Timeout: Deadline(c.Containerd.VerifierTimeout), Observe: c.Containerd.Observe}
 	if c.Containerd.Standalone {
-		h.Admitter = Alone{Agent: agent, Config: c.File}
+		h.Asker = Alone{Agent: h.Asker, Config: c.File}
 	}
 	return h
 }
@@ -42,10 +40,29 @@ func configuration(path string) (*hostconfig.Config, error) {
 	return c, err
 }
 
+// agent is the agent at a socket.
+type agent string
+
+// Ask asks it.
+func (socket agent) Ask(ctx context.Context, q ask.Question) ask.Answer {
+	q.Client = client
+	data, err := ask.Agent(ctx, string(socket), q)
+	if err == nil {
+		var a ask.Answer
+		if a, err = ask.Read(data, q); err == nil {
+			return a
+		}
+	}
+	if ctx.Err() != nil {
+		return q.Undecided(ask.CodeCancelled, context.Cause(ctx))
+	}
+	return q.Undecided(ask.CodeNoAgent, fmt.Errorf("asking the agent at %s: %w", string(socket), err))
+}
+
 // nobody cannot decide.
 type nobody struct{ err error }
 
-// Admit gives the error as the reason.
-func (n nobody) Admit(_ context.Context, req gate.Request) gate.Verdict {
-	return gate.Undecided(req, gate.CodeNoAgent, n.err)
+// Ask gives the error as the reason.
+func (n nobody) Ask(_ context.Context, q ask.Question) ask.Answer {
+	return q.Undecided(ask.CodeNoAgent, n.err)
 }

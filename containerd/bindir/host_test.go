@@ -7,13 +7,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/gate/ask"
 )
 
 // A configuration that can't be used decides nothing, and is not passed over.
 func TestForHost(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")
-	if _, ok := ForHost(file).Admitter.(nobody); !ok {
+	if _, ok := ForHost(file).Asker.(nobody); !ok {
 		t.Error("a file that is named and missing is no error")
 	}
 	write := func(text string) {
@@ -27,7 +27,7 @@ func TestForHost(t *testing.T) {
 		t.Errorf("%+v, %v", c, err)
 	}
 	write("containerd: {standalone: true}\n")
-	if a, ok := ForHost(file).Admitter.(Alone); !ok || a.Config != file {
+	if a, ok := ForHost(file).Asker.(Alone); !ok || a.Config != file {
 		t.Errorf("standalone is passed over: %+v", a)
 	}
 	write("containerd: {verifierTimeout: 4s, observe: true}\n")
@@ -35,7 +35,7 @@ func TestForHost(t *testing.T) {
 		t.Errorf("%+v", h)
 	}
 	write("containerd: {standalon: false}\n")
-	if v := ForHost(file).Admitter.Admit(t.Context(), gate.Request{}); v.Outcome != gate.OutcomeUndecided || !strings.Contains(v.Reason, "standalon") {
+	if v := ForHost(file).Asker.Ask(t.Context(), ask.Question{}); v.Outcome != ask.Undecided || !strings.Contains(v.Reason, "standalon") {
 		t.Errorf("a file that is wrong is passed over: %+v", v)
 	}
 }

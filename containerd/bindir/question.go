@@ -4,15 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/touchmark/touchmark/core/attach"
-	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/gate/ask"
+	"github.com/touchmark/touchmark/core/imagename"
 	"github.com/touchmark/touchmark/core/jsonguard"
 )
 
@@ -25,6 +24,8 @@ const (
 	// maxReference bounds the image's name, in bytes: 255 of the repository, 128 of
 	// a tag, 71 of a digest and what is between them.
 	maxReference = 512
+	// maxPath bounds a repository's path, in bytes.
+	maxPath = 255
 	// maxManifest bounds the size that a manifest may say it has, in bytes; it is
 	// containerd's own limit.
 	maxManifest = 8 << 20
@@ -39,58 +40,58 @@ var images = []string{
 }
 
 // Parse reads a question: the arguments after the program's name, and the
-// descriptor. The request's Source has the repository as containerd wrote it,
-// and no more. An error is one sentence for the person whose pull it is.
-func Parse(args []string, stdin io.Reader) (gate.Request, error) {
+// descriptor. Physical is the repository as containerd wrote it. An error is one sentence for the person whose pull it is.
+func Parse(args []string, stdin io.Reader) (ask.Question, error) {
 	given, err := flags(args)
 	if err != nil {
-		return gate.Request{}, err
+		return ask.Question{}, err
 	}
 	if given["-stdin-media-type"] != descriptorType {
-		return gate.Request{}, fmt.Errorf("containerd sends %q on standard input, which this verifier does not know; want %s",
+		return ask.Question{}, fmt.Errorf("containerd sends %q on standard input, which this verifier does not know; want %s",
 			jsonguard.Excerpt(given["-stdin-media-type"]), descriptorType)
 	}
 	// The arguments first: what they say is simpler.
-	digest, repository, tagged, err := subject(given["-name"], given["-digest"])
+	q, err := subject(given["-name"], given["-digest"])
 	if err != nil {
-		return gate.Request{}, fmt.Errorf("-%w", err)
+		return ask.Question{}, fmt.Errorf("-%w", err)
 	}
-	mediaType, err := parseDescriptor(stdin, digest)
-	if err != nil {
-		return gate.Request{}, fmt.Errorf("the descriptor on standard input: %w", err)
+	if q.MediaType, err = parseDescriptor(stdin, q.Digest); err != nil {
+		return ask.Question{}, fmt.Errorf("the descriptor on standard input: %w", err)
 	}
-	return request(digest, repository, tagged, mediaType), nil
+	return q, nil
 }
 
 // question is the question about an image within containerd's process.
-func question(reference, digestText, mediaType string, size int64) (gate.Request, error) {
-	digest, repository, tagged, err := subject(reference, digestText)
+func question(reference, digest, mediaType string, size int64) (ask.Question, error) {
+	q, err := subject(reference, digest)
 	if err != nil {
-		return gate.Request{}, err
+		return ask.Question{}, err
 	}
 	if err := checkDescriptor(mediaType, size); err != nil {
-		return gate.Request{}, fmt.Errorf("the descriptor: %w", err)
+		return ask.Question{}, fmt.Errorf("the descriptor: %w", err)
 	}
-	return request(digest, repository, tagged, mediaType), nil
-}
-
-func request(digest v1.Hash, repository name.Repository, tagged bool, mediaType string) gate.Request {
-	return gate.Request{
-		Repository: attach.LogicalName(repository), Digest: digest, MediaType: mediaType,
-		// What a tag names is not one of an index; what a digest names may have been chosen from one.
-		ParentsKnown: tagged, Source: attach.Source{Repository: repository},
-	}
+	q.MediaType = mediaType
+	return q, nil
 }
 
 // subject is what a question is about.
-func subject(reference, digestText string) (digest v1.Hash, repository name.Repository, tagged bool, err error) {
-	if digest, err = parseDigest(digestText); err != nil {
-		return digest, repository, false, fmt.Errorf("digest: %w", err)
+func subject(reference, digest string) (ask.Question, error) {
+	if !imagename.IsDigest(digest) {
+		return ask.Question{}, fmt.Errorf("digest: %q is not a SHA-256 digest", jsonguard.Excerpt(digest))
 	}
-	if repository, tagged, err = parseName(reference, digest); err != nil {
-		return digest, repository, false, fmt.Errorf("name: %w", err)
+	host, path, tagged, err := parseName(reference, digest)
+	if err != nil {
+		return ask.Question{}, fmt.Errorf("name: %w", err)
 	}
-	return digest, repository, tagged, nil
+	logical := imagename.Logical(host, path)
+	if _, p, _ := strings.Cut(logical, "/"); p != path {
+		return ask.Question{}, fmt.Errorf("name: %q lacks library/, without which Docker Hub has no such image", jsonguard.Excerpt(reference))
+	}
+	return ask.Question{
+		Repository: logical, Digest: digest, Physical: host + "/" + path,
+		// What a tag names is not one of an index; what a digest names may have been chosen from one.
+		ParentsKnown: tagged,
+	}, nil
 }
 
 // flags reads the arguments: each of the three once, with a value. They are not
@@ -119,45 +120,41 @@ func flags(args []string) (map[string]string, error) {
 	return given, nil
 }
 
-func parseDigest(text string) (v1.Hash, error) {
-	digest, err := v1.NewHash(text)
-	if err != nil || digest.Algorithm != "sha256" || digest.String() != text {
-		return v1.Hash{}, fmt.Errorf("%q is not a SHA-256 digest", jsonguard.Excerpt(text))
-	}
-	return digest, nil
-}
-
 // parseName reads containerd's name of an image: with its registry, and with a
 // tag, a digest or both. No registry is made up for a name that has none. tagged is
 // false if containerd goes by a digest.
-func parseName(text string, digest v1.Hash) (repository name.Repository, tagged bool, err error) {
-	fail := func(why string) (name.Repository, bool, error) {
-		return name.Repository{}, false, fmt.Errorf("%q %s", jsonguard.Excerpt(text), why)
+func parseName(text, digest string) (host, path string, tagged bool, err error) {
+	fail := func(why string) (string, string, bool, error) {
+		return "", "", false, fmt.Errorf("%q %s", jsonguard.Excerpt(text), why)
 	}
 	if len(text) > maxReference {
 		return fail(fmt.Sprintf("has %d bytes, at most %d are an image's name", len(text), maxReference))
 	}
-	host, _, ok := strings.Cut(text, "/")
+	host, rest, ok := strings.Cut(text, "/")
 	if !ok || !strings.ContainsAny(host, ".:") && host != "localhost" {
 		return fail("does not begin with a registry")
 	}
-	ref, err := name.ParseReference(text, name.StrictValidation)
-	if err != nil {
+	rest, pinned, byDigest := strings.Cut(rest, "@")
+	path, tag, tagged := strings.Cut(rest, ":")
+	switch {
+	case !isHost(host), len(path) > maxPath || !imagename.IsPath(path),
+		tagged && !imagename.IsTag(tag), byDigest && !imagename.IsDigest(pinned), !tagged && !byDigest:
 		return fail("is not an image's name with a tag or a digest")
-	}
-	pinned, byDigest := ref.(name.Digest)
-	if byDigest && pinned.DigestStr() != digest.String() {
+	case byDigest && pinned != digest:
 		return fail(fmt.Sprintf("and the digest %s disagree", digest))
 	}
-	if _, err := attach.NormalizeRepository(ref.Context().Name()); err != nil {
-		return fail("is not a repository's name by the distribution specification")
-	}
-	return ref.Context(), !byDigest, nil
+	return host, path, !byDigest, nil
+}
+
+// isHost reports whether s is the authority of a URL: a host, and perhaps a port.
+func isHost(s string) bool {
+	u, err := url.Parse("//" + s)
+	return err == nil && u.Host == s && u.Hostname() != ""
 }
 
 // parseDescriptor reads the descriptor, and returns the media type. Members
 // that are not known are passed over: registries may add annotations.
-func parseDescriptor(stdin io.Reader, digest v1.Hash) (mediaType string, err error) {
+func parseDescriptor(stdin io.Reader, digest string) (mediaType string, err error) {
 	data, err := io.ReadAll(io.LimitReader(stdin, maxDescriptor+1))
 	switch {
 	case err != nil:
@@ -179,7 +176,7 @@ func parseDescriptor(stdin io.Reader, digest v1.Hash) (mediaType string, err err
 	if err := jsonv2.Unmarshal(data, &d); err != nil {
 		return "", errors.New("is not a descriptor")
 	}
-	if d.Digest != digest.String() {
+	if d.Digest != digest {
 		return "", fmt.Errorf("is about %q, and -digest about %s", jsonguard.Excerpt(d.Digest), digest)
 	}
 	return d.MediaType, checkDescriptor(d.MediaType, d.Size)

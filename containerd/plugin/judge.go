@@ -7,15 +7,17 @@ import (
 	"github.com/touchmark/touchmark/containerd/access"
 	"github.com/touchmark/touchmark/core/child"
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/gate/ask"
 	"github.com/touchmark/touchmark/core/gate/parents"
 	"github.com/touchmark/touchmark/core/gate/reload"
+	"github.com/touchmark/touchmark/core/gate/remote"
 	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/policy/worker"
 	"github.com/touchmark/touchmark/core/trust"
 )
 
-// judge decides in this process. It is a [gate.Admitter].
+// judge decides in this process. It is a [bindir.Asker].
 type judge struct {
 	config   *hostconfig.Config
 	access   *access.Access
@@ -80,12 +82,15 @@ func rules(ctx context.Context, c *hostconfig.Config) (*policy.Set, []*trust.Roo
 	return set, roots, err
 }
 
-// Admit decides, with the host's credentials. The request's source names the
-// repository as containerd does.
-func (j *judge) Admit(ctx context.Context, req gate.Request) gate.Verdict {
-	v := j.access.Admit(ctx, j.finder, req, req.Source.Repository.Name(), true)
-	if j.observes {
-		return gate.Observed(v, "containerd (containerd.observe in "+j.config.File+")")
+// Ask decides, with the host's credentials.
+func (j *judge) Ask(ctx context.Context, q ask.Question) ask.Answer {
+	req, err := remote.Request(q)
+	if err != nil {
+		return q.Undecided(string(gate.CodeBadRequest), err)
 	}
-	return v
+	v := j.access.Admit(ctx, j.finder, req, q.Physical, true)
+	if j.observes {
+		v = gate.Observed(v, "containerd (containerd.observe in "+j.config.File+")")
+	}
+	return v.Answer()
 }

@@ -56,6 +56,7 @@ import (
 
 	"github.com/touchmark/touchmark/containerd/bindir"
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/gate/ask"
 )
 
 // Config is the plugin's section of config.toml.
@@ -80,9 +81,9 @@ func New(ctx context.Context, c Config) *Verifier {
 	}
 	j, err := newJudge(ctx, c.File)
 	if err != nil {
-		return &Verifier{bindir.Host{Admitter: unusable{err}, Timeout: bindir.Timeout}}
+		return &Verifier{bindir.Host{Asker: unusable{err}, Timeout: bindir.Timeout}}
 	}
-	return &Verifier{bindir.Host{Admitter: j, Timeout: bindir.Timeout}}
+	return &Verifier{bindir.Host{Asker: j, Timeout: bindir.Timeout}}
 }
 
 // VerifyImage judges the image that a pull has resolved a name to, by the node's own
@@ -96,7 +97,7 @@ func (v *Verifier) VerifyImage(ctx context.Context, name string, desc ocispec.De
 // unusable is a configuration by which nothing can be decided.
 type unusable struct{ err error }
 
-// Admit gives the error as the reason.
-func (u unusable) Admit(_ context.Context, req gate.Request) gate.Verdict {
-	return gate.Undecided(req, gate.CodeInternal, u.err)
+// Ask gives the error as the reason.
+func (u unusable) Ask(_ context.Context, q ask.Question) ask.Answer {
+	return q.Undecided(string(gate.CodeInternal), u.err)
 }

@@ -16,7 +16,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/touchmark/touchmark/containerd/bindir"
-	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/gate/ask"
 )
 
 const (
@@ -25,10 +25,10 @@ const (
 	atRoot = "application/vnd.oci.image.manifest.v1+json"
 )
 
-// admitter answers by a function.
-type admitter func(gate.Request) gate.Verdict
+// asker answers by a function.
+type asker func(ask.Question) ask.Answer
 
-func (a admitter) Admit(_ context.Context, req gate.Request) gate.Verdict { return a(req) }
+func (a asker) Ask(_ context.Context, q ask.Question) ask.Answer { return a(q) }
 
 // verify asks a verifier, and returns the reason; empty if it admits.
 func verify(t *testing.T, v *Verifier, name string, d ocispec.Descriptor) string {
@@ -42,15 +42,15 @@ func verify(t *testing.T, v *Verifier, name string, d ocispec.Descriptor) string
 
 // The program in bin_dir and the plugin say the same.
 func TestReasonsAreTheProgrammes(t *testing.T) {
-	for what, v := range map[string]gate.Verdict{
-		"admitted":  {Outcome: gate.OutcomeAdmitted, Code: gate.CodeAdmitted},
-		"refused":   {Outcome: gate.OutcomeRefused, Reason: "registry.example/app is not signed\nby anybody" + strings.Repeat("!", 1000)},
-		"undecided": {Outcome: gate.OutcomeUndecided, Repository: "r", Digest: "d", Reason: "cannot decide about r@d: 503"},
+	for what, v := range map[string]ask.Answer{
+		"admitted":  {Outcome: ask.Admitted, Code: "admitted"},
+		"refused":   {Outcome: ask.Refused, Reason: "registry.example/app is not signed\nby anybody" + strings.Repeat("!", 1000)},
+		"undecided": {Outcome: ask.Undecided, Repository: "r", Digest: "d", Reason: "cannot decide about r@d: 503"},
 		"nothing":   {},
 	} {
-		a := admitter(func(gate.Request) gate.Verdict { return v })
+		a := asker(func(ask.Question) ask.Answer { return v })
 		var said strings.Builder
-		h := bindir.Host{Admitter: a, Timeout: time.Minute}
+		h := bindir.Host{Asker: a, Timeout: time.Minute}
 		status := bindir.Run(t.Context(), h, []string{"-name", image, "-digest", sum, "-stdin-media-type", "application/vnd.oci.descriptor.v1+json"},
 			strings.NewReader(fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":348}`, atRoot, sum)), &said, io.Discard)
 		reason := verify(t, &Verifier{h}, image, ocispec.Descriptor{MediaType: atRoot, Digest: sum, Size: 348})
@@ -62,8 +62,8 @@ func TestReasonsAreTheProgrammes(t *testing.T) {
 
 // What is not an image's name, digest or descriptor is refused before anybody is asked.
 func TestCTRD07_Questions(t *testing.T) {
-	v := &Verifier{bindir.Host{Timeout: time.Minute, Admitter: admitter(func(gate.Request) gate.Verdict {
-		return gate.Verdict{Outcome: gate.OutcomeAdmitted, Code: gate.CodeAdmitted}
+	v := &Verifier{bindir.Host{Timeout: time.Minute, Asker: asker(func(ask.Question) ask.Answer {
+		return ask.Answer{Outcome: ask.Admitted, Code: "admitted"}
 	})}}
 	good := ocispec.Descriptor{MediaType: atRoot, Digest: sum, Size: 348}
 	with := func(change func(*ocispec.Descriptor)) ocispec.Descriptor {

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/gate/ask"
 	"github.com/touchmark/touchmark/core/policy"
 )
 
@@ -215,7 +216,7 @@ func (j *judgement) undecided(code Code, err error) {
 
 func undecided(req Request, code Code, err error) Verdict {
 	v := newVerdict(req)
-	v.say(OutcomeUndecided, code, fmt.Sprintf("cannot decide about %s@%s: %v", req.Repository, req.Digest, err))
+	v.say(OutcomeUndecided, code, ask.CannotDecide(req.Repository, req.Digest.String())+fmt.Sprint(err))
 	return v
 }
 

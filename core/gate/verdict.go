@@ -4,18 +4,19 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/gate/ask"
 	"github.com/touchmark/touchmark/core/verify"
 )
 
 // Outcome is the answer in one word.
-type Outcome string
+type Outcome = ask.Outcome
 
 // The three answers. They are kept apart on purpose: an outage is never a
 // refusal, and neither of the two admits.
 const (
-	OutcomeAdmitted  Outcome = "admitted"
-	OutcomeRefused   Outcome = "refused"
-	OutcomeUndecided Outcome = "undecided"
+	OutcomeAdmitted  = ask.Admitted
+	OutcomeRefused   = ask.Refused
+	OutcomeUndecided = ask.Undecided
 )
 
 // Code says why, from a closed set.
@@ -28,7 +29,7 @@ const (
 	CodeAdmitted  Code = "admitted"             // every policy that applies is satisfied
 	CodeException Code = "allowed-by-exception" // the site made an exception of this image, for a while
 	CodePinned    Code = "pinned"               // the site pinned this digest
-	CodeObserved  Code = "observed"             // enforcing would have refused, or could not have decided
+	CodeObserved  Code = ask.CodeObserved       // enforcing would have refused, or could not have decided
 	CodeUnmatched Code = "insecurely-unmatched" // no policy is about it, and the site insecurely admits such images
 
 	// Refused.
@@ -52,8 +53,8 @@ const (
 	CodeSlowEvidence  Code = "verifying-too-long" // its signatures take longer to verify than one image may
 	CodePredicateFail Code = "predicate-failed"   // a predicate could not be evaluated
 	CodeStaleRoot     Code = "trust-root-stale"   // its TUF metadata ended too long ago
-	CodeNoAgent       Code = "agent-unavailable"  // the agent, which decides, could not be asked
-	CodeCancelled     Code = "cancelled"          // the caller went away
+	CodeNoAgent       Code = ask.CodeNoAgent      // the agent, which decides, could not be asked
+	CodeCancelled     Code = ask.CodeCancelled    // the caller went away
 	CodeBadRequest    Code = "bad-request"        // the request itself cannot be judged
 	CodeInternal      Code = "internal-error"     // a defect in this program; please report it
 )
@@ -89,6 +90,11 @@ type Verdict struct {
 
 // Admitted is the one test that an enforcement point makes.
 func (v Verdict) Admitted() bool { return v.Outcome == OutcomeAdmitted }
+
+// Answer is what of the verdict whoever asked goes by.
+func (v Verdict) Answer() ask.Answer {
+	return ask.Answer{Outcome: v.Outcome, Code: string(v.Code), Reason: v.Reason, Repository: v.Repository, Digest: v.Digest}
+}
 
 // Grant is an exception or a pin.
 type Grant struct {

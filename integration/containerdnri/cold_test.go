@@ -98,7 +98,6 @@ func TestCTRD11_ColdNode(t *testing.T) {
 	h.Agent(t, address)
 	client := remote.Dial(h.Path("/run/touchmark/agent.sock"))
 	client.Name = "containerd"
-	t.Cleanup(client.Close)
 
 	registry.take()
 	if v := client.Admit(t.Context(), ask[images]); !v.Admitted() {

@@ -119,7 +119,6 @@ func TestOPS04_ReloadStorm(t *testing.T) {
 	for range 4 {
 		asking.Go(func() {
 			c := remote.Dial(w.socket())
-			defer c.Close()
 			for ctx.Err() == nil {
 				v := c.Admit(t.Context(), gate.Request{Repository: "registry.example/app", Digest: digest})
 				asked.Add(1)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/gate/ask"
 	"github.com/touchmark/touchmark/core/gate/remote"
 	"github.com/touchmark/touchmark/core/jsonguard"
 	"github.com/touchmark/touchmark/services/agent/store"
@@ -24,7 +25,7 @@ const flushTimeout = 2 * time.Second
 // socketHandler serves the unix socket.
 func (a *Agent) socketHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(remote.Path, a.known(remote.Handler(a.answer)))
+	mux.Handle(ask.Path, a.known(remote.Handler(a.answer)))
 	mux.Handle("GET /v1/why", a.known(http.HandlerFunc(a.why)))
 	mux.Handle("GET /v1/report", a.entitled(http.HandlerFunc(a.report)))
 	mux.Handle("GET /v1/status", a.entitled(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a.Status()) })))
@@ -74,13 +75,13 @@ func (a *Agent) entitled(next http.Handler) http.Handler {
 }
 
 // answer decides about one image.
-func (a *Agent) answer(ctx context.Context, q remote.Question, peer remote.Peer) gate.Verdict {
+func (a *Agent) answer(ctx context.Context, q ask.Question, peer remote.Peer) gate.Verdict {
 	ctx = gate.WithAsker(ctx, gate.Asker{Client: q.Client, UID: peer.UID})
 	physical := q.Physical
 	if physical == "" {
 		physical = q.Repository
 	}
-	req, err := q.Request()
+	req, err := remote.Request(q)
 	for _, repository := range []string{q.Repository, physical} {
 		if err == nil {
 			_, err = attach.NormalizeRepository(repository)

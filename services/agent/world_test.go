@@ -161,6 +161,5 @@ func (w *world) client() *http.Client {
 func (w *world) admit(repository string) gate.Verdict {
 	w.t.Helper()
 	c := remote.Dial(w.socket())
-	defer c.Close()
 	return c.Admit(w.t.Context(), gate.Request{Repository: repository, Digest: digest})
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/gate/ask"
 	"github.com/touchmark/touchmark/core/jsonguard"
 )
 
@@ -64,8 +65,8 @@ func peerOf(conn *net.UnixConn) (Peer, error) {
 	return Peer{UID: int(cred.Uid), PID: int(cred.Pid)}, nil
 }
 
-// Handler answers questions on [Path]. Its server must have [ConnContext].
-func Handler(answer func(context.Context, Question, Peer) gate.Verdict) http.Handler {
+// Handler answers questions on [ask.Path]. Its server must have [ConnContext].
+func Handler(answer func(context.Context, ask.Question, Peer) gate.Verdict) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		peer, ok := PeerFrom(r.Context())
 		if !ok {
@@ -97,7 +98,7 @@ func Handler(answer func(context.Context, Question, Peer) gate.Verdict) http.Han
 // patient is a request's context, which ends when its client stops waiting if it
 // says when that is.
 func patient(r *http.Request) (context.Context, context.CancelFunc) {
-	ms, err := strconv.ParseInt(r.Header.Get(patienceHeader), 10, 64)
+	ms, err := strconv.ParseInt(r.Header.Get(ask.PatienceHeader), 10, 64)
 	if err != nil || ms <= 0 || ms > maxPatience.Milliseconds() {
 		return context.WithCancel(r.Context())
 	}
@@ -114,8 +115,8 @@ const maxClient = 64
 const maxQuestionTokens = 64
 
 // decode reads a question: every field is known, and stands once.
-func decode(body io.Reader) (Question, error) {
-	var q Question
+func decode(body io.Reader) (ask.Question, error) {
+	var q ask.Question
 	data, err := io.ReadAll(body)
 	if err != nil {
 		return q, err

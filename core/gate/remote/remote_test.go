@@ -19,6 +19,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/gate/ask"
 	"github.com/touchmark/touchmark/core/gate/remote"
 )
 
@@ -42,14 +43,14 @@ func serve(t *testing.T, h http.Handler) (socket string) {
 	return socket
 }
 
-func verdict(q remote.Question, outcome gate.Outcome, code gate.Code) gate.Verdict {
+func verdict(q ask.Question, outcome gate.Outcome, code gate.Code) gate.Verdict {
 	return gate.Verdict{Outcome: outcome, Code: code, Reason: "because", Repository: q.Repository, Digest: q.Digest}
 }
 
 func TestQuestionsAndVerdictsComeThrough(t *testing.T) {
-	var got remote.Question
+	var got ask.Question
 	var peer remote.Peer
-	socket := serve(t, remote.Handler(func(_ context.Context, q remote.Question, p remote.Peer) gate.Verdict {
+	socket := serve(t, remote.Handler(func(_ context.Context, q ask.Question, p remote.Peer) gate.Verdict {
 		got, peer = q, p
 		v := verdict(q, gate.OutcomeRefused, gate.CodeUnsigned)
 		v.Lookups = []attach.Lookup{{Method: "GET", URL: "https://registry.example/", Status: 404}}
@@ -63,12 +64,11 @@ func TestQuestionsAndVerdictsComeThrough(t *testing.T) {
 	req.MediaType, req.Parents, req.ParentsKnown, req.Source.Repository = "application/x", []v1.Hash{digest}, true, repo
 	client := remote.Dial(socket)
 	client.Name = "containerd"
-	defer client.Close()
 	v := client.Admit(t.Context(), req)
 	if v.Admitted() || v.Code != gate.CodeUnsigned || len(v.Lookups) != 1 {
 		t.Errorf("%+v", v)
 	}
-	want := remote.Question{
+	want := ask.Question{
 		Client: "containerd", Repository: "registry.example/app", Digest: digest.String(), MediaType: "application/x",
 		Parents: []string{digest.String()}, ParentsKnown: true, Physical: "mirror.example/app",
 	}
@@ -78,7 +78,7 @@ func TestQuestionsAndVerdictsComeThrough(t *testing.T) {
 	if peer.UID != os.Getuid() || peer.PID != os.Getpid() {
 		t.Errorf("peer is %+v", peer)
 	}
-	back, err := got.Request()
+	back, err := remote.Request(got)
 	if err != nil || back.Digest != digest || len(back.Parents) != 1 || !back.ParentsKnown {
 		t.Errorf("%+v, %v", back, err)
 	}
@@ -129,7 +129,6 @@ func TestPOD08_OnlyAVerdictAdmits(t *testing.T) {
 		}))
 		client := remote.Dial(socket)
 		v := client.Admit(t.Context(), request())
-		client.Close()
 		if v.Code != c.code || v.Admitted() != (c.code == gate.CodeAdmitted) || v.Repository != request().Repository || v.Digest != digest.String() || v.Reason == "" {
 			t.Errorf("%s: %s, %s (%s); want %s", what, v.Outcome, v.Code, v.Reason, c.code)
 		}
@@ -174,7 +173,7 @@ func TestPOD08_NoAgent(t *testing.T) {
 // Questions are read strictly.
 func TestQuestionsAreReadStrictly(t *testing.T) {
 	var asked atomic.Int32
-	socket := serve(t, remote.Handler(func(_ context.Context, q remote.Question, _ remote.Peer) gate.Verdict {
+	socket := serve(t, remote.Handler(func(_ context.Context, q ask.Question, _ remote.Peer) gate.Verdict {
 		asked.Add(1)
 		return verdict(q, gate.OutcomeRefused, gate.CodeNoPolicy)
 	}))
@@ -202,7 +201,7 @@ func TestQuestionsAreReadStrictly(t *testing.T) {
 		{"POST", strings.Replace(good, "{", `{"parents":["`+strings.Repeat(`","`, 100)+`"],`, 1), 400},
 	} {
 		before := asked.Load()
-		req, err := http.NewRequestWithContext(t.Context(), c.method, "http://agent"+remote.Path, strings.NewReader(c.body))
+		req, err := http.NewRequestWithContext(t.Context(), c.method, "http://agent"+ask.Path, strings.NewReader(c.body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -223,13 +222,13 @@ func TestNoPeerNoAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{ConnContext: remote.ConnContext, ReadHeaderTimeout: time.Minute, Handler: remote.Handler(func(_ context.Context, q remote.Question, _ remote.Peer) gate.Verdict {
+	server := &http.Server{ConnContext: remote.ConnContext, ReadHeaderTimeout: time.Minute, Handler: remote.Handler(func(_ context.Context, q ask.Question, _ remote.Peer) gate.Verdict {
 		t.Error("it was asked")
 		return verdict(q, gate.OutcomeAdmitted, gate.CodeAdmitted)
 	})}
 	go func() { _ = server.Serve(l) }() // until it is closed
 	defer func() { _ = server.Close() }()
-	resp, err := http.Post("http://"+l.Addr().String()+remote.Path, "application/json", strings.NewReader(`{"repository":"r.example/a","digest":"`+digest.String()+`"}`))
+	resp, err := http.Post("http://"+l.Addr().String()+ask.Path, "application/json", strings.NewReader(`{"repository":"r.example/a","digest":"`+digest.String()+`"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -245,7 +244,7 @@ func BenchmarkAdmit(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	server := &http.Server{ConnContext: remote.ConnContext, ReadHeaderTimeout: time.Minute, Handler: remote.Handler(func(_ context.Context, q remote.Question, _ remote.Peer) gate.Verdict {
+	server := &http.Server{ConnContext: remote.ConnContext, ReadHeaderTimeout: time.Minute, Handler: remote.Handler(func(_ context.Context, q ask.Question, _ remote.Peer) gate.Verdict {
 		return verdict(q, gate.OutcomeAdmitted, gate.CodeAdmitted)
 	})}
 	go func() { _ = server.Serve(l) }() // until it is closed
@@ -260,7 +259,7 @@ func BenchmarkAdmit(b *testing.B) {
 
 // The agent learns how long it is waited for, and answers in time by itself.
 func TestPatience(t *testing.T) {
-	socket := serve(t, remote.Handler(func(ctx context.Context, q remote.Question, _ remote.Peer) gate.Verdict {
+	socket := serve(t, remote.Handler(func(ctx context.Context, q ask.Question, _ remote.Peer) gate.Verdict {
 		end, ok := ctx.Deadline()
 		if left := time.Until(end); !ok || left <= 0 || left > 3*time.Second {
 			t.Errorf("%s left, %v", left, ok)
