@@ -178,7 +178,7 @@ func parseWhen(flag, text string, end bool) (time.Time, error) {
 
 // parseAhead reads a number of days from now, or a date or a time.
 func parseAhead(flag, text string, now time.Time) (time.Time, error) {
-	if d, err := policy.ParseDuration(text); err == nil {
+	if d, err := configfile.ParseDuration(text); err == nil {
 		return now.Add(d).UTC().Truncate(time.Second), nil
 	}
 	t, err := policy.ParseTime(text, true)

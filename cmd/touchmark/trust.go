@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/touchmark/touchmark/core/configfile"
-	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/trust/publicgood"
 	"github.com/touchmark/touchmark/core/trust/tuf"
@@ -127,7 +126,7 @@ func (f fetchFlags) fetch(ctx context.Context, client tuf.Client) (*tuf.Result, 
 
 // client is the client for these flags. Its cache is named after the root that it starts from, which tells repositories apart.
 func (f fetchFlags) client() (tuf.Client, error) {
-	maxStale, err := policy.ParseDuration(f.maxStale)
+	maxStale, err := configfile.ParseDuration(f.maxStale)
 	if err != nil {
 		return tuf.Client{}, fmt.Errorf("--max-stale: %w", err)
 	}

@@ -2,17 +2,16 @@ package hostconfig
 
 import (
 	"fmt"
-	"net"
 	"net/netip"
 	"net/url"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/configfile/yamlfile"
-	"github.com/touchmark/touchmark/core/policy"
 )
 
 // Error is what is wrong in a file.
@@ -84,7 +83,7 @@ func (p *parser) rules(doc *document, c *Config) error {
 	c.Policy = p.Path(doc.Policy, c.Policy)
 	c.Trust.Dir = p.Path(doc.Trust.Dir, c.Trust.Dir)
 	if doc.Trust.MaxStale != "" {
-		d, err := policy.ParseDuration(doc.Trust.MaxStale)
+		d, err := configfile.ParseDuration(doc.Trust.MaxStale)
 		if err != nil || d < 0 {
 			return p.Fail("trust.maxStale", "%q is not a time such as 30d or 36h", doc.Trust.MaxStale)
 		}
@@ -94,7 +93,7 @@ func (p *parser) rules(doc *document, c *Config) error {
 	for i, t := range doc.Trust.TUF {
 		field := fmt.Sprintf("trust.tuf[%d]", i)
 		switch {
-		case !name.MatchString(t.Name):
+		case !name().MatchString(t.Name):
 			return p.Fail(field+".name", "%q is not a name of letters, digits, '-', '_' and '.'", t.Name)
 		case seen[t.Name]:
 			return p.Fail(field+".name", "%q stands twice", t.Name)
@@ -115,8 +114,9 @@ func (p *parser) rules(doc *document, c *Config) error {
 // PublicGood stands for the TUF repository of Sigstore's public instance.
 const PublicGood = "public-good"
 
-// name is what a TUF repository may be called: its directory has that name.
-var name = regexp.MustCompile(`\A[A-Za-z0-9_][A-Za-z0-9._-]{0,63}\z`)
+// name is what a TUF repository may be called: its directory has that name. It is
+// compiled where there is one: touchmark-containerd reads a file for each pull.
+var name = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\A[A-Za-z0-9_][A-Za-z0-9._-]{0,63}\z`) })
 
 // maxSocket is how long a unix socket's path may be, by the kernel.
 const maxSocket = 107
@@ -140,15 +140,12 @@ func (p *parser) agent(doc *document, c *Config) error {
 // checkLoopback refuses an address that others than this host can reach: the
 // agent tells users apart by their uid, which a network does not carry.
 func checkLoopback(listen string) error {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return fmt.Errorf("%q is not HOST:PORT", listen)
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return fmt.Errorf("%q has no port of 1 to 65535", listen)
-	}
-	if addr, err := netip.ParseAddr(host); err != nil || !addr.IsLoopback() {
+	addr, err := netip.ParseAddrPort(listen)
+	switch {
+	case err != nil || !addr.Addr().IsLoopback():
 		return fmt.Errorf("%q is not a loopback address such as 127.0.0.1:%s", listen, Port)
+	case addr.Port() == 0:
+		return fmt.Errorf("%q has no port of 1 to 65535", listen)
 	}
 	return nil
 }
@@ -209,7 +206,7 @@ func (p *parser) containerd(doc *document, c *Config) error {
 		}
 	}
 	for i, ns := range doc.Containerd.Namespaces {
-		if len(ns) > maxNamespace || !namespace.MatchString(ns) {
+		if len(ns) > maxNamespace || !namespace().MatchString(ns) {
 			return p.Fail(fmt.Sprintf("containerd.namespaces[%d]", i), "%q is not a name of containerd's namespaces", ns)
 		}
 	}
@@ -221,7 +218,7 @@ func (p *parser) containerd(doc *document, c *Config) error {
 // namespace what it looks like: containerd's own rules (pkg/identifiers).
 const maxNamespace = 76
 
-var namespace = regexp.MustCompile(`\A[A-Za-z0-9]+([._-][A-Za-z0-9]+)*\z`)
+var namespace = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\A[A-Za-z0-9]+([._-][A-Za-z0-9]+)*\z`) })
 
 // maxVerifierTimeout bounds containerd.verifierTimeout: a pull that waits longer
 // for a verdict is broken.

@@ -3,12 +3,12 @@ package policy
 import (
 	"fmt"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/tlog"
 )
 
@@ -282,7 +282,7 @@ func (v value) duration() time.Duration {
 	if text == "" {
 		return 0
 	}
-	d, err := ParseDuration(text)
+	d, err := configfile.ParseDuration(text)
 	switch {
 	case err != nil:
 		v.fail("%v", err)
@@ -290,18 +290,4 @@ func (v value) duration() time.Duration {
 		v.fail("%q is not above 0 and below 100 years", text)
 	}
 	return d
-}
-
-// ParseDuration reads days ("180d"), or hours and less as Go writes them
-// ("36h").
-func ParseDuration(text string) (time.Duration, error) {
-	if days, ok := strings.CutSuffix(text, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		if err == nil {
-			return time.Duration(n) * 24 * time.Hour, nil
-		}
-	} else if d, err := time.ParseDuration(text); err == nil {
-		return d, nil
-	}
-	return 0, fmt.Errorf("%q is neither days such as 180d nor a duration such as 36h", text)
 }

@@ -22,6 +22,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -116,23 +117,25 @@ func (f *File) plain(n *yaml.Node, field string) error {
 	return nil
 }
 
-// How the YAML library words its errors.
+// How the YAML library words its errors; compiled when there is one.
 var (
-	yamlLine    = regexp.MustCompile(`line (\d+): ([^\n]*)`)
-	yamlUnknown = regexp.MustCompile(`\Afield (\S+) not found in type .*\z`)
-	yamlType    = regexp.MustCompile(`\Acannot unmarshal \S+ (?:\x60[^\x60]*\x60 )?into (.+)\z`)
+	yamlLine    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`line (\d+): ([^\n]*)`) })
+	yamlUnknown = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\Afield (\S+) not found in type .*\z`) })
+	yamlType    = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`\Acannot unmarshal \S+ (?:\x60[^\x60]*\x60 )?into (.+)\z`)
+	})
 )
 
 // yamlError is the library's error in this package's words.
 func (f *File) yamlError(err error) error {
 	e := &Error{File: f.path, Problem: strings.TrimPrefix(err.Error(), "yaml: ")}
-	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+	if m := yamlLine().FindStringSubmatch(err.Error()); m != nil {
 		e.Line, _ = strconv.Atoi(m[1]) // digits, by the expression
 		e.Problem = m[2]
 	}
-	if m := yamlUnknown.FindStringSubmatch(e.Problem); m != nil {
+	if m := yamlUnknown().FindStringSubmatch(e.Problem); m != nil {
 		e.Field, e.Problem = m[1], "unknown field"
-	} else if m := yamlType.FindStringSubmatch(e.Problem); m != nil {
+	} else if m := yamlType().FindStringSubmatch(e.Problem); m != nil {
 		want := map[string]string{"string": "a text", "bool": "true or false", "int": "a number", "float64": "a number"}[m[1]]
 		if want == "" {
 			want = "a mapping or a list"
