@@ -11,7 +11,7 @@ import (
 // types asks not to be imported from elsewhere.
 const (
 	Type plugin.Type = "io.containerd.image-verifier.v1"
-	ID               = "touchmark"
+	ID   string      = "touchmark"
 )
 
 // A blank import is how plugins get into a containerd, so that this can be done
