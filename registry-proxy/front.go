@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,6 +62,11 @@ func NewFront(c FrontConfig) (*Front, error) {
 	}
 	seen := map[string]bool{}
 	for i, m := range f.mounts {
+		for _, other := range f.mounts {
+			if other != m && slices.Contains(m.Hosts, other.registry) {
+				return nil, fmt.Errorf("registries[%d].hosts: %s is another registry's name", i, other.registry)
+			}
+		}
 		names := []string{"name " + m.registry}
 		for _, h := range m.Hosts {
 			if h == "" || h != strings.ToLower(h) || strings.ContainsAny(h, "/@ ") {
@@ -178,7 +184,8 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request, a *answering) *fai
 }
 
 // route finds the registry that a request is for: by its host name, by the beginning of the repository's name, by ?ns=. Where
-// several say something they must agree, so that nobody is answered about another registry's image than the one named.
+// several say something they must agree, so that nobody is answered about another registry's image than the one named. Where clients
+// are passed through only the host name counts: at any other, their credentials are this proxy's, and must not get to the upstream.
 func (f *Front) route(host string, req *request) (*Mount, *failure) {
 	m := f.addressed(host, req)
 	if req.namespace != "" {
@@ -190,6 +197,9 @@ func (f *Front) route(host string, req *request) (*Mount, *failure) {
 			return nil, invalid(codeUnsupported, "ns names another registry than the address")
 		}
 		m = named
+	}
+	if m != nil && m.upstream.passThrough && !f.alone() && !m.at(host) {
+		return nil, invalid(codeUnsupported, "clients of this registry are passed through to it: it is addressed by its own host name, for which they have its credentials")
 	}
 	if m == nil && req.endpoint != endpointBase {
 		return nil, notFound(codeNameUnknown, "this address stands for no registry: name one by ?ns=, by its host name or by its prefix, as touchmark client-config shows")
@@ -205,12 +215,9 @@ func (f *Front) addressed(host string, req *request) *Mount {
 	if f.alone() {
 		return f.mounts[0]
 	}
-	host = strings.ToLower(host)
 	for _, m := range f.mounts {
-		for _, h := range m.Hosts {
-			if h == host {
-				return m
-			}
+		if m.at(host) {
+			return m
 		}
 	}
 	var found *Mount
@@ -224,6 +231,9 @@ func (f *Front) addressed(host string, req *request) *Mount {
 	}
 	return found
 }
+
+// at reports whether a host name stands for the registry.
+func (m *Mount) at(host string) bool { return slices.Contains(m.Hosts, strings.ToLower(host)) }
 
 func (f *Front) named(registry string) *Mount {
 	for _, m := range f.mounts {

@@ -164,6 +164,7 @@ func TestFrontIsUnambiguous(t *testing.T) {
 		{"a prefix in another", []*Mount{mount("a.example", func(m *Mount) { m.Prefix = "x" }), mount("b.example", func(m *Mount) { m.Prefix = "x/y" })}, ""},
 		{"prefix that is none", []*Mount{mount("a.example", func(m *Mount) { m.Prefix = "/x" })}, "registries[0].prefix"},
 		{"host that is none", []*Mount{mount("a.example", func(m *Mount) { m.Hosts = []string{"https://x"} })}, "registries[0].hosts"},
+		{"another's name as host", []*Mount{mount("a.example", nil), mount("b.example", func(m *Mount) { m.Hosts = []string{"a.example"} })}, "registries[1].hosts: a.example is another registry's name"},
 		{"passed through without a host", []*Mount{mount("a.example", nil), mount("b.example", func(m *Mount) { m.upstream.passThrough = true })}, "registries[1].hosts: is missing"},
 	} {
 		_, err := NewFront(FrontConfig{Mounts: c.mounts})
@@ -340,4 +341,31 @@ func TestPX27_LargeHeaders(t *testing.T) {
 	}
 	l.want(l.get("/v2/app/manifests/v1", many...), http.StatusRequestHeaderFieldsTooLarge, codeUnsupported)
 	l.want(l.get("/v2/app/manifests/v1", "Authorization", "Bearer "+strings.Repeat("a", 16<<10)), 200, "") // the twin
+}
+
+// PX-17: credentials for this proxy get to no upstream that clients are passed through to, however it is named.
+func TestPX17_OtherCredentialsAreNotPassedThrough(t *testing.T) {
+	own := fronted(t, "registry.acme.example")
+	through := newLab(t, withConfig(func(c *Config) { c.LogicalName, c.PassThrough = "through.example", true }))
+	img := through.pushImage("app:v1")
+	through.admitter.sign(digestOf(t, img))
+	own.behind(FrontConfig{Mounts: []*Mount{{Proxy: own.proxy, Prefix: "acme"}, {Proxy: through.proxy, Hosts: []string{"through.pull.example"}, Prefix: "through"}}})
+	through.seen("")
+	secret := []string{"Authorization", "Basic cHJveHk6c2VjcmV0"}
+	for _, c := range []struct{ host, path string }{
+		{"", "/v2/app/manifests/v1?ns=through.example"}, {"pull.example", "/v2/through/app/manifests/v1"}, {"", "/v2/?ns=through.example"},
+		{"through.pull.example:1", "/v2/app/tags/list?ns=through.example"},
+	} {
+		if r := own.request(c.host, c.path, secret...); r.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s%s: %d %s", c.host, c.path, r.StatusCode, r.body)
+		}
+	}
+	if n := through.seen(""); n > 0 {
+		t.Errorf("%d requests reached the upstream", n)
+	}
+	for _, path := range []string{"/v2/app/manifests/v1", "/v2/app/manifests/v1?ns=through.example"} {
+		if r := own.request("through.pull.example", path, secret...); r.StatusCode != http.StatusOK {
+			t.Errorf("%s at its own host: %d %s", path, r.StatusCode, r.body)
+		}
+	}
 }
