@@ -207,6 +207,9 @@ func (f *installFlags) options(cmd *cobra.Command, host podman.Host, defaults ho
 	if err != nil {
 		return nil, err
 	}
+	if err := startable(config, set, roots); err != nil {
+		return nil, err
+	}
 	o := &install.Options{Host: host, Settings: f.settings, Policies: in.Policies, Roots: in.Roots, PolicyDir: config.Policy, TrustDir: config.Trust.Dir}
 	if o.Form == install.Native {
 		return o, compileNative(o, set, roots)

@@ -261,6 +261,42 @@ func TestInstallPodmanAndContainerd(t *testing.T) {
 	}
 }
 
+// A policy whose trust root is not there would keep the agent from starting, as late as at
+// the next boot: it is refused before anything is written, on a host with podman, too.
+func TestInstall_TrustRootMissing(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "root.json")
+	if err := os.WriteFile(file, coretest.New(t).TrustedRootJSON(t), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(installPolicy, "name: none, static: {action: fail}", "name: alice, keyless: {trustRootRef: acme, identities: [{issuer: https://i.example, subject: alice}]}", 1)
+	for _, client := range []string{"containerd", "podman"} {
+		for _, c := range []struct {
+			name, want string
+			args       []string
+			status     int
+		}{
+			{"none", `names a trust root that is not loaded; give --trusted-root`, nil, exitUsage},
+			{"another one", `"acme" names a trust root that is not loaded; loaded are other`, []string{"--trusted-root", "other=" + file}, exitUsage},
+			{"that one", "trust/acme.json", []string{"--trusted-root", "acme=" + file}, 0},
+		} {
+			root, policy := nodeBelow(t)
+			if client == "podman" {
+				root, _, policy = hostBelow(t)
+			}
+			if err := os.WriteFile(policy, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			out := runInstall(t, c.status, append([]string{"install", client, "--root", root, "--policy", policy, "--yes"}, c.args...)...)
+			if !strings.Contains(out, c.want) {
+				t.Errorf("%s, %s: printed\n%s\nwant %s", client, c.name, out, c.want)
+			}
+			if _, err := os.Stat(filepath.Join(root, "etc/touchmark")); os.IsNotExist(err) != (c.status != 0) {
+				t.Errorf("%s, %s: /etc/touchmark: %v", client, c.name, err)
+			}
+		}
+	}
+}
+
 // Where files of the node do not help, it is said what does, and nothing is written.
 func TestInstallContainerd_Elsewhere(t *testing.T) {
 	for name, c := range map[string]struct {

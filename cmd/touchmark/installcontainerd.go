@@ -67,8 +67,8 @@ pinned by its digest, as it is on the node now; --boot-image pins more, and
 --boot-from-node all that are there, which are shown first. Whoever can confirm that
 they are good says so.
 
-At the end, an unsigned image is pulled, which must be refused. A containerd without
-verifiers (before 2.0) can only be put behind the proxy: --proxy.
+At the end, an unsigned image is pulled, which must be refused. A containerd whose CRI
+asks no verifiers (before 2.1) can only be put behind the proxy: --proxy.
 
 Installing again changes what is said differently, and keeps the rest. "touchmark
 uninstall containerd" puts everything back as it was.
@@ -264,8 +264,11 @@ func (f *installContainerdFlags) options(cmd *cobra.Command, t *target) (*instal
 	if err != nil {
 		return nil, usageError(err)
 	}
-	in, _, _, err := f.inputs.read(cmd.Context(), c)
+	in, set, roots, err := f.inputs.read(cmd.Context(), c)
 	if err != nil {
+		return nil, err
+	}
+	if err := startable(c, set, roots); err != nil {
 		return nil, err
 	}
 	o.Policies, o.Roots, o.PolicyDir, o.TrustDir = in.Policies, in.Roots, c.Policy, c.Trust.Dir

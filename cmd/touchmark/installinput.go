@@ -131,6 +131,18 @@ func (f *inputFlags) readRoots(config *hostconfig.Config, o *inputs) ([]*trust.R
 	return roots, nil
 }
 
+// startable refuses what an agent would not start with, as a policy whose trust root
+// is not there: one that runs would go on with what it read before, until the node
+// boots, and then nothing could be pulled. Of trust roots that are followed by TUF
+// only the agent knows whether they are there.
+func startable(config *hostconfig.Config, set *policy.Set, roots []*trust.Root) error {
+	if len(config.Trust.TUF) > 0 {
+		return nil
+	}
+	_, err := newGate(set, roots)
+	return err
+}
+
 // agentUnits are systemd's units for the agent of a host, by name. within is a path
 // as that host has it.
 func agentUnits(config *hostconfig.Config, within func(string) string, user bool) (map[string][]byte, error) {
