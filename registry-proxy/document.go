@@ -47,6 +47,7 @@ var descriptorFields = []string{"mediaType", "digest", "size", "artifactType", "
 type document struct {
 	mediaType string
 	index     bool
+	carries   bool         // its subject's content is in it
 	config    descriptor   // images only
 	layers    []descriptor // images only
 	manifests []descriptor // indexes only
@@ -132,9 +133,11 @@ func documentType(field, contentType string, index bool) (string, error) {
 func (d *document) readDescriptors(raw rawDocument, members map[string]json.RawMessage) error {
 	var err error
 	if _, ok := members["subject"]; ok {
-		if _, err = parseDescriptor("subject", raw.Subject); err != nil {
+		subject, err := parseDescriptor("subject", raw.Subject)
+		if err != nil {
 			return err
 		}
+		d.carries = len(subject.Data) > 0
 	}
 	if d.index {
 		d.manifests, err = parseDescriptors("manifests", raw.Manifests)

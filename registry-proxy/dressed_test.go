@@ -3,9 +3,11 @@ package registryproxy
 import (
 	"archive/tar"
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -107,5 +109,44 @@ func TestPX08_EvidenceConfigs(t *testing.T) {
 		if got := r.StatusCode == http.StatusOK; got != ok {
 			t.Errorf("%s: status %d, want served %v", config, r.StatusCode, ok)
 		}
+	}
+}
+
+// TestPX14_NothingIsCarriedInADescriptor: a manifest that is not admitted leaves neither as the data of what refers to it nor in a
+// list.
+func TestPX14_NothingIsCarriedInADescriptor(t *testing.T) {
+	l := newLab(t)
+	unsigned, err := l.pushImage("app:bad").RawManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	carried := base64.StdEncoding.EncodeToString(unsigned)
+	subject := func(data string) string {
+		return fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d%s}`, typeOCIManifest, sum(unsigned), len(unsigned), data)
+	}
+	layer, config := l.putBlob("app", simpleSigningType, []byte(`{}`)), l.putBlob("app", typeImageConfig, []byte(`{ }`))
+	for data, status := range map[string]int{"": http.StatusOK, `,"data":"` + carried + `"`: http.StatusForbidden} {
+		l.put("app", "evidence", typeOCIManifest, ociManifest(config, []descriptor{layer}, `,"subject":`+subject(data)))
+		l.clock.Advance(tagFresh)
+		if r := l.get("/v2/app/manifests/evidence"); r.StatusCode != status || bytes.Contains(r.body, []byte(carried)) {
+			t.Errorf("subject with %.10q: %d %s", data, r.StatusCode, r.body)
+		}
+		fallback := "sha256-" + hex64
+		l.put("app", fallback, typeOCIIndex, []byte(`{"schemaVersion":2,"mediaType":"`+typeOCIIndex+`","manifests":[],"subject":`+subject(data)+`}`))
+		if r := l.get("/v2/app/manifests/" + fallback); r.StatusCode != status || bytes.Contains(r.body, []byte(carried)) {
+			t.Errorf("fallback index about a subject with %.10q: %d %s", data, r.StatusCode, r.body)
+		}
+	}
+	l.setLie(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/referrers/") {
+			return false
+		}
+		w.Header().Set("Content-Type", typeOCIIndex)
+		fmt.Fprintf(w, `{"schemaVersion":2,"mediaType":%q,"manifests":[%s]}`, typeOCIIndex, subject(`,"artifactType":"application/x","urls":["https://evil.example"],"data":"`+carried+`"`))
+		return true
+	})
+	r := l.want(l.get("/v2/app/referrers/sha256:"+hex64), http.StatusOK, "")
+	if !strings.Contains(string(r.body), sum(unsigned).String()) || strings.Contains(string(r.body), carried) || strings.Contains(string(r.body), "evil.example") {
+		t.Errorf("the list of referrers: %s", r.body)
 	}
 }

@@ -54,9 +54,10 @@ func isEvidenceType(mediaType string) bool {
 	return strings.HasPrefix(mediaType, typeBundlePrefix) && len(mediaType) <= bundleTypeMaximum && strings.Contains(mediaType, "+json")
 }
 
-// isEvidence reports whether an image manifest passes as evidence.
+// isEvidence reports whether an image manifest passes as evidence. What it is about must not be in it, or a manifest that is not
+// admitted would leave as its subject's data.
 func (d *document) isEvidence() bool {
-	if d.index || d.mediaType != typeOCIManifest || len(d.layers) == 0 || len(d.layers) > maxEvidenceLayers {
+	if d.index || d.carries || d.mediaType != typeOCIManifest || len(d.layers) == 0 || len(d.layers) > maxEvidenceLayers {
 		return false
 	}
 	if d.config.MediaType != typeImageConfig && d.config.MediaType != typeEmptyConfig || d.config.Size > maxEvidenceConfig {
@@ -79,7 +80,7 @@ var fallbackTagPattern = regexp.MustCompile(`^sha256-[a-f0-9]{64}$`)
 // each with an artifactType and none for a platform. A runnable multi-platform index has it the other way round. The tag
 // is checked by the caller.
 func (d *document) isReferrersIndex() bool {
-	if !d.index || d.mediaType != typeOCIIndex {
+	if !d.index || d.carries || d.mediaType != typeOCIIndex {
 		return false
 	}
 	for _, m := range d.manifests {

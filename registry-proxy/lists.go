@@ -84,7 +84,8 @@ func (p *Proxy) fetchTags(ctx context.Context, repository string, pageSize int, 
 }
 
 // serveReferrers answers with everything that the upstream lists as referring to a digest, on one page, written anew.
-// Descriptors are pointers: what they point to is judged when it is asked for.
+// Descriptors are pointers: what they point to is judged when it is asked for, and neither its content nor another place to get it
+// from is told before.
 func (p *Proxy) serveReferrers(w http.ResponseWriter, r *http.Request, req request) *failure {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*fetchTimeout)
 	defer cancel()
@@ -95,6 +96,7 @@ func (p *Proxy) serveReferrers(w http.ResponseWriter, r *http.Request, req reque
 	list := referrerList{SchemaVersion: 2, MediaType: typeOCIIndex, Manifests: make([]descriptor, 0, len(all))}
 	for _, d := range all {
 		if req.artifactType == "" || d.ArtifactType == req.artifactType {
+			d.Data, d.URLs = nil, nil
 			list.Manifests = append(list.Manifests, d)
 		}
 	}
