@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -25,6 +27,8 @@ import (
 //
 //   - The upstream is asked first. Only a connection that fails, a time limit, and a status of 500 and above count as an
 //     outage; 401, 403, 404 and 429 are answers. If no connection can be made, it is not tried again for [outageFresh].
+//     What clients can bring about is none: a request that takes too long while others are answered, the limit of requests
+//     that is used up, and files of which no more may be open.
 //   - An answer is given again up to Config.Offline after the upstream gave it. A tag that moves or a signature that is removed
 //     during an outage is therefore seen when the outage ends, or when that time does, whichever comes first. Whoever can keep the
 //     proxy from reaching its upstream can hold back news for that long; what the policy says holds at once, as always.
@@ -54,6 +58,8 @@ type answers struct {
 	logger  *slog.Logger
 	now     func() time.Time
 
+	heard atomic.Uint64 // answers of the upstream
+
 	mu   sync.Mutex
 	down time.Time // until when the upstream is not tried
 }
@@ -61,16 +67,26 @@ type answers struct {
 // errOutage says that the upstream could not be reached a moment ago, and that nothing was kept that could be given.
 var errOutage = errors.New("the upstream registry could not be reached a moment ago")
 
+// errSlow says that one request took too long, while the upstream answered others.
+var errSlow = errors.New("the upstream registry answers, but did not answer this in time")
+
 // RoundTrip implements http.RoundTripper.
 func (a *answers) RoundTrip(req *http.Request) (*http.Response, error) {
 	repository, key, ok := a.question(req)
 	if a.isDown() {
 		return a.again(req, repository, key, ok, errOutage)
 	}
+	before := a.heard.Load()
 	resp, err := a.next.RoundTrip(req)
 	switch {
+	case err == nil && req.URL.Host == a.host:
+		a.heard.Add(1)
+	case err != nil && isTimeout(err) && a.heard.Load() != before:
+		err = fmt.Errorf("%w: %w", errSlow, err)
+	}
+	switch {
 	case err != nil && a.offline > 0 && isOutage(req.Context(), err):
-		if isUnreachable(err) {
+		if isUnreachable(err) && req.URL.Host == a.host {
 			a.fail(err)
 		}
 		return a.again(req, repository, key, ok, err)
@@ -149,8 +165,13 @@ func (a *answers) fail(err error) {
 
 // isOutage tells an upstream that is not there from a request that was given up, and from what the guard refuses.
 func isOutage(ctx context.Context, err error) bool {
-	if errors.Is(err, errRefusedAddress) || errors.Is(context.Cause(ctx), context.Canceled) {
+	if errors.Is(context.Cause(ctx), context.Canceled) {
 		return false
+	}
+	for _, ours := range []error{errRefusedAddress, errRate, errSlow, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, ours) {
+			return false
+		}
 	}
 	var refused *transport.Error
 	var network net.Error
@@ -167,8 +188,12 @@ func isOutage(ctx context.Context, err error) bool {
 // not meet.
 func isUnreachable(err error) bool {
 	var dial *net.OpError
+	return errors.As(err, &dial) && dial.Op == "dial" || isTimeout(err)
+}
+
+func isTimeout(err error) bool {
 	var network net.Error
-	return errors.As(err, &dial) && dial.Op == "dial" || errors.As(err, &network) && network.Timeout()
+	return errors.As(err, &network) && network.Timeout()
 }
 
 // session is one for an upstream with which no handshake can be made: it has what was kept, and nothing else.

@@ -2,9 +2,11 @@ package registryproxy
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -170,6 +172,60 @@ func TestOffline_OutageIsRemembered(t *testing.T) {
 		t.Error("the upstream was not tried again")
 	}
 }
+
+// TestOffline_ClientsCannotBringItAbout: what they can use up is no outage of the upstream.
+func TestOffline_ClientsCannotBringItAbout(t *testing.T) {
+	var failing atomic.Pointer[func(*http.Request) error] // what a request comes to, if it is not nil
+	l := newLab(t, withCache(t, t.TempDir(), time.Hour), withConfig(func(c *Config) {
+		c.Transport = roundTripper(func(req *http.Request) (*http.Response, error) {
+			if fail := failing.Load(); fail != nil {
+				if err := (*fail)(req); err != nil {
+					return nil, err
+				}
+			}
+			return http.DefaultTransport.RoundTrip(req)
+		})
+	}))
+	img := l.pushImage("app:v1")
+	l.admitter.sign(digestOf(t, img))
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+	slow := func(req *http.Request) error {
+		if strings.HasSuffix(req.URL.Path, "/manifests/v1") {
+			l.want(l.get("/v2/app/tags/list"), http.StatusOK, "") // the upstream answers others
+			return context.DeadlineExceeded
+		}
+		return nil
+	}
+	for name, c := range map[string]struct {
+		fail func(*http.Request) error
+		want int
+	}{
+		"no more files may be open": {func(*http.Request) error {
+			return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)}
+		}, http.StatusServiceUnavailable},
+		"the limit of requests": {func(*http.Request) error {
+			return fmt.Errorf("%w: %w", errRate, context.DeadlineExceeded)
+		}, http.StatusServiceUnavailable},
+		"one slow request": {slow, http.StatusServiceUnavailable},
+		"silence":          {func(*http.Request) error { return context.DeadlineExceeded }, http.StatusOK},
+	} {
+		l.clock.Advance(outageFresh)
+		failing.Store(&c.fail)
+		r := l.get("/v2/app/manifests/v1")
+		if r.StatusCode != c.want || (r.Header.Get(headerOffline) != "") != (c.want == http.StatusOK) {
+			t.Errorf("%s: %d %s", name, r.StatusCode, r.body)
+		}
+		failing.Store(nil)
+		if r := l.get("/v2/app/tags/list"); (r.StatusCode == http.StatusOK) == (c.want == http.StatusOK) {
+			t.Errorf("after %s, others are answered: %d", name, r.StatusCode)
+		}
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+// RoundTrip implements http.RoundTripper.
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 // counting counts the requests that are tried.
 type counting struct{ n *atomic.Int64 }
