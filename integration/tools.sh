@@ -41,6 +41,10 @@ install registry github.com/distribution/distribution/v3/cmd/registry@v3.1.2
 for name in containerd ctr containerd-shim-runc-v2; do
 	install $name github.com/containerd/containerd/v2/cmd/$name@v2.4.2
 done
+# CNI's plugins, for pods with a network of their own.
+for plugin in main/bridge main/loopback ipam/host-local; do
+	install "${plugin#*/}" github.com/containernetworking/plugins/plugins/$plugin@v1.9.1
+done
 
 # debian installs container clients that are newer than the machine's own, in the root
 # directory of an installed system, which tests lay hosts over. A change of the suite or

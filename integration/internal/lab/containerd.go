@@ -27,7 +27,7 @@ const (
 )
 
 // Containerd is a host of its own with a real containerd, which has its programs in /usr/local/bin, Debian's runc, and every file where a node has it. It listens on no
-// network. Nothing of the machine's own /etc, /opt, /run and /var is read or written.
+// network itself. Nothing of the machine's own /etc, /opt, /run and /var is read or written.
 //
 //	c := lab.NewContainerd(t)
 //	c.Write(t, lab.ContainerdConfig, lab.ContainerdSettings(3, ""))
@@ -48,9 +48,9 @@ type Containerd struct {
 }
 
 // NewContainerd makes the host. It has no config.toml and no bin_dir, and nothing runs.
-func NewContainerd(tb testing.TB) *Containerd {
+func NewContainerd(tb testing.TB, options ...Option) *Containerd {
 	tb.Helper()
-	c := &Containerd{Host: NewHost(tb, Debian13), Program: "/usr/local/bin/containerd"}
+	c := &Containerd{Host: NewHost(tb, Debian13, options...), Program: "/usr/local/bin/containerd"}
 	for _, name := range []string{"containerd", "ctr", "containerd-shim-runc-v2"} {
 		c.Link(tb, Tool(tb, name+"-"+ContainerdVersion), "/usr/local/bin/"+name)
 	}

@@ -128,17 +128,28 @@ func (c *Containerd) Import(tb testing.TB, as string, image v1.Image) {
 	}
 }
 
-// Pod is a pod with the network of the host.
+// Pod is a pod.
 type Pod struct {
 	ID     string
 	cri    *CRI
 	config *cri.PodSandboxConfig
 }
 
-// Pod starts a pod, which ends with the test. [Containerd.LoadPause] comes first, unless PauseImage is to be pulled.
+// Pod starts a pod with the network of the host, which ends with the test. [Containerd.LoadPause] comes first, unless PauseImage is to be pulled.
 func (k *CRI) Pod(podName string) (*Pod, error) {
 	k.tb.Helper()
-	security := &cri.LinuxSandboxSecurityContext{NamespaceOptions: &cri.NamespaceOption{Network: cri.NamespaceMode_NODE}}
+	return k.pod(podName, cri.NamespaceMode_NODE)
+}
+
+// PodOnBridge starts a pod with a network of its own, where [Containerd.CNI] has set that up; else it is like Pod.
+func (k *CRI) PodOnBridge(podName string) (*Pod, error) {
+	k.tb.Helper()
+	return k.pod(podName, cri.NamespaceMode_POD)
+}
+
+func (k *CRI) pod(podName string, network cri.NamespaceMode) (*Pod, error) {
+	k.tb.Helper()
+	security := &cri.LinuxSandboxSecurityContext{NamespaceOptions: &cri.NamespaceOption{Network: network}}
 	p := &Pod{cri: k, config: &cri.PodSandboxConfig{
 		Metadata:     &cri.PodSandboxMetadata{Name: podName, Namespace: "default", Uid: podName},
 		LogDirectory: "/var/log/pods/" + podName,
@@ -153,6 +164,14 @@ func (k *CRI) Pod(podName string) (*Pod, error) {
 	p.ID = r.GetPodSandboxId()
 	k.tb.Cleanup(p.Remove)
 	return p, nil
+}
+
+// Address is the pod's own, empty if it has the host's network.
+func (p *Pod) Address() (string, error) {
+	ctx, cancel := p.cri.context()
+	defer cancel()
+	r, err := p.cri.Runtime.PodSandboxStatus(ctx, &cri.PodSandboxStatusRequest{PodSandboxId: p.ID})
+	return r.GetStatus().GetNetwork().GetIp(), err
 }
 
 // Remove stops and removes the pod with its containers. It may be called again.

@@ -7,22 +7,30 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 )
 
-// Host is a host of its own for container clients: a file system above that of an installed [System], with processes of its own, on this machine's kernel and
-// network. So clients read the files that they always read, such as /etc/containers/policy.json, and none of this machine's is touched. What is written is
+// Host is a host of its own for container clients: a file system above that of an installed [System], with processes of its own, on this machine's kernel and,
+// without [OwnNetwork], its network. So clients read the files that they always read, such as /etc/containers/policy.json, and none of this machine's is touched. What is written is
 // gone when the test ends, and so is every process that still runs.
 //
 // A new host has users alice and bob, whose containers have uids of their own, and the settings without which containers don't start in a container or a
 // small virtual machine (see hostFiles). It has no policy.json and no registries.conf but those of its system.
 type Host struct {
-	System System
-	pid    int // of its first process
+	System     System
+	pid        int  // of its first process
+	ownNetwork bool // and not this machine's
 }
+
+// Option is something special about a host.
+type Option int
+
+// OwnNetwork gives a host a network of its own: a loopback, and nothing that leads out of it but what [Host.Forward] does.
+const OwnNetwork Option = 1
 
 //go:embed host.sh
 var hostScript string
@@ -53,7 +61,7 @@ var hostAccounts = map[string]string{
 }
 
 // NewHost starts a host. Without root's rights, or without the system's clients, the test is skipped, and fails if CI=true asks for every test.
-func NewHost(tb testing.TB, system System) *Host {
+func NewHost(tb testing.TB, system System, options ...Option) *Host {
 	tb.Helper()
 	lower := system.root(tb)
 	dir, upper := tb.TempDir(), ""
@@ -74,6 +82,10 @@ func NewHost(tb testing.TB, system System) *Host {
 	}
 	cmd := exec.Command("sh", "-c", hostScript, "host.sh", lower, dir, os.TempDir(), tools(tb))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS | syscall.CLONE_NEWPID}
+	ownNetwork := slices.Contains(options, OwnNetwork)
+	if ownNetwork {
+		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWNET
+	}
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.StdoutPipe()
@@ -91,7 +103,11 @@ func NewHost(tb testing.TB, system System) *Host {
 		cmd.Wait()
 		tb.Fatalf("starting a host of %s: %v\n%s", system, err, said.String())
 	}
-	return &Host{System: system, pid: cmd.Process.Pid}
+	h := &Host{System: system, pid: cmd.Process.Pid, ownNetwork: ownNetwork}
+	if ownNetwork {
+		h.Connect(tb)
+	}
+	return h
 }
 
 // Path is where a file of the host is seen from outside.
@@ -168,6 +184,9 @@ func (a Account) Write(tb testing.TB, path, text string) {
 
 func (a Account) command(args []string) (Command, []string) {
 	enter := []string{"--target", strconv.Itoa(a.Host.pid), "--mount", "--pid"}
+	if a.Host.ownNetwork {
+		enter = append(enter, "--net")
+	}
 	env := []string{"HOME=" + a.Home, "USER=" + a.Name, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "PODMAN_IGNORE_CGROUPSV1_WARNING=1"}
 	if a.UID != 0 {
 		enter = append(enter, "--setuid", strconv.Itoa(a.UID), "--setgid", strconv.Itoa(a.UID))

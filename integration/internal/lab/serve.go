@@ -18,7 +18,9 @@ const serveTimeout = 30 * time.Second
 // Serve starts touchmark as a server on the host, as the user, and waits until it answers at the URL. It ends with the host at the latest.
 func (a Account) Serve(tb testing.TB, url string, args ...string) *Process {
 	tb.Helper()
-	client := http.Client{Timeout: time.Second}
+	transport := &http.Transport{DialContext: a.Host.dialContext}
+	defer transport.CloseIdleConnections()
+	client := http.Client{Timeout: time.Second, Transport: transport}
 	p := a.launch(tb, nil, func() bool {
 		resp, err := client.Get(url)
 		if err != nil {
