@@ -22,9 +22,9 @@ type host struct {
 }
 
 // newHost makes a host: by a policy's file or directory, trusted_root.json files by name, and further lines of config.yaml. Nothing runs yet.
-func newHost(t testing.TB, policy string, roots map[string]string, further string) *host {
+func newHost(t testing.TB, policy string, roots map[string]string, further string, options ...lab.Option) *host {
 	t.Helper()
-	h := &host{Containerd: lab.NewContainerd(t), address: lab.FreeAddress(t)}
+	h := &host{Containerd: lab.NewContainerd(t, options...), address: lab.FreeAddress(t)}
 	for name, file := range roots {
 		h.Write(t, "/etc/touchmark/trust/"+name+".json", read(t, file))
 	}

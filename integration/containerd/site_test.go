@@ -51,9 +51,9 @@ func (s *site) sign(t testing.TB, image, signer string, flags ...string) {
 }
 
 // host makes a host with the site's policy and trust root.
-func (s *site) host(t testing.TB, further string) *host {
+func (s *site) host(t testing.TB, further string, options ...lab.Option) *host {
 	t.Helper()
-	return newHost(t, s.policy, map[string]string{"private": s.Root}, further)
+	return newHost(t, s.policy, map[string]string{"private": s.Root}, further, options...)
 }
 
 // front is a server before the site's registry, which can be in trouble.
