@@ -25,8 +25,9 @@
 // # What is not as the kubelet has it
 //
 //   - The first provider with credentials decides: the kubelet tries those of all.
-//   - One program of a provider runs at a time, for five seconds at most. The
-//     kubelet waits for a minute, containerd for a verifier only ten seconds.
+//   - One program of a provider runs at a time for each registry, eight in all,
+//     and for five seconds at most. The kubelet waits for a minute, containerd for a
+//     verifier only ten seconds.
 //   - There is no pod, so no service account's token: providers that need one
 //     (requireServiceAccount) are not asked.
 //   - Fields that are not known are passed over: the file is the kubelet's.
@@ -199,7 +200,7 @@ func (e entry) provider(c Config) (*provider, error) {
 	}
 	p := &provider{
 		name: e.Name, path: filepath.Join(c.Bin, e.Name), args: e.Args, protocol: e.APIVersion, keep: keep, now: c.Now,
-		turn: make(chan struct{}, 1), kept: make(map[string]answer),
+		turns: newTurns(), kept: make(map[string]answer),
 	}
 	for _, m := range e.MatchImages {
 		pattern, err := parsePattern(m)

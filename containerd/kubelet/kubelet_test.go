@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -196,6 +197,38 @@ func TestOneAtATime(t *testing.T) {
 	if asked := n.asked(t); len(asked) != 1 {
 		t.Errorf("%d programs ran", len(asked))
 	}
+}
+
+// Who names an image that the program does not come to an end with keeps others
+// neither from what is known nor from other registries.
+func TestOneThatHangsIsAlone(t *testing.T) {
+	n := newNode(t)
+	p := n.open(t, response(`"cacheKeyType": "Image"`, "*.example", "u"), "*.example", "")
+	get(t, p, "a.example/known")
+	n.asked(t)
+	hanging, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := p.Get(hanging, "a.example/hang"); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+	})
+	for { // until it runs
+		if text, err := os.ReadFile(filepath.Join(n.dir, "log")); err == nil && len(text) > 0 || t.Context().Err() != nil {
+			break
+		}
+		runtime.Gosched()
+	}
+	get(t, p, "a.example/known")
+	get(t, p, "b.example/other")
+	waiting, end := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer end()
+	if _, err := p.Get(waiting, "a.example/other"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v", err)
+	}
+	stop()
+	wg.Wait()
+	get(t, p, "a.example/other")
 }
 
 // What goes wrong names the program, and no secret.

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -40,10 +41,9 @@ type provider struct {
 	keep       time.Duration
 	now        func() time.Time
 
-	// turn holds a token while a program runs, so that 200 pulls at once run one:
-	// the others find what it said.
-	turn chan struct{}
-	kept map[string]answer // by cacheKey; guarded by turn
+	turns *turns
+	mu    sync.Mutex
+	kept  map[string]answer // by cacheKey; guarded by mu
 }
 
 // answer is what a program said.
@@ -74,16 +74,19 @@ type response struct {
 
 // get asks the program, unless it has said.
 func (p *provider) get(ctx context.Context, repository string) (authn.AuthConfig, error) {
-	select {
-	case p.turn <- struct{}{}:
-		defer func() { <-p.turn }()
-	case <-ctx.Done():
-		return authn.AuthConfig{}, p.fail(repository, fmt.Errorf("waiting for its answer to another question: %w", ctx.Err()))
+	// What is known waits for nobody: whoever names an image that the program takes
+	// long over does not keep others from their credentials.
+	if a, ok := p.known(repository); ok {
+		return a.find(repository), nil
 	}
-	for _, kind := range []string{"Image", "Registry", "Global"} {
-		if a, ok := p.kept[cacheKey(kind, repository)]; ok && p.now().Before(a.until) {
-			return a.find(repository), nil
-		}
+	registry, _, _ := strings.Cut(repository, "/")
+	giveBack, err := p.turns.take(ctx, registry)
+	if err != nil {
+		return authn.AuthConfig{}, p.fail(repository, fmt.Errorf("waiting for its answer to another question: %w", err))
+	}
+	defer giveBack()
+	if a, ok := p.known(repository); ok {
+		return a.find(repository), nil
 	}
 	body, err := json.Marshal(request{APIVersion: p.protocol, Kind: "CredentialProviderRequest", Image: repository})
 	if err != nil {
@@ -106,12 +109,31 @@ func (p *provider) get(ctx context.Context, repository string) (authn.AuthConfig
 	a.keys = slices.Sorted(maps.Keys(a.auths))
 	slices.Reverse(a.keys)
 	if keep > 0 {
-		if len(p.kept) >= maxKept {
-			clear(p.kept)
-		}
-		p.kept[cacheKey(r.CacheKeyType, repository)] = a
+		p.remember(cacheKey(r.CacheKeyType, repository), a)
 	}
 	return a.find(repository), nil
+}
+
+// known is what the program said of a repository, if that is still good.
+func (p *provider) known(repository string) (answer, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, kind := range []string{"Image", "Registry", "Global"} {
+		if a, ok := p.kept[cacheKey(kind, repository)]; ok && p.now().Before(a.until) {
+			return a, true
+		}
+	}
+	return answer{}, false
+}
+
+// remember keeps an answer.
+func (p *provider) remember(key string, a answer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.kept) >= maxKept {
+		clear(p.kept)
+	}
+	p.kept[key] = a
 }
 
 // fail names the program in an error.

@@ -1,5 +1,5 @@
 // Command provider is a credential provider for tests: it answers as its first
-// argument says, and appends each question to the file that PROVIDER_LOG names.
+// argument says (about an image called hang, not at all), and appends each question to the file that PROVIDER_LOG names.
 package main
 
 import (
@@ -20,6 +20,9 @@ func main() {
 		panic(err)
 	}
 	fmt.Fprintf(log, "%s %s\n", question, os.Getenv("PROVIDER_ENV"))
+	if strings.Contains(string(question), "/hang") {
+		time.Sleep(time.Hour)
+	}
 	switch os.Args[1] {
 	case "fail":
 		fmt.Fprintln(os.Stderr, "no role is attached to this node")
