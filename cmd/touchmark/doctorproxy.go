@@ -28,6 +28,7 @@ type doctorProxyFlags struct {
 	probe        proxydoctor.Probe
 	password     string // file
 	ignoreMatch  bool
+	uid          int
 	output       string
 	serve        serveFlags
 }
@@ -66,6 +67,7 @@ Exit status: 0 this proxy enforces, 1 it does not, 2 wrong usage, 3 can't tell.`
 	fl.StringVar(&f.probe.Username, "probe-user", "", "`name` to log in with at the proxy for a probe")
 	fl.StringVar(&f.password, "probe-password-file", "", "`file` with the password, or ID token, for it")
 	fl.BoolVar(&f.ignoreMatch, "ignore-cluster-match", false, "ignore what only has a meaning in a Kubernetes cluster, as the proxy is told to")
+	fl.IntVar(&f.uid, "uid", -1, "`number` of the user that the proxy runs as, to whom its files may belong (default: the one who asks)")
 	fl.StringVarP(&f.output, "output", "o", "text", "text, json or prometheus")
 	f.serve.register(cmd)
 	cmd.MarkFlagsRequiredTogether("probe-user", "probe-password-file")
@@ -99,9 +101,12 @@ func (f *doctorProxyFlags) run(cmd *cobra.Command) error {
 // examine examines, and does what else was asked for.
 func (f *doctorProxyFlags) examine(cmd *cobra.Command) (*doctor.Report, error) {
 	ctx := cmd.Context()
+	if f.uid < 0 {
+		f.uid = os.Getuid()
+	}
 	load := proxyFlags{rules: ruleFlags{ignoreClusterMatch: f.ignoreMatch}}.load
 	c := proxydoctor.Config{
-		File: f.config, Now: time.Now(), Load: load, UID: os.Getuid(), Live: !f.filesOnly, URL: f.url, Metrics: f.metrics,
+		File: f.config, Now: time.Now(), Load: load, UID: f.uid, Live: !f.filesOnly, URL: f.url, Metrics: f.metrics,
 		Network: f.network, Clock: doctor.KernelClock,
 	}
 	report, err := proxydoctor.Examine(ctx, c)

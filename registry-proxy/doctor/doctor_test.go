@@ -48,6 +48,11 @@ var good = map[string]func(*place){
 		p.set("page", "true")
 		p.set("auth", `{htpasswd: users, anonymous: true, access: [{subjects: [anonymous], repositories: [registry.acme.example/free]}, {subjects: ["user:*"], repositories: ["**"], page: true}]}`)
 	},
+	"clients passed through": func(p *place) {
+		p.host = refusing(p.t, `Basic realm="registry"`)
+		p.about("passThrough: true")
+		p.config.Network = true
+	},
 	"with TLS, on this machine": func(p *place) { p.tls(1000 * time.Hour) },
 }
 
@@ -187,15 +192,21 @@ func (p *place) rootUntil(ends time.Duration) {
 	p.write("root.json", string(coretest.FormatRoot(p.t, root)))
 }
 
-// upstream is another registry, which wants to see something.
-func (p *place) upstream(challenge string) {
-	p.t.Helper()
+// refusing is a registry that lets nobody in.
+func refusing(t *testing.T, challenge string) (host string) {
+	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("WWW-Authenticate", challenge)
 		w.WriteHeader(http.StatusUnauthorized)
 	}))
-	p.t.Cleanup(server.Close)
-	p.host = strings.TrimPrefix(server.URL, "http://")
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// upstream has such a registry, and credentials for it.
+func (p *place) upstream(challenge string) {
+	p.t.Helper()
+	p.host = refusing(p.t, challenge)
 	p.write("robot.secret", password)
 	p.about("credentials: {username: robot, passwordFile: robot.secret}")
 	p.config.Network = true
