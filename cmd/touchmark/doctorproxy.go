@@ -67,7 +67,7 @@ Exit status: 0 this proxy enforces, 1 it does not, 2 wrong usage, 3 can't tell.`
 	fl.StringVar(&f.probe.Username, "probe-user", "", "`name` to log in with at the proxy for a probe")
 	fl.StringVar(&f.password, "probe-password-file", "", "`file` with the password, or ID token, for it")
 	fl.BoolVar(&f.ignoreMatch, "ignore-cluster-match", false, "ignore what only has a meaning in a Kubernetes cluster, as the proxy is told to")
-	fl.IntVar(&f.uid, "uid", -1, "`number` of the user that the proxy runs as, to whom its files may belong (default: the one who asks)")
+	fl.IntVar(&f.uid, "uid", -1, "`number` of the user that the proxy runs as, to whom its files may belong; -1 is the one who asks")
 	fl.StringVarP(&f.output, "output", "o", "text", "text, json or prometheus")
 	f.serve.register(cmd)
 	cmd.MarkFlagsRequiredTogether("probe-user", "probe-password-file")

@@ -16,7 +16,7 @@
 // panic or wait. What a program may put right by itself is a [Step].
 //
 // What the causes are, and which checks find them, is the business of
-// podman/doctor and containerd/doctor.
+// podman/doctor, containerd/doctor and registry-proxy/doctor.
 package doctor
 
 import (
