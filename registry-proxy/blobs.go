@@ -44,9 +44,15 @@ func (p *Proxy) serveBlob(w http.ResponseWriter, r *http.Request, req request) *
 		return fail
 	}
 	if p.cache != nil {
-		reader, err := p.cache.Get(r.Context(), g.digest, g.size, p.blobSource(req.repository, *g))
+		origin := p.registry + "/" + req.repository
+		reader, err := p.cache.Get(r.Context(), origin, g.digest, g.size, p.blobSource(req.repository, *g))
 		if err == nil {
 			defer reader.Close()
+			if reader.Origin() != origin {
+				if fail := p.present(r.Context(), req.repository, *g); fail != nil {
+					return fail
+				}
+			}
 			return p.sendKept(w, r, req.repository, *g, reader, part)
 		}
 	}
@@ -168,10 +174,16 @@ func (p *Proxy) probeBlob(ctx context.Context, repository string, digest v1.Hash
 	what := "blob " + digest.String()
 	resp, err := p.upstream.do(ctx, call{method: http.MethodHead, repository: repository, path: "blobs/" + digest.String()})
 	if err != nil {
-		return -1, explain(what, err)
+		fail := explain(what, err)
+		fail.outage = isOutage(ctx, err)
+		return -1, fail
 	}
 	resp.Body.Close()
 	switch {
+	case resp.StatusCode >= http.StatusInternalServerError:
+		fail := statusFailure(what, resp.StatusCode)
+		fail.outage = true
+		return -1, fail
 	case resp.StatusCode == http.StatusNotFound:
 		return -1, notFound(codeBlobUnknown, what+" is not known to the upstream registry")
 	case resp.StatusCode != http.StatusOK:
@@ -187,10 +199,14 @@ func wrongSize(what string, got, want int64) *failure {
 }
 
 func (p *Proxy) headBlob(w http.ResponseWriter, r *http.Request, repository string, g grant) *failure {
-	if p.cache == nil || !p.cache.Has(g.digest, g.size) {
-		if _, fail := p.probeBlob(r.Context(), repository, g.digest, g.size); fail != nil {
-			return fail
-		}
+	var fail *failure
+	if p.cache != nil && p.cache.Has(g.digest, g.size) {
+		fail = p.present(r.Context(), repository, g)
+	} else {
+		_, fail = p.probeBlob(r.Context(), repository, g.digest, g.size)
+	}
+	if fail != nil {
+		return fail
 	}
 	w.Header().Set("Content-Length", strconv.FormatInt(g.size, 10))
 	w.WriteHeader(http.StatusOK)

@@ -36,6 +36,7 @@ type failure struct {
 	detail  json.RawMessage // the Verdict of a refusal
 	cause   error
 
+	outage    bool   // the upstream could not be asked about a blob
 	upstream  int    // the upstream's own 401 or 403, which is the client's where it is passed through
 	challenge string // WWW-Authenticate of a 401
 }

@@ -81,6 +81,50 @@ func TestPX28_OneFetchPerBlobWithACache(t *testing.T) {
 	}
 }
 
+// TestPX06_PX21_CacheHasNothingForOtherRepositories: a manifest may list what its own repository does not hold, and be admitted, or only observed.
+func TestPX06_PX21_CacheHasNothingForOtherRepositories(t *testing.T) {
+	for _, observe := range []bool{false, true} {
+		dir := t.TempDir()
+		l := newLab(t, withCache(t, dir, time.Hour), withConfig(func(c *Config) { c.Observe = observe }))
+		img, own := l.pushImage("secret:v1"), l.pushImage("thief:own")
+		l.admitter.sign(digestOf(t, img), digestOf(t, own))
+		raw, err := img.RawManifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stolen := layerDigests(t, img)[0].String()
+		l.setLie(func(w http.ResponseWriter, r *http.Request) bool {
+			switch r.URL.Path {
+			case "/v2/thief/manifests/v1", "/v2/thief/manifests/" + digestOf(t, img).String():
+				w.Header().Set("Content-Type", typeDockerManifest)
+				w.Write(raw)
+				return true
+			case "/v2/thief/blobs/" + stolen:
+				w.WriteHeader(http.StatusNotFound)
+				return true
+			}
+			return false
+		})
+		l.want(l.get("/v2/secret/manifests/v1"), http.StatusOK, "")
+		l.want(l.get("/v2/secret/blobs/"+stolen), http.StatusOK, "")
+		waitForFile(t, blobFile(dir, stolen))
+		l.want(l.get("/v2/thief/manifests/v1"), http.StatusOK, "")
+		for _, h := range [][]string{nil, {"Range", "bytes=0-9"}} {
+			l.want(l.get("/v2/thief/blobs/"+stolen, h...), http.StatusNotFound, codeBlobUnknown)
+		}
+		if r := l.do(http.MethodHead, "/v2/thief/blobs/"+stolen); r.StatusCode != http.StatusNotFound {
+			t.Errorf("HEAD: %d", r.StatusCode)
+		}
+		l.upstream.Close() // what it has not said before the outage, it does not say
+		if r := l.get("/v2/thief/blobs/" + stolen); r.StatusCode == http.StatusOK {
+			t.Errorf("during an outage: %d", r.StatusCode)
+		}
+		l.clock.Advance(2 * digestFresh)
+		l.want(l.get("/v2/secret/manifests/v1"), http.StatusOK, "")
+		l.want(l.get("/v2/secret/blobs/"+stolen), http.StatusOK, "")
+	}
+}
+
 // TestPX05_PX06_PX21_CacheGrantsNothing: bytes are kept by digest, and served only where a manifest that is admitted now lists them.
 func TestPX05_PX06_PX21_CacheGrantsNothing(t *testing.T) {
 	dir := t.TempDir()

@@ -130,6 +130,7 @@ type Proxy struct {
 	walkFlights     flights[struct{}]
 	countersigned   *countersigned // nil if nothing is
 	learnFlights    flights[struct{}]
+	sightings       sightings // of blobs
 
 	mu     sync.Mutex
 	walks  map[string]walked // by repository

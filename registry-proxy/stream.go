@@ -27,6 +27,7 @@ func (p *Proxy) blobSource(repository string, g grant) cache.OpenFunc {
 			body.Close()
 			return nil, wrongSize("blob "+g.digest.String(), n, g.size)
 		}
+		p.seen(repository, g.digest)
 		return body, nil
 	}
 }

@@ -2,12 +2,12 @@
 // to fall back on while it is down.
 //
 //	c, err := cache.Open(cache.Config{Dir: "/var/cache/touchmark-proxy", MaxBytes: 50 << 30})
-//	r, err := c.Get(ctx, digest, size, func(ctx context.Context) (io.ReadCloser, error) { ... })
+//	r, err := c.Get(ctx, origin, digest, size, func(ctx context.Context) (io.ReadCloser, error) { ... })
 //	defer r.Close()
 //	err = r.Copy(ctx, w, 0, size)
 //
 // The cache says nothing about who may have what. A blob has one content for everybody, and whoever asks here has found
-// out before that it may be passed on.
+// out before that it may be passed on, and sees from [Reader.Origin] where it came from.
 //
 // # What is promised
 //

@@ -74,7 +74,7 @@ func (w *waiting) Read(b []byte) (int, error) {
 
 // read gets a whole blob.
 func read(ctx context.Context, c *Cache, digest v1.Hash, size int64, open OpenFunc) (got []byte, kept bool, err error) {
-	r, err := c.Get(ctx, digest, size, open)
+	r, err := c.Get(ctx, "app", digest, size, open)
 	if err != nil {
 		return nil, false, err
 	}
@@ -144,7 +144,7 @@ func TestPX28_OneFetchHoweverManyAsk(t *testing.T) {
 			ctx = leaving
 		}
 		wg.Go(func() {
-			r, err := c.Get(ctx, digest, int64(len(body)), o.open)
+			r, err := c.Get(ctx, "app", digest, int64(len(body)), o.open)
 			if err != nil {
 				t.Error(err)
 				return

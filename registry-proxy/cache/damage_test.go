@@ -110,7 +110,7 @@ func TestPX24_ChangedWhileItIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(t, c.settled)
-	r, err := c.Get(t.Context(), digest, 4<<20, refuse)
+	r, err := c.Get(t.Context(), "app", digest, 4<<20, refuse)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +152,7 @@ func TestPX11_PartsComeFromVerifiedContentOnly(t *testing.T) {
 	c := openCache(t, t.TempDir(), MinBytes)
 	body, digest := content(1, 1<<20)
 	part := func(open OpenFunc, from, to int64) ([]byte, error) {
-		r, err := c.Get(t.Context(), digest, 1<<20, open)
+		r, err := c.Get(t.Context(), "app", digest, 1<<20, open)
 		if err != nil {
 			return nil, err
 		}

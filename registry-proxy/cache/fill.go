@@ -29,6 +29,7 @@ func trouble(cause error) error { return fmt.Errorf("%w: %w", errTrouble, cause)
 type fill struct {
 	digest v1.Hash
 	size   int64
+	origin string
 	open   OpenFunc
 	cancel context.CancelFunc
 
@@ -44,9 +45,9 @@ type fill struct {
 }
 
 // begin starts the fetch of a blob for which there is room; c.mu is held.
-func (c *Cache) begin(ctx context.Context, digest v1.Hash, size int64, open OpenFunc) *fill {
+func (c *Cache) begin(ctx context.Context, origin string, digest v1.Hash, size int64, open OpenFunc) *fill {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	fl := &fill{digest: digest, size: size, open: open, cancel: cancel, changed: make(chan struct{})}
+	fl := &fill{digest: digest, size: size, origin: origin, open: open, cancel: cancel, changed: make(chan struct{})}
 	c.fills[digest] = fl
 	c.size += size
 	c.reserved += size

@@ -61,7 +61,7 @@ func fillForEver(dir string) {
 	for i := uint64(0); ; i++ {
 		seed := rand.Uint64N(20)
 		body, digest := content(seed, childSizes[seed%4])
-		r, err := c.Get(context.Background(), digest, int64(len(body)), (&origin{body: body}).open)
+		r, err := c.Get(context.Background(), "app", digest, int64(len(body)), (&origin{body: body}).open)
 		if err != nil {
 			fmt.Println("ERROR", err)
 			os.Exit(1)
@@ -222,7 +222,7 @@ func fillLimited(dir string) {
 		o := &origin{body: body, gate: make(chan struct{})}
 		var all []*Reader
 		for range readers {
-			r, err := c.Get(context.Background(), digest, int64(size), o.open)
+			r, err := c.Get(context.Background(), "app", digest, int64(size), o.open)
 			if err != nil {
 				fmt.Println(err)
 				os.Exit(1)
@@ -269,7 +269,7 @@ func wrongAfterTrouble(c *Cache, body []byte, digest v1.Hash) {
 	wrong := bytes.Clone(body)
 	wrong[len(wrong)-1] ^= 1
 	opens := 0
-	r, err := c.Get(context.Background(), digest, int64(len(body)), func(context.Context) (io.ReadCloser, error) {
+	r, err := c.Get(context.Background(), "app", digest, int64(len(body)), func(context.Context) (io.ReadCloser, error) {
 		if opens++; opens == 1 {
 			return io.NopCloser(bytes.NewReader(body)), nil
 		}

@@ -41,8 +41,8 @@ func (c *Cache) Has(digest v1.Hash, size int64) bool {
 }
 
 // Get gives a blob that is there, joins the fetch under way, or begins one, for which open is called once. It returns [ErrNotKept] if
-// the blob has to be passed on without the cache. size is what an admitted manifest says.
-func (c *Cache) Get(ctx context.Context, digest v1.Hash, size int64, open OpenFunc) (*Reader, error) {
+// the blob has to be passed on without the cache. size is what an admitted manifest says, origin names what open reads from.
+func (c *Cache) Get(ctx context.Context, origin string, digest v1.Hash, size int64, open OpenFunc) (*Reader, error) {
 	for {
 		c.mu.Lock()
 		e, there := c.entries[blobName(digest)]
@@ -71,7 +71,7 @@ func (c *Cache) Get(ctx context.Context, digest v1.Hash, size int64, open OpenFu
 			c.mu.Unlock()
 			return nil, ErrNotKept
 		case !ok:
-			fl = c.begin(ctx, digest, size, open)
+			fl = c.begin(ctx, origin, digest, size, open)
 		}
 		fl.waiting++
 		c.mu.Unlock()
@@ -111,6 +111,14 @@ func (r *Reader) Close() error {
 
 // Kept reports whether the blob came from the cache, not from the upstream.
 func (r *Reader) Kept() bool { return r.fill == nil }
+
+// Origin names what the blob is being fetched from; empty if it was there.
+func (r *Reader) Origin() string {
+	if r.fill == nil {
+		return ""
+	}
+	return r.fill.origin
+}
 
 // Copy writes the bytes from (included) to (excluded). A part of a blob is written when the whole is confirmed; of a whole
 // blob that is being fetched, all but the end at once. It may be called once.
@@ -166,7 +174,7 @@ func (r *Reader) copyPart(ctx context.Context, w io.Writer, from, to int64) erro
 		case s.err != nil:
 			return s.err
 		case s.ended:
-			whole, err := r.cache.Get(ctx, r.digest, r.size, r.fill.open)
+			whole, err := r.cache.Get(ctx, r.fill.origin, r.digest, r.size, r.fill.open)
 			if err != nil {
 				return err
 			}
