@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,8 +29,9 @@ import (
 // issuer is an OpenID Connect issuer.
 type issuer struct {
 	*httptest.Server
-	key  *ecdsa.PrivateKey
-	down bool
+	key   *ecdsa.PrivateKey
+	down  bool
+	asked atomic.Int64
 }
 
 func newIssuer(t *testing.T) *issuer {
@@ -40,13 +42,14 @@ func newIssuer(t *testing.T) *issuer {
 	}
 	i := &issuer{key: key}
 	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		i.asked.Add(1)
 		switch {
 		case i.down:
 			http.Error(w, "down", http.StatusServiceUnavailable)
 		case r.URL.Path == "/.well-known/openid-configuration":
 			json.NewEncoder(w).Encode(map[string]any{"issuer": i.URL, "jwks_uri": i.URL + "/keys", "authorization_endpoint": i.URL, "token_endpoint": i.URL, "id_token_signing_alg_values_supported": []string{"ES256"}})
 		default:
-			json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "1", Algorithm: "ES256", Use: "sig"}}})
+			json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: i.key.Public(), KeyID: "1", Algorithm: "ES256", Use: "sig"}}})
 		}
 	}))
 	t.Cleanup(i.Close)
@@ -200,6 +203,40 @@ func TestPX25_IssuerIsDown(t *testing.T) {
 	now = now.Add(time.Minute)
 	if caller, err := ask(); err != nil || caller.Who != "oidc:1234" {
 		t.Errorf("well again: got %+v, %v", caller, err)
+	}
+}
+
+// PX-27: strangers' tokens have the issuer asked no more often than once in a while.
+func TestPX27_MadeUpTokens(t *testing.T) {
+	login := newIssuer(t)
+	now := time.Now()
+	clients, err := auth.New(auth.Config{Issuers: []auth.Issuer{{URL: login.URL, Audience: "touchmark-proxy"}}, Now: func() time.Time { return now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(key *ecdsa.PrivateKey) error {
+		_, err := clients.Identify(request(t, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+login.token(t, key, nil)) }))
+		return err
+	}
+	stranger, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 50 {
+		if err := ask(stranger); !errors.Is(err, auth.ErrCredentials) {
+			t.Fatal(err)
+		}
+	}
+	if n := login.asked.Load(); n > 2 {
+		t.Errorf("the issuer was asked %d times", n)
+	}
+	if err := ask(login.key); err != nil {
+		t.Errorf("its own token: %v", err)
+	}
+	login.key = stranger // a new key
+	now = now.Add(10 * time.Second)
+	if err := ask(stranger); err != nil {
+		t.Errorf("its new key: %v", err)
 	}
 }
 

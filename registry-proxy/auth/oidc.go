@@ -25,6 +25,11 @@ const (
 	maxName = 256
 	// issuerTimeout bounds the questions to an issuer: discovery, and its keys.
 	issuerTimeout = 10 * time.Second
+	// keysFresh is how long the issuer's keys are believed to be all: a token whose key is unknown may be anybody's, and each has
+	// them fetched again.
+	keysFresh = 10 * time.Second
+	// maxKeys bounds what an issuer answers, in bytes; keys have 10 KiB at most.
+	maxKeys = 1 << 20
 	// discoveryPause is how long an issuer that could not be asked is left alone.
 	discoveryPause = 5 * time.Second
 	// maxCA bounds a file of authorities, in bytes: all public ones have 250 KiB.
@@ -84,7 +89,7 @@ func newVerifier(i Issuer, now func() time.Time) (*verifier, error) {
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
 	}
-	return &verifier{Issuer: i, client: &http.Client{Transport: transport, Timeout: issuerTimeout}, now: now}, nil
+	return &verifier{Issuer: i, client: &http.Client{Transport: &repeating{next: transport, now: now}, Timeout: issuerTimeout}, now: now}, nil
 }
 
 // verify returns the name that a token proves. The error wraps ErrCredentials or ErrUnavailable.
