@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +20,11 @@ import (
 	"github.com/touchmark/touchmark/containerd/install"
 	"github.com/touchmark/touchmark/containerd/node"
 	"github.com/touchmark/touchmark/core/attach"
+	"github.com/touchmark/touchmark/core/configfile"
 )
+
+// maxBoot bounds the file of pins, in bytes; a thousand have 300 KiB.
+const maxBoot = 4 << 20
 
 // criNamespace is where the images of the kubelet are.
 const criNamespace = "k8s.io"
@@ -36,8 +43,9 @@ func (f *bootFlags) register(cmd *cobra.Command) {
 	fl.BoolVar(&f.fromNode, "boot-from-node", false, "pin all images that the node has now in the kubelet's namespace")
 }
 
-// text is the policy file with the pins; nil if there is nothing to pin.
-func (f *bootFlags) text(cmd *cobra.Command, t *target) ([]byte, error) {
+// text is the policy file with the pins; nil if there is nothing to pin that is not
+// pinned yet. What was pinned before stays, unless it is said anew what to pin.
+func (f *bootFlags) text(cmd *cobra.Command, t *target, policies string) ([]byte, error) {
 	var there []node.Image
 	if t.node != nil {
 		var err error
@@ -71,10 +79,20 @@ func (f *bootFlags) text(cmd *cobra.Command, t *target) ([]byte, error) {
 			}
 		}
 	}
+	var earlier []byte
+	if !f.fromNode && len(f.images) == 0 {
+		var err error
+		if earlier, err = configfile.Read(filepath.Join(policies, install.BootFile), maxBoot); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, undecided(err)
+		}
+		b.images = slices.DeleteFunc(b.images, func(p install.Pinned) bool {
+			return bytes.Contains(earlier, []byte(p.Repository+"@"+p.Digest))
+		})
+	}
 	if len(b.images) == 0 {
 		return nil, nil
 	}
-	text, err := install.Boot(b.images, bootBy(), time.Now())
+	text, err := install.Boot(earlier, b.images, bootBy(), time.Now())
 	if err != nil {
 		return nil, undecided(err)
 	}

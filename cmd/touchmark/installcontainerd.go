@@ -277,7 +277,7 @@ func (f *installContainerdFlags) options(cmd *cobra.Command, t *target) (*instal
 			return nil, err
 		}
 	}
-	if o.Boot, err = f.boot.text(cmd, t); err != nil {
+	if o.Boot, err = f.boot.text(cmd, t, o.PolicyDir); err != nil {
 		return nil, err
 	}
 	return o, f.verifier(o)

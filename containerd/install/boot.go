@@ -23,10 +23,18 @@ type Pinned struct {
 	Reason    string
 }
 
+// bootHead begins [BootFile].
+const bootHead = `# Written by touchmark install containerd: what this node needs before the agent
+# and the network are up. See docs/containerd.md.
+apiVersion: touchmark.dev/v1alpha1
+kind: Enforcement
+spec: {}
+`
+
 // Boot is the text of [BootFile]: pins for images, which are admitted without
 // asking the network. They are reviewed after four months; nothing is refused
-// for that.
-func Boot(images []Pinned, by string, now time.Time) ([]byte, error) {
+// for that. The pins of earlier, a text of that kind, stay; it may be nil.
+func Boot(earlier []byte, images []Pinned, by string, now time.Time) ([]byte, error) {
 	images = slices.Clone(images)
 	slices.SortFunc(images, func(a, b Pinned) int {
 		return cmp.Or(strings.Compare(a.Repository, b.Repository), strings.Compare(a.Digest, b.Digest))
@@ -40,6 +48,8 @@ func Boot(images []Pinned, by string, now time.Time) ([]byte, error) {
 			changes = append(changes, pin.Change())
 		}
 	}
-	text, err := policy.Edit([]byte("# Written by touchmark install containerd: what this node needs before the agent\n# and the network are up. See docs/containerd.md.\napiVersion: touchmark.dev/v1alpha1\nkind: Enforcement\nspec: {}\n"), changes...)
-	return text, err
+	if earlier == nil {
+		earlier = []byte(bootHead)
+	}
+	return policy.Edit(earlier, changes...)
 }

@@ -83,9 +83,19 @@ func TestCTRD05_AFreshNodeBoots(t *testing.T) {
 	if err := cri.Pull(twin); err == nil || !strings.Contains(err.Error(), "rejected image (exit code 1): touchmark cannot decide: ") {
 		t.Errorf("the twin: %v", err)
 	}
-	// Installing again keeps the pins.
-	if out := n.install(t, 0, "--boot=false"); !strings.Contains(out, "nothing to change") {
-		t.Errorf("installed again:\n%s", out)
+	// Installing again keeps the pins, and so does the doctor that repairs.
+	for _, further := range [][]string{{"--boot=false"}, nil} {
+		if out := n.install(t, 0, further...); !strings.Contains(out, "nothing to change") {
+			t.Errorf("installed again with %q:\n%s", further, out)
+		}
+	}
+	pins := "/etc/touchmark/policy.d/containerd-boot.yaml"
+	before := n.Root().Must(t, 0, "cat", pins).Stdout
+	n.Root().Must(t, 0, "rm", lab.BinDir+"/touchmark-containerd")
+	n.Root().Run(t, "touchmark", "doctor", "containerd", "--fix") // its status is about the agent, too
+	n.Root().Must(t, 0, "test", "-x", lab.BinDir+"/touchmark-containerd")
+	if after := n.Root().Must(t, 0, "cat", pins).Stdout; after != before {
+		t.Errorf("the pins after a repair:\n%s\nwere\n%s", after, before)
 	}
 }
 
