@@ -93,11 +93,15 @@ func (a *Access) find(ctx context.Context, repository string) (authn.AuthConfig,
 		}
 		failed = cmp.Or(failed, err)
 	}
-	config, err := readConfig(a.config.Containerd)
+	registries, err := a.registries()
 	if err != nil {
 		return authn.AuthConfig{}, err
 	}
-	if found, ok := longest(config.auths, repository); ok {
+	all, err := auths(registries)
+	if err != nil {
+		return authn.AuthConfig{}, err
+	}
+	if found, ok := longest(all, repository); ok {
 		return found, nil
 	}
 	return authn.AuthConfig{}, failed

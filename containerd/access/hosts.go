@@ -76,11 +76,11 @@ type entry struct {
 func (a *Access) hosts(registry string) ([]host, error) {
 	dirs := a.config.Hosts
 	if len(dirs) == 0 {
-		config, err := readConfig(a.config.Containerd)
+		registries, err := a.registries()
 		if err != nil {
 			return nil, err
 		}
-		dirs = config.hosts
+		dirs = registries.HostsDirs
 	}
 	dir, err := hostDir(dirs, registry)
 	if err != nil {

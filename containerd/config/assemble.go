@@ -47,19 +47,24 @@ func newConfig(d *document, s *sections, files []*file, release Release) *Config
 
 func newCRI(s *imagesSection, files []*file, release Release) CRI {
 	c := CRI{
-		Transfers: release.Transfers(), ConfigPath: s.Registry.ConfigPath, Pinned: s.PinnedImages,
+		Transfers: release.Transfers(), ConfigPath: s.configPath(release), Pinned: s.PinnedImages,
 		Mirrors: names(s.Registry.Mirrors), Configs: names(s.Registry.Configs), Auths: names(s.Registry.Auths),
 		UseLocalImagePull: s.UseLocalImagePull, DisableSnapshotAnnotations: s.DisableSnapshotAnnotations, DiscardUnpackedLayers: s.DiscardUnpackedLayers,
 		ImagePullWithSyncFs: s.ImagePullWithSyncFs, MaxConcurrentDownloads: s.MaxConcurrentDownloads, Snapshotter: s.Snapshotter,
-	}
-	if c.ConfigPath == "" && len(c.Mirrors) == 0 && !release.Before(2, 3) {
-		c.ConfigPath = defaultConfigPath
 	}
 	c.Invalid = s.invalid(c.ConfigPath)
 	if c.Transfers {
 		c.LocalPull = localPull(s, files)
 	}
 	return c
+}
+
+// configPath is where hosts.toml is, in a release.
+func (s *imagesSection) configPath(release Release) string {
+	if s.Registry.ConfigPath == "" && len(s.Registry.Mirrors) == 0 && !release.Before(2, 3) {
+		return defaultConfigPath
+	}
+	return s.Registry.ConfigPath
 }
 
 // invalid says why containerd would not start CRI's image service.

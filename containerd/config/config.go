@@ -107,7 +107,7 @@ type CRI struct {
 	Transfers bool
 	// LocalPull is each setting that makes CRI pull by itself, without verifiers.
 	LocalPull []Setting
-	// ConfigPath of hosts.toml as it is set; see [CRI.HostsDirs].
+	// ConfigPath of hosts.toml: directories, as PATH has them.
 	ConfigPath string
 	// Mirrors, Configs and Auths are the registries of the old sections, sorted.
 	Mirrors, Configs, Auths []string

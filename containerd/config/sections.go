@@ -27,23 +27,15 @@ type imagesSection struct {
 			Endpoints []string `toml:"endpoint"`
 		} `toml:"mirrors"`
 		Configs map[string]struct {
-			Auth *authSection `toml:"auth"`
+			Auth *Auth `toml:"auth"`
 		} `toml:"configs"`
-		Auths   map[string]authSection `toml:"auths"`
-		Headers map[string][]string    `toml:"headers"`
+		Auths   map[string]Auth     `toml:"auths"`
+		Headers map[string][]string `toml:"headers"`
 	} `toml:"registry"`
 	MaxConcurrentDownloads   int    `toml:"max_concurrent_downloads"`
 	ImagePullProgressTimeout string `toml:"image_pull_progress_timeout"`
 	ImagePullWithSyncFs      bool   `toml:"image_pull_with_sync_fs"`
 	UseLocalImagePull        bool   `toml:"use_local_image_pull"`
-}
-
-// authSection is a registry's credentials, of which only the types count here.
-type authSection struct {
-	Username      string `toml:"username"`
-	Password      string `toml:"password"`
-	Auth          string `toml:"auth"`
-	IdentityToken string `toml:"identitytoken"`
 }
 
 type nriSection struct {
