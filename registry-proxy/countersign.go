@@ -33,8 +33,11 @@ const (
 	// countersignFresh is how long a manifest of ours is served again: as long, a signature that was pushed to the
 	// registry meanwhile is not seen at that tag.
 	countersignFresh = 10 * time.Second
-	// maxCountersigned bounds the manifests and blobs that are kept, at some kilobytes each.
-	maxCountersigned = 8192
+	// maxCountersigned bounds what is kept of manifests and blobs, in bytes. They have some kilobytes each, and as much more as
+	// whoever may push puts into the signatures beside an image.
+	maxCountersigned = 64 << 20
+	// madeOverhead is what one takes besides its bytes.
+	madeOverhead = 512
 )
 
 // Countersigner signs for the proxy. [countersign.Key] does.
@@ -48,7 +51,10 @@ type countersigned struct {
 	key   Countersigner
 	names []string // what stands before a repository's path, for clients
 
-	mu sync.Mutex
+	flights flights[*manifest]
+
+	mu   sync.Mutex
+	size int // of parts
 	// Guarded by mu: manifests by partition, repository and the digest of the image, and what can be asked for by its own
 	// digest. The latter outlives the former, for clients that have read an earlier manifest.
 	made  map[string]made
@@ -95,11 +101,26 @@ func (p *Proxy) serveCountersigned(w http.ResponseWriter, r *http.Request, req r
 	return true, nil
 }
 
-// countersign makes the manifest for an admitted image, or takes one that was made a moment ago.
+// countersign makes the manifest for an admitted image once for all who ask at the same time: its key may lie in a KMS.
 func (p *Proxy) countersign(ctx context.Context, req request, image v1.Hash) (*manifest, *failure) {
+	key := partition(ctx) + req.repository + "@" + image.String()
+	m, err := p.countersigned.flights.do(ctx, key, func(ctx context.Context) (*manifest, error) {
+		m, fail := p.countersignAnew(ctx, req, image, key)
+		if fail != nil {
+			return nil, fail // an untyped nil otherwise
+		}
+		return m, nil
+	})
+	if err != nil {
+		return nil, asFailure("signatures of "+image.String(), err)
+	}
+	return m, nil
+}
+
+// countersignAnew makes the manifest for an admitted image, or takes one that was made a moment ago.
+func (p *Proxy) countersignAnew(ctx context.Context, req request, image v1.Hash, key string) (*manifest, *failure) {
 	s := p.countersigned
 	now := p.now()
-	key := partition(ctx) + req.repository + "@" + image.String()
 	s.mu.Lock()
 	before, ok := s.made[key]
 	s.mu.Unlock()
@@ -183,28 +204,50 @@ func (s *countersigned) part(ctx context.Context, req request) (made, bool) {
 	return part, ok
 }
 
-// keep remembers a manifest of ours and its blobs. When there is too much, what has expired goes, or else all: it is made
-// again when somebody asks.
+// keep remembers a manifest of ours and its blobs. What has expired goes, and when that is not enough, all does: it is made again
+// when somebody asks.
 func (s *countersigned) keep(prefix, key string, m made, blobs [][]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, kept := range []map[string]made{s.made, s.parts} {
-		if len(kept) < maxCountersigned {
-			continue
-		}
-		for k, old := range kept {
-			if m.at.Sub(old.at) > s.key.Validity() {
-				delete(kept, k)
+	if s.size > maxCountersigned {
+		for k, old := range s.made {
+			if m.at.Sub(old.at) > countersignFresh {
+				delete(s.made, k)
 			}
 		}
-		if len(kept) >= maxCountersigned {
-			clear(kept)
+		for k, old := range s.parts {
+			if m.at.Sub(old.at) > s.key.Validity() {
+				s.size -= old.cost()
+				delete(s.parts, k)
+			}
 		}
 	}
-	s.made[key], s.parts[prefix+m.manifest.digest.String()] = m, m
-	for _, b := range blobs {
-		s.parts[prefix+hashOf(b).String()] = made{blob: b, at: m.at}
+	if s.size > maxCountersigned {
+		clear(s.made)
+		clear(s.parts)
+		s.size = 0
 	}
+	s.made[key] = m
+	s.put(prefix+m.manifest.digest.String(), m)
+	for _, b := range blobs {
+		s.put(prefix+hashOf(b).String(), made{blob: b, at: m.at})
+	}
+}
+
+// put adds a part; s.mu is held.
+func (s *countersigned) put(key string, m made) {
+	s.size += m.cost() - s.parts[key].cost()
+	s.parts[key] = m
+}
+
+func (m made) cost() int {
+	switch {
+	case m.manifest != nil:
+		return len(m.manifest.bytes) + madeOverhead
+	case m.blob != nil:
+		return len(m.blob) + madeOverhead
+	}
+	return 0
 }
 
 func hashOf(body []byte) v1.Hash {

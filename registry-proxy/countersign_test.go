@@ -11,7 +11,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -180,5 +183,52 @@ func TestNothingIsCountersignedUnasked(t *testing.T) {
 	l.admitter.sign(signed)
 	if names, others := l.signatures("acme/app", signed, x509.NewCertPool()); len(names)+others != 0 {
 		t.Errorf("%q and %d others", names, others)
+	}
+}
+
+// counted counts what is signed.
+type counted struct {
+	Countersigner
+	n atomic.Int64
+}
+
+func (c *counted) Attach(repository, digest string, now time.Time) (countersign.Attachment, error) {
+	c.n.Add(1)
+	return c.Countersigner.Attach(repository, digest, now)
+}
+
+// PX-28: however many ask at once, the key is used once for each name.
+func TestPX28_OneCountersignature(t *testing.T) {
+	l, _ := countersigning(t)
+	signed := digestOf(t, l.pushImage("acme/app:1"))
+	l.admitter.sign(signed)
+	key := &counted{Countersigner: l.proxy.countersigned.key}
+	l.proxy.countersigned.key = key
+	var group sync.WaitGroup
+	for range 50 {
+		group.Go(func() { l.want(l.get("/v2/acme/app/manifests/sha256-"+signed.Hex+".sig"), http.StatusOK, "") })
+	}
+	group.Wait()
+	if n := key.n.Load(); n != 2 {
+		t.Errorf("%d signatures were made", n)
+	}
+}
+
+// PX-27: whoever may push much beside an image has the proxy keep no more of it than it means to.
+func TestPX27_CountersignaturesAreBounded(t *testing.T) {
+	l, _ := countersigning(t)
+	s := l.proxy.countersigned
+	large := bytes.Repeat([]byte("x"), 4<<20)
+	for i := range 100 {
+		m := &manifest{bytes: large, digest: hashOf([]byte{byte(i)})}
+		s.keep("app@", "app@"+strconv.Itoa(i), made{manifest: m, at: l.clock.Now()}, [][]byte{{byte(i)}})
+		l.clock.Advance(time.Second)
+		size := 0
+		for _, part := range s.parts {
+			size += part.cost()
+		}
+		if size != s.size || size > maxCountersigned+5<<20 || len(s.made) > len(s.parts) {
+			t.Fatalf("%d bytes are kept, counted as %d, and %d manifests", size, s.size, len(s.made))
+		}
 	}
 }
