@@ -217,6 +217,7 @@ func (a *Access) Admit(ctx context.Context, next gate.Admitter, req gate.Request
 		// What one place does not use of its time is the next ones'.
 		each, cancel := context.WithTimeout(ctx, time.Until(end)/time.Duration(len(places)-i))
 		v := next.Admit(each, req)
+		lacks := len(places) > 1 && lacksImage(each, v, req)
 		late := each.Err() != nil && ctx.Err() == nil
 		cancel()
 		switch {
@@ -225,7 +226,7 @@ func (a *Access) Admit(ctx context.Context, next gate.Admitter, req gate.Request
 		case v.Outcome == gate.OutcomeRefused:
 			refused = &v
 			continue
-		case len(places) > 1 && lacksImage(ctx, v, req):
+		case lacks:
 			absent = &v // containerd goes on to the next, too
 			continue
 		case late:

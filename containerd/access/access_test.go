@@ -3,6 +3,7 @@ package access_test
 import (
 	"context"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -287,6 +288,27 @@ func TestCTRD04_SlowRegistry(t *testing.T) {
 	v := h.certsD().Admit(ctx, slow, gate.Request{Repository: "registry.example/app", Digest: digest}, "registry.example/app", true)
 	if ctx.Err() != nil || v.Code != gate.CodeTimeout || !strings.Contains(v.Reason, "no answer from registry.example within ") {
 		t.Errorf("%+v, %v", v, ctx.Err())
+	}
+}
+
+// A mirror that does not even say whether it has the image takes no more than its
+// share of the time: the server is asked, too.
+func TestCTRD04_SlowMirror(t *testing.T) {
+	stalls := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer stalls.Close()
+	h := newHost(t)
+	h.write(t, "certs.d/registry.example/hosts.toml", "server = \"https://s.invalid\"\n[host.\""+stalls.URL+"\"]\n")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	digest := v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("a", 64)}
+	next := admitter(func(ctx context.Context, req gate.Request) gate.Verdict {
+		if req.Source.Repository.RegistryStr() == "s.invalid" && ctx.Err() == nil {
+			return gate.Verdict{Outcome: gate.OutcomeAdmitted, Code: gate.CodeAdmitted, Reason: "because"}
+		}
+		return gate.Undecided(req, gate.CodeLookupFailed, errors.New("503"))
+	})
+	if v := h.certsD().Admit(ctx, next, gate.Request{Repository: "registry.example/app", Digest: digest}, "registry.example/app", true); !v.Admitted() {
+		t.Errorf("%+v", v)
 	}
 }
 
