@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,6 +65,11 @@ func (p parser) countersign(doc *document, c *Config) error {
 			return p.Fail(fmt.Sprintf("countersign.names[%d]", i), "%q is not HOST or HOST:PORT, in lower case", name)
 		}
 	}
+	if d.Key != "" {
+		if field, problem := c.ambiguous(); field != "" {
+			return p.Fail(field, "%s", problem)
+		}
+	}
 	if d.Validity != "" {
 		validity, err := time.ParseDuration(d.Validity)
 		if err != nil || validity < time.Minute || validity > maxValidity {
@@ -72,6 +78,27 @@ func (p parser) countersign(doc *document, c *Config) error {
 		c.Countersign.Validity = validity
 	}
 	return nil
+}
+
+// ambiguous says why a name for clients could stand for the images of two registries. The proxy signs names, and an image that is
+// admitted at one registry must not be countersigned as another's.
+func (c *Config) ambiguous() (field, problem string) {
+	if len(c.Registries) == 1 {
+		return "", ""
+	}
+	for i, r := range c.Registries {
+		for j, name := range c.Countersign.Names {
+			if name == r.LogicalName() || slices.Contains(r.Hosts, name) {
+				return fmt.Sprintf("countersign.names[%d]", j), fmt.Sprintf("%q stands for registries[%d] alone", name, i)
+			}
+		}
+		for j, other := range c.Registries {
+			if r.Prefix != "" && strings.HasPrefix(other.Prefix, r.Prefix+"/") {
+				return fmt.Sprintf("registries[%d].prefix", j), fmt.Sprintf("%q could be a repository of registries[%d], whose prefix is %q; that cannot be had with countersign", other.Prefix, i, r.Prefix)
+			}
+		}
+	}
+	return "", ""
 }
 
 // sizes are the units of a size in bytes.

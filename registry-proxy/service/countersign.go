@@ -27,10 +27,14 @@ func openSigner(ctx context.Context, c config.Countersign, options keys.Options,
 }
 
 // clientNames are what clients put before a repository's path, besides the logical
-// name: hosts of the registry's own, or the proxy's with the prefix.
-func clientNames(r config.Registry, proxy []string) []string {
-	if len(r.Hosts) > 0 {
+// name: hosts of the registry's own, or the proxy's with the prefix, or the proxy's if
+// there is no other registry. One that is addressed by ?ns= alone has no more names.
+func clientNames(r config.Registry, alone bool, proxy []string) []string {
+	switch {
+	case len(r.Hosts) > 0:
 		return r.Hosts
+	case r.Prefix == "" && !alone:
+		return nil
 	}
 	var names []string
 	for _, name := range proxy {

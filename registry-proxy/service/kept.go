@@ -74,7 +74,7 @@ func (k *kept) meet(c config.Peers, known peers.HoldersFunc, logger *slog.Logger
 // configure gives a registry's proxy its part.
 func (k *kept) configure(c *registryproxy.Config, section config.Registry, conf *config.Config) {
 	if k.signer != nil { // no interface that holds nil, here and below
-		c.Countersigner, c.CountersignNames = k.signer, clientNames(section, conf.Countersign.Names)
+		c.Countersigner, c.CountersignNames = k.signer, clientNames(section, len(conf.Registries) == 1, conf.Countersign.Names)
 	}
 	c.Cache = k.cache
 	if k.peers != nil {

@@ -151,3 +151,23 @@ func TestKeptNamesWhatIsWrong(t *testing.T) {
 	}
 	free.Close()
 }
+
+// No image is countersigned under a name that leads to another registry.
+func TestClientNames(t *testing.T) {
+	proxy := []string{"pull.example", "pull.example:5443"}
+	for _, c := range []struct {
+		registry config.Registry
+		alone    bool
+		want     string
+	}{
+		{config.Registry{}, true, "pull.example pull.example:5443"},
+		{config.Registry{}, false, ""},
+		{config.Registry{Prefix: "hub"}, false, "pull.example/hub pull.example:5443/hub"},
+		{config.Registry{Prefix: "hub"}, true, "pull.example/hub pull.example:5443/hub"},
+		{config.Registry{Hosts: []string{"hub.example"}, Prefix: "hub"}, false, "hub.example"},
+	} {
+		if got := strings.Join(clientNames(c.registry, c.alone, proxy), " "); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.registry, got, c.want)
+		}
+	}
+}
