@@ -80,6 +80,11 @@ func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*gra
 		case 1:
 			p.learn(ctx, req.repository, req.digest)
 		case 2:
+			if t.holders == 0 && notEvidence == nil && !p.upstream.passThrough { // or a made-up digest would cost the upstream thousands of requests
+				if _, fail := p.probeBlob(ctx, req.repository, req.digest, -1); fail != nil && fail.status == http.StatusNotFound {
+					return nil, fail
+				}
+			}
 			searchErr = p.walk(ctx, req.repository)
 		}
 		var served bool

@@ -388,3 +388,19 @@ func TestA085_BigLayerIsStreamed(t *testing.T) {
 		t.Errorf("memory grew by %d MiB", growth>>20)
 	}
 }
+
+// PX-27: a digest that somebody made up costs the upstream a few requests, however many tags there are.
+func TestPX27_MadeUpDigestsAreNotSearchedFor(t *testing.T) {
+	l := newLab(t)
+	for i := range 20 {
+		l.pushImage("app:v" + strconv.Itoa(i))
+	}
+	l.seen("")
+	for i := range 5 {
+		l.clock.Advance(walkFresh)
+		l.want(l.get("/v2/app/blobs/"+sum([]byte{byte(i)}).String()), http.StatusNotFound, codeBlobUnknown)
+	}
+	if n := l.seen("/manifests/"); n != 0 {
+		t.Errorf("%d manifests were read", n)
+	}
+}
