@@ -45,7 +45,7 @@ func Agent(ctx context.Context, socket string, q Question) ([]byte, error) {
 		return nil, err
 	}
 	answer, err := exchange(ctx, socket, request(ctx, body))
-	if cause := context.Cause(ctx); cause != nil && err != nil {
+	if cause := context.Cause(ctx); cause != nil { // and what was read ends where the connection was shut
 		return nil, cause
 	}
 	if err != nil {
