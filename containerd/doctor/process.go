@@ -18,6 +18,7 @@ type process struct {
 	environment map[string]string // nil if it is not known
 	config      string            // that a flag names, absolute; "" for the default
 	dir         string            // where it stands
+	root        string            // its /, if it may have other mounts than this process; "" if not
 }
 
 // readProcess reads what is known of a process. Without the rights to, nothing is.
@@ -36,6 +37,12 @@ func (s *snapshot) readProcess(pid int) (p process) {
 	}
 	if text, err := configfile.Read(filepath.Join(dir, "cmdline"), maxProcess); err == nil {
 		p.config = configFlag(strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"))
+	}
+	own, errOwn := os.Readlink(s.At("/proc/self/ns/mnt"))
+	its, errIts := os.Readlink(filepath.Join(dir, "ns/mnt"))
+	top, errTop := os.Readlink(filepath.Join(dir, "root"))
+	if errOwn == nil && errIts == nil && own != its || errTop == nil && top != "/" {
+		p.root = filepath.Join(dir, "root")
 	}
 	if p.config != "" && !filepath.IsAbs(p.config) {
 		p.config = filepath.Join("/", p.dir, p.config)

@@ -11,7 +11,7 @@ import (
 
 // checks are all there are. Their order is that of the catalog.
 var checks = []func(context.Context, *snapshot){
-	checkDirectory, checkVerifier, checkPrograms,
+	checkDirectory, checkVerifier, checkMounts, checkPrograms,
 	checkConfig, checkCRI, checkDaemon, checkImages, checkNRI,
 	checkHosts, checkProxy, checkAgent, checkClock, checkFiles, checkOthers,
 }

@@ -52,6 +52,8 @@ var opens = []open{
 		n.alice(t, "cd "+above+"; rmdir bin; mv bin.old bin")
 	}},
 	{code: "verifier-missing", spoil: all(run("rm "+ours), script(lab.BinDir+"/scanner", admitsAll))},
+	{code: "verifier-missing", spoil: otherMounts("mount -t tmpfs -o mode=0755 tmpfs /opt"), byHand: ownMounts},
+	{code: "verifier-missing", spoil: otherMounts("mount -t tmpfs -o mode=0755 tmpfs " + lab.BinDir), byHand: ownMounts},
 	{code: "verifier-impostor", spoil: all(run("rm "+ours), script(ours, admitsAll))},
 	{code: "verifier-cut", spoil: all(verifiers("max_verifiers = 1"), script(lab.BinDir+"/scanner", admitsAll))},
 	{code: "verifier-writable", spoil: run("chmod 0777 " + program), prove: replaced(program, admitsAll)},
