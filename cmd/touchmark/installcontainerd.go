@@ -233,7 +233,7 @@ func (f *installContainerdFlags) restartAgent(cmd *cobra.Command, plan *install.
 		fmt.Fprintf(cmd.OutOrStdout(), "config.yaml has changed; for it to hold, an agent that runs has to be restarted: systemctl try-restart %s\n", systemd.Service)
 	default:
 		if said, err := exec.CommandContext(cmd.Context(), "systemctl", "try-restart", systemd.Service).CombinedOutput(); err != nil {
-			fmt.Fprintf(cmd.ErrOrStderr(), "touchmark: warning: restarting the agent: %v: %s\n", err, printable(strings.TrimSpace(string(said))))
+			fmt.Fprintf(cmd.ErrOrStderr(), "touchmark: warning: config.yaml has changed, for which the agent has to be restarted, and that failed (%v; %s): restart it by hand\n", err, printable(cmp.Or(strings.TrimSpace(string(said)), "systemctl said nothing")))
 		}
 	}
 }
