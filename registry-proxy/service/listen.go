@@ -46,7 +46,8 @@ type server struct {
 func listen(address string, files config.TLS, handler http.Handler, logger *slog.Logger) (*server, error) {
 	s := &server{scheme: "http"}
 	s.http = &http.Server{
-		Handler:           handler,
+		Handler:           s.standing(handler),
+		ConnContext:       s.accepted,
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,
@@ -94,8 +95,7 @@ func (s *server) tls(certificate *tlsfiles.Files) *tls.Config {
 	return base
 }
 
-// renewClients reads the authorities of clients' certificates again. Connections that
-// exist keep what they were given.
+// renewClients reads the authorities of clients' certificates again.
 func (s *server) renewClients(files config.TLS) error {
 	if files.ClientCA == "" {
 		s.clients.Store(nil)
@@ -109,7 +109,9 @@ func (s *server) renewClients(files config.TLS) error {
 	if !pool.AppendCertsFromPEM(pem) {
 		return fmt.Errorf("tls.clientCA: %s: holds no PEM certificate", files.ClientCA)
 	}
-	s.clients.Store(pool)
+	if before := s.clients.Load(); before == nil || !before.Equal(pool) {
+		s.clients.Store(pool)
+	}
 	return nil
 }
 

@@ -77,8 +77,28 @@ func TestClientCertificates(t *testing.T) {
 			t.Error("ci with a certificate of another authority was let in")
 		}
 	}
+	var open []*http.Client // with connections from before
+	for _, http2 := range []bool{false, true} {
+		c := client(http2, "ci@acme.example", ca, caKey)
+		if status, body := get(t, c, path); status != 200 {
+			t.Errorf("ci: %d %s", status, body)
+		}
+		open = append(open, c)
+	}
+	p.write("clients.pem", caPEM+otherPEM)
+	s.reload(t.Context())
+	for i, c := range open {
+		if status, body := get(t, c, path); status != 200 {
+			t.Errorf("connection %d, with one more authority: %d %s", i, status, body)
+		}
+	}
 	p.write("clients.pem", otherPEM)
 	s.reload(t.Context())
+	for i, c := range open {
+		if status, _ := get(t, c, path); status != 401 {
+			t.Errorf("connection %d, whose authority was replaced: %d", i, status)
+		}
+	}
 	if status, body := get(t, client(true, "ci@acme.example", other, otherKey), path); status != 200 {
 		t.Errorf("ci of the new authority: %d %s", status, body)
 	}
