@@ -34,7 +34,8 @@
 //  2. The kubelet's credential providers, see containerd/kubelet. They are asked
 //     about the repository at the place that is asked, not by the name that the pod
 //     has.
-//  3. registry.configs in config.toml.
+//  3. registry.configs and registry.auths in config.toml and what it imports, see
+//     containerd/config.
 //
 // A file that is wrong ends the search with an error that names it, and so does a
 // program that fails if nothing else has credentials: neither is "unsigned". A
