@@ -150,3 +150,22 @@ func TestPX14_NothingIsCarriedInADescriptor(t *testing.T) {
 		t.Errorf("the list of referrers: %s", r.body)
 	}
 }
+
+// TestPX27_EvidenceIsReadOnce: however many clients ask for a signature, and however slowly they read it, there is one copy of it.
+func TestPX27_EvidenceIsReadOnce(t *testing.T) {
+	l := newLab(t)
+	layer, config := l.putBlob("app", simpleSigningType, []byte(`{"critical":{}}`)), l.putBlob("app", typeImageConfig, []byte(`{}`))
+	l.put("app", "sig", typeOCIManifest, ociManifest(config, []descriptor{layer}, ""))
+	l.want(l.get("/v2/app/manifests/sig"), http.StatusOK, "")
+	for range 10 {
+		l.want(l.get("/v2/app/blobs/"+layer.UntrustedDigest), http.StatusOK, "")
+	}
+	if n := l.seen("/blobs/" + layer.UntrustedDigest); n != 1 {
+		t.Errorf("it was read %d times", n)
+	}
+	l.clock.Advance(digestFresh)
+	l.want(l.get("/v2/app/blobs/"+layer.UntrustedDigest), http.StatusOK, "")
+	if n := l.seen("/blobs/" + layer.UntrustedDigest); n != 1 {
+		t.Errorf("later it was read %d times", n)
+	}
+}

@@ -22,7 +22,7 @@ func (p *Proxy) tryEvidence(ctx context.Context, w http.ResponseWriter, r *http.
 			continue
 		}
 		if body == nil {
-			if body, fail = p.readBlob(ctx, req.repository, req.digest); fail != nil {
+			if body, fail = p.evidenceBlob(ctx, req.repository, req.digest); fail != nil {
 				return false, fail
 			}
 		}
@@ -59,7 +59,7 @@ func (p *Proxy) looksInto(ctx context.Context, repository string, m manifest) (b
 			continue
 		}
 		seen[b.digest] = true
-		body, fail := p.readBlob(ctx, repository, b.digest)
+		body, fail := p.evidenceBlob(ctx, repository, b.digest)
 		if fail != nil {
 			return false, fail
 		}
@@ -71,6 +71,29 @@ func (p *Proxy) looksInto(ctx context.Context, repository string, m manifest) (b
 		}
 	}
 	return true, nil
+}
+
+// evidenceBlob reads a blob of evidence once for all who ask, and remembers it for a while: clients that read slowly share one copy,
+// and a signature is read from the upstream once although its manifest is looked into first.
+func (p *Proxy) evidenceBlob(ctx context.Context, repository string, digest v1.Hash) ([]byte, *failure) {
+	key := partition(ctx) + repository + "@" + digest.String()
+	if found := p.evidence.get(key, p.now()); found != nil {
+		return found.manifest.bytes, nil
+	}
+	body, err := p.evidenceFlights.do(ctx, key, func(ctx context.Context) ([]byte, error) {
+		body, fail := p.readBlob(ctx, repository, digest)
+		if fail != nil {
+			return nil, fail // an untyped nil otherwise
+		}
+		if !p.upstream.passThrough {
+			p.evidence.put(&remembered{key: key, manifest: manifest{bytes: body}, until: p.now().Add(digestFresh)})
+		}
+		return body, nil
+	})
+	if err != nil {
+		return nil, asFailure("blob "+digest.String(), err)
+	}
+	return body, nil
 }
 
 // readBlob reads a small blob and checks its digest.

@@ -125,6 +125,8 @@ type Proxy struct {
 	peers           Peers        // may be nil
 	table           *table
 	recent          *recent
+	evidence        *recent // blobs of evidence
+	evidenceFlights flights[[]byte]
 	fetches         chan struct{} // see maxFetches
 	manifestFlights flights[judged]
 	walkFlights     flights[struct{}]
@@ -185,6 +187,7 @@ func New(c Config) (*Proxy, error) {
 		peers:     c.Peers,
 		table:     newTable(maxTableEntries),
 		recent:    newRecent(),
+		evidence:  newRecent(),
 		fetches:   make(chan struct{}, cmp.Or(max(c.Fetches, 0), maxFetches)),
 		walks:     map[string]walked{},
 		loaded:    map[string]bool{},

@@ -29,8 +29,8 @@ type recent struct {
 
 type remembered struct {
 	key      string
-	manifest manifest
-	node     *node
+	manifest manifest // or the bytes of a blob of evidence
+	node     *node    // of a manifest
 	until    time.Time
 }
 
