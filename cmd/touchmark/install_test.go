@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/touchmark/touchmark/containerd"
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/core/tlog/entry"
 )
 
@@ -293,6 +295,28 @@ func TestInstall_TrustRootMissing(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(root, "etc/touchmark")); os.IsNotExist(err) != (c.status != 0) {
 				t.Errorf("%s, %s: /etc/touchmark: %v", client, c.name, err)
 			}
+		}
+	}
+}
+
+// A program that lies on a mounted node is started from where that node has it.
+func TestAgentUnits_Within(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := filepath.Dir(filepath.Dir(program))
+	for _, mounted := range []string{root, "/mnt/node"} {
+		units, err := agentUnits(hostconfig.New(mounted+"/etc/touchmark/config.yaml", hostconfig.System(mounted)), containerd.Host{Root: mounted}.Within, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := "ExecStart=" + program
+		if mounted == root {
+			want = "ExecStart=" + strings.TrimPrefix(program, root)
+		}
+		if text := string(units["touchmark-agent.service"]); !strings.Contains(text, want+" agent --config /etc/touchmark/config.yaml\n") {
+			t.Errorf("%s: want %s\n%s", mounted, want, text)
 		}
 	}
 }

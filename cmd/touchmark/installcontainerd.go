@@ -194,7 +194,11 @@ func (f *installContainerdFlags) run(cmd *cobra.Command) error {
 // finish says what is to be done now, restarts containerd if told, and probes.
 func (f *installContainerdFlags) finish(cmd *cobra.Command, t *target, plan *install.Plan) error {
 	out := cmd.OutOrStdout()
-	if f.settings.Systemd {
+	switch {
+	case !f.settings.Systemd:
+	case f.root != "":
+		fmt.Fprintf(out, "installed; for the agent:\n  systemctl --root=%s enable %s %s\n", f.root, systemd.Socket, systemd.Service)
+	default:
 		fmt.Fprintf(out, "installed; for the agent:\n  systemctl daemon-reload\n  systemctl enable --now %s %s\n", systemd.Socket, systemd.Service)
 	}
 	f.restartAgent(cmd, plan)

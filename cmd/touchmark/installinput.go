@@ -152,7 +152,7 @@ func agentUnits(config *hostconfig.Config, within func(string) string, user bool
 	}
 	c := *config
 	c.File, c.Agent.State, c.Agent.Socket = within(config.File), within(config.Agent.State), within(config.Agent.Socket)
-	units, err := systemd.Units(systemd.Options{Program: program, Config: &c, User: user})
+	units, err := systemd.Units(systemd.Options{Program: within(program), Config: &c, User: user})
 	if err != nil {
 		return nil, usageError(err)
 	}
