@@ -197,6 +197,14 @@ func (c *Changes) makeDirectories(wanted func(dir string) bool) error {
 		if c.place.User || dir == filepath.Dir(c.place.Record) {
 			mode = 0o700
 		}
+		info, err := os.Lstat(dir)
+		if err != nil {
+			return err
+		}
+		// Not if it has that mode: a doctor would see that the directory changed.
+		if info.Mode().Perm() == mode {
+			continue
+		}
 		if err := os.Chmod(dir, mode); err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -85,6 +86,38 @@ func site(t *testing.T) string {
 	put(t, filepath.Join(root, "a"), "was\n")
 	put(t, filepath.Join(root, "b"), "was\n")
 	return root
+}
+
+// A directory that was made stays untouched by installing again: containerd's doctor
+// tells by the time of its last change that a drop-in was taken out of it.
+func TestDirectoryStaysUntouched(t *testing.T) {
+	t.Parallel()
+	root := site(t)
+	c, err := wanted(t, root, "one\n").Plan()
+	apply(t, c, err)
+	changed := func() syscall.Timespec {
+		info, err := os.Stat(filepath.Join(root, "made"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Sys().(*syscall.Stat_t).Ctim
+	}
+	before := changed()
+	again := wanted(t, root, "one\n")
+	again.Files[0].Data = []byte("two\n")
+	c, err = again.Plan()
+	apply(t, c, err)
+	if after := changed(); after != before {
+		t.Errorf("the directory was changed at %v, and again at %v", before, after)
+	}
+	if err := os.Chmod(filepath.Join(root, "made"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c, err = wanted(t, root, "three\n").Plan()
+	apply(t, c, err)
+	if info, err := os.Stat(filepath.Join(root, "made")); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("a mode that differs is not put right: %v, %v", info, err)
+	}
 }
 
 // TestKilledAnywhere cuts every step off, and undoes or finishes it.
