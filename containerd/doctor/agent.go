@@ -29,7 +29,9 @@ func checkAgent(ctx context.Context, s *snapshot) {
 	}
 	if err != nil {
 		code, what := "agent-down", ""
-		if s.Intent.Standalone {
+		if s.Intent.NRI {
+			what = "; and without it no container is made (nri: true)"
+		} else if s.Intent.Standalone {
 			if code = "agent-down-standalone"; s.without() {
 				code, what = "agent-down", "; and touchmark, which could decide without it, is not found"
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -136,6 +137,11 @@ func TestAgent(t *testing.T) {
 			t.Errorf("%s is missing\n%s", want, text(r))
 		}
 	}
+	// What decides about pulls without the agent decides about no container.
+	r := examine(t, containerddoctor.Config{Host: host(t, nil), Agent: agent{err: errors.New("connection refused")}, Intent: containerddoctor.Intent{Socket: "/run/touchmark/agent.sock", Standalone: true, NRI: true}})
+	if !r.Has("agent-down") || r.Has("agent-down-standalone") {
+		t.Errorf("with NRI\n%s", text(r))
+	}
 }
 
 // A daemon that is gone, or hangs up, is a finding and no error.
@@ -186,6 +192,45 @@ func TestGarbage(t *testing.T) {
 			if r := examine(t, containerddoctor.Config{Host: h, Intent: intent, Agent: agent{}, Daemon: daemon{version: what}}); r.Enforcing == doctor.Yes {
 				t.Errorf("%s at %s: enforcing", what, path)
 			}
+		}
+	}
+}
+
+// Where the installer cannot do its part, what blocked every pull is put back: an empty
+// bin_dir would admit every image.
+func TestFix_PutsBack(t *testing.T) {
+	const dir = "/opt/containerd/image-verifier/bin/"
+	h := host(t, map[string]string{"/usr/local/bin/touchmark-containerd": "\x7fELF", dir + "README": "verifiers\n"})
+	link := filepath.Join(h.Root, dir, "touchmark-containerd")
+	if err := os.Symlink("/usr/local/bin/touchmark-containerd", link); err != nil {
+		t.Fatal(err)
+	}
+	entries := func() (names []string) {
+		found, err := os.ReadDir(filepath.Dir(link))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range found {
+			names = append(names, e.Name())
+		}
+		return names
+	}
+	for _, c := range []struct {
+		install func(context.Context) error
+		want    []string
+	}{
+		{func(context.Context) error { return errors.New("no program") }, []string{"README", "touchmark-containerd"}},
+		{nil, []string{"README", "touchmark-containerd"}},
+		{func(context.Context) error { return os.Symlink("/usr/local/bin/touchmark-containerd", link) }, []string{"touchmark-containerd"}},
+	} {
+		config := containerddoctor.Config{Host: h, Now: time.Now()}
+		r := examine(t, config)
+		if !r.Has("bindir-not-executable") {
+			t.Fatal(text(r))
+		}
+		steps, _, err := containerddoctor.Fix(t.Context(), config, r, containerddoctor.Remedies{Install: c.install})
+		if got := entries(); !slices.Equal(got, c.want) || (err == nil) != (len(c.want) == 1) || (len(steps) > 0) != (err == nil) {
+			t.Errorf("bin_dir holds %q, want %q; steps %v, %v", got, c.want, steps, err)
 		}
 	}
 }

@@ -39,10 +39,10 @@ func Fix(ctx context.Context, c Config, r *doctor.Report, how Remedies) (steps [
 	}
 	if codes := r.Fixable(installFixes...); len(codes) > 0 {
 		if how.Install == nil {
-			return steps, false, errors.New("touchmark install containerd was never run here: run it, which closes " + fmt.Sprint(codes))
+			return s.putBack(steps, errors.New("touchmark install containerd was never run here: run it, which closes "+fmt.Sprint(codes)))
 		}
 		if err := how.Install(ctx); err != nil {
-			return steps, false, err
+			return s.putBack(steps, err)
 		}
 		steps = append(steps, doctor.Step{Codes: codes, Done: "touchmark install containerd was repeated", Undo: "touchmark uninstall containerd"})
 	}
@@ -98,6 +98,16 @@ func (s *snapshot) fixFile(f doctor.Finding) ([]doctor.Step, error) {
 	return nil, nil
 }
 
+// putBack undoes what was displaced where the installer could not do its part: what
+// blocks every pull is better than a bin_dir without a verifier, which admits all.
+func (s *snapshot) putBack(steps []doctor.Step, err error) ([]doctor.Step, bool, error) {
+	for _, back := range slices.Backward(s.displaced) {
+		err = errors.Join(err, back())
+	}
+	steps = slices.DeleteFunc(steps, func(step doctor.Step) bool { return slices.Contains(moveFixes, step.Codes[0]) })
+	return steps, false, err
+}
+
 // displace moves what must not be executed out of bin_dir, to where it is kept. A
 // link is taken away: what it leads to stays where it is.
 func (s *snapshot) displace(path string) (doctor.Step, error) {
@@ -114,6 +124,9 @@ func (s *snapshot) displace(path string) (doctor.Step, error) {
 		if err == nil {
 			err = os.Remove(path)
 		}
+		if err == nil {
+			s.displaced = append(s.displaced, func() error { return os.Symlink(target, path) })
+		}
 		return doctor.Step{Done: name + ": the link was removed", Undo: "ln -s " + target + " " + name}, err
 	}
 	kept := filepath.Join(s.Host.Touchmark(), "doctor", filepath.Base(path)+"."+s.Now.UTC().Format("20060102T150405Z"))
@@ -123,5 +136,6 @@ func (s *snapshot) displace(path string) (doctor.Step, error) {
 	if err := os.Rename(path, kept); err != nil {
 		return doctor.Step{}, fmt.Errorf("keeping %s: %w", name, err)
 	}
+	s.displaced = append(s.displaced, func() error { return os.Rename(kept, path) })
 	return doctor.Step{Done: name + ": moved to " + s.Name(kept), Undo: "mv " + s.Name(kept) + " " + name}, nil
 }

@@ -31,6 +31,7 @@ type snapshot struct {
 	daemonErr  error         // that it gave in the place of an answer
 	verifiers  []program     // in bin_dir, in the order in which they are run
 	notes      []string
+	displaced  []func() error // puts back what [Fix] took out of bin_dir
 }
 
 // take reads what several checks need.
