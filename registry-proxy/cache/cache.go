@@ -102,7 +102,7 @@ type Cache struct {
 	lock   *os.File
 
 	mu       sync.Mutex
-	size     int64 // of entries and what is reserved
+	size     int64 // of entries, and of fills that have begun to arrive
 	reserved int64 // for fills
 	entries  map[string]*entry
 	recent   *list.List // of *entry, the one used last in front

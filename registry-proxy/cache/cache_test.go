@@ -261,6 +261,31 @@ func TestSizeIsBoundedAndLastUsedStays(t *testing.T) {
 	}
 }
 
+// PX-27: what a manifest says of a blob that the upstream does not have pushes nothing out.
+func TestPX27_NothingGoesForWhatDoesNotCome(t *testing.T) {
+	c := openCache(t, t.TempDir(), MinBytes)
+	body, digest := content(1, 1<<20)
+	o := &origin{body: body}
+	read := func(digest v1.Hash, size int64, open OpenFunc) error {
+		r, err := c.Get(t.Context(), "app", digest, size, open)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		return r.Copy(t.Context(), io.Discard, 0, size)
+	}
+	if err := read(digest, 1<<20, o.open); err != nil {
+		t.Fatal(err)
+	}
+	_, other := content(2, 1000)
+	if err := read(other, MinBytes, func(context.Context) (io.ReadCloser, error) { return nil, errors.New("there is none") }); err == nil {
+		t.Fatal("a blob that does not exist was read")
+	}
+	if err := read(digest, 1<<20, o.open); err != nil || o.opens.Load() != 1 {
+		t.Errorf("%v, and it was fetched %d times", err, o.opens.Load())
+	}
+}
+
 func TestOrderOfUseSurvivesARestart(t *testing.T) {
 	now := time.Now()
 	dir := t.TempDir()

@@ -33,7 +33,8 @@ type fill struct {
 	open   OpenFunc
 	cancel context.CancelFunc
 
-	waiting int // guarded by Cache.mu
+	waiting int  // guarded by Cache.mu
+	placed  bool // there is room for it; guarded by Cache.mu
 
 	mu      sync.Mutex
 	path    string        // of the file, wherever it is now
@@ -44,19 +45,20 @@ type fill struct {
 	changed chan struct{} // closed with every change
 }
 
-// begin starts the fetch of a blob for which there is room; c.mu is held.
+// begin starts the fetch of a blob for which room can be made; c.mu is held.
 func (c *Cache) begin(ctx context.Context, origin string, digest v1.Hash, size int64, open OpenFunc) *fill {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	fl := &fill{digest: digest, size: size, origin: origin, open: open, cancel: cancel, changed: make(chan struct{})}
 	c.fills[digest] = fl
-	c.size += size
 	c.reserved += size
 	go func() {
 		defer cancel()
 		err := c.runSafely(ctx, fl)
 		c.mu.Lock()
-		c.size -= size
 		c.reserved -= size
+		if fl.placed {
+			c.size -= size
+		}
 		if c.fills[digest] == fl {
 			delete(c.fills, digest)
 		}
@@ -91,6 +93,7 @@ func (c *Cache) run(ctx context.Context, fl *fill) error {
 		return err
 	}
 	defer body.Close()
+	c.place(fl)
 	f, err := c.partial()
 	if err == nil {
 		defer f.Close()
@@ -117,6 +120,15 @@ func (c *Cache) run(ctx context.Context, fl *fill) error {
 	}
 	fl.update(func() { fl.path = c.path(blobName(fl.digest)) })
 	return nil
+}
+
+// place makes room for a blob. Nothing goes for one that the upstream does not have, or not in this size: manifests may list anything.
+func (c *Cache) place(fl *fill) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fl.placed = true
+	c.size += fl.size
+	c.evict(0)
 }
 
 // receive copies what comes into the file and the sum, and tells those who wait.

@@ -67,7 +67,7 @@ func (c *Cache) Get(ctx context.Context, origin string, digest v1.Hash, size int
 		case ok && fl.size != size: // as above
 			c.mu.Unlock()
 			return nil, ErrNotKept
-		case !ok && (c.reserved+size > c.max || c.now().Before(c.trouble) || !c.evict(size)):
+		case !ok && (c.reserved+size > c.max || c.now().Before(c.trouble)):
 			c.mu.Unlock()
 			return nil, ErrNotKept
 		case !ok:
