@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // programDirs are where distributions and administrators put programs.
@@ -68,39 +66,6 @@ func (s *snapshot) program(name string) string {
 		}
 	}
 	return ""
-}
-
-// kubeletConfig is the kubelet's configuration as kubeadm has it, and most others.
-const kubeletConfig = "/var/lib/kubelet/config.yaml"
-
-// checkKubelet looks whether the kubelet pulls by this containerd. Snapshotters with
-// an image service of their own are put before it by this setting.
-func (s *snapshot) checkKubelet() {
-	path := s.At(kubeletConfig)
-	if !s.Exists(path) {
-		return
-	}
-	data, ok := s.Read(path)
-	if !ok {
-		return
-	}
-	var conf struct {
-		Runtime string `yaml:"containerRuntimeEndpoint"`
-		Images  string `yaml:"imageServiceEndpoint"`
-	}
-	if err := yaml.Unmarshal(data, &conf); err != nil {
-		s.Unreadable(path, err)
-		return
-	}
-	endpoint, key := conf.Images, "imageServiceEndpoint"
-	if endpoint == "" {
-		endpoint, key = conf.Runtime, "containerRuntimeEndpoint"
-	}
-	socket := strings.TrimPrefix(endpoint, "unix://")
-	if socket == "" || s.At(socket) == s.address() || s.same(s.At(socket), s.address()) {
-		return
-	}
-	s.Find("kubelet-elsewhere", path+": "+key, "is %s, and %s is examined", endpoint, s.Name(s.address()))
 }
 
 // same reports whether two paths lead to the same file, as /var/run and /run do.

@@ -64,7 +64,7 @@ func (p Probe) Run(ctx context.Context, c Config, r *doctor.Report) error {
 			continue
 		}
 		if cri {
-			tried, err := pullByCRI(ctx, c.Daemon, image.name)
+			tried, err := pullByCRI(ctx, c, image.name)
 			problems = append(problems, err)
 			tried.Want = image.want
 			r.Add(tried)
@@ -78,17 +78,18 @@ func (p Probe) Run(ctx context.Context, c Config, r *doctor.Report) error {
 }
 
 // pullByCRI pulls as the kubelet does. An image that was there before stays.
-func pullByCRI(ctx context.Context, d Daemon, image string) (doctor.Tried, error) {
+func pullByCRI(ctx context.Context, c Config, image string) (doctor.Tried, error) {
+	d := c.Daemon
 	t := doctor.Tried{Image: image, Way: byCRI}
 	had, err := d.CRIHas(ctx, image)
 	if err != nil {
-		tell(&t, err)
+		tell(c, &t, err)
 		return t, nil
 	}
 	_, err = d.CRIPull(ctx, image)
 	t.Admitted = err == nil
 	if err != nil {
-		tell(&t, err)
+		tell(c, &t, err)
 		return t, nil
 	}
 	if had {
@@ -105,7 +106,7 @@ func pullByTransfer(ctx context.Context, c Config, image string) (doctor.Tried, 
 	t := doctor.Tried{Image: image, Way: byTransfer}
 	before, err := find(ctx, c.Daemon, image)
 	if err != nil {
-		tell(&t, err)
+		tell(c, &t, err)
 		return t, nil
 	}
 	options := node.Options{}
@@ -115,7 +116,7 @@ func pullByTransfer(ctx context.Context, c Config, image string) (doctor.Tried, 
 		}
 	}
 	if err := c.Daemon.Transfer(ctx, probeNamespace, image, options); err != nil {
-		tell(&t, err)
+		tell(c, &t, err)
 		return t, nil
 	}
 	t.Admitted = true
@@ -150,8 +151,10 @@ func find(ctx context.Context, d Daemon, image string) (*node.Image, error) {
 // tell says why an image was not pulled. Only a refusal by Touchmark, or by its
 // proxy, is one: what was blocked because somebody could not be reached, or by
 // another verifier, proves nothing.
-func tell(t *doctor.Tried, err error) {
+func tell(c Config, t *doctor.Tried, err error) {
 	said := err.Error()
 	t.Said = said[max(0, len(said)-maxSaid):]
-	t.Unknown = !strings.Contains(said, "refused by touchmark") && !strings.Contains(said, "denied: ")
+	// A registry says so, too, to whoever may not read.
+	byProxy := len(c.Intent.Proxies) > 0 && strings.Contains(said, "denied: ")
+	t.Unknown = !strings.Contains(said, "refused by touchmark") && !byProxy
 }

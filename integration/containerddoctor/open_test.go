@@ -141,11 +141,9 @@ var opens = []open{
 		n.alice(t, "cd /etc/touchmark/policy.d; mv old release.yaml; rm mine.yaml")
 		n.reagent(t)
 	}},
-	{code: "kubelet-elsewhere", spoil: write("/var/lib/kubelet/config.yaml", "kind: KubeletConfiguration\ncontainerRuntimeEndpoint: unix:///run/containerd/containerd.sock\nimageServiceEndpoint: unix:///run/snapshotter/images.sock\n"), prove: func(t *testing.T, n *node) {
-		n.Write(t, "/etc/snapshotter.toml", settings("", "[plugins.'io.containerd.image-verifier.v1.bindir']\nbin_dir = '/none'\n")+"[grpc]\naddress = '/run/snapshotter/images.sock'\n")
-		n.Root().Start(t, "containerd", "--config", "/etc/snapshotter.toml", "--root", "/var/lib/snapshotter", "--state", "/run/snapshotter")
-		pullsAt(t, n.Path("/run/snapshotter/images.sock"), n.site.unsigned)
-	}, byHand: run("rm /var/lib/kubelet/config.yaml")},
+	{code: "kubelet-elsewhere", spoil: write("/var/lib/kubelet/config.yaml", "kind: KubeletConfiguration\ncontainerRuntimeEndpoint: unix:///run/containerd/containerd.sock\nimageServiceEndpoint: unix:///run/snapshotter/images.sock\n"), prove: snapshotter, byHand: run("rm /var/lib/kubelet/config.yaml")},
+	{code: "kubelet-elsewhere", spoil: write("/var/lib/kubelet/kubeadm-flags.env", "KUBELET_KUBEADM_ARGS=\"--container-runtime-endpoint=unix:///run/containerd/containerd.sock --image-service-endpoint=unix:///run/snapshotter/images.sock\"\n"),
+		prove: snapshotter, byHand: write("/var/lib/kubelet/kubeadm-flags.env", "KUBELET_KUBEADM_ARGS=\"--container-runtime-endpoint=unix:///var/run/containerd/containerd.sock\"\n# --image-service-endpoint=unix:///run/snapshotter/images.sock\n")},
 	{code: "proxy-as-mirror", way: byCRI, spoil: proxied(func(n *node) map[string]string {
 		return map[string]string{n.site.Registry: "server = 'http://" + n.site.Registry + "'\n[host.'http://" + n.site.proxy + "']\n"}
 	}), byHand: proxied(atProxy)},
@@ -190,6 +188,13 @@ func standalone(t *testing.T, n *node) {
 	run("mkdir -p /usr/local/lib/touchmark; rm /usr/local/bin/touchmark")(t, n)
 	n.Install(t, lab.Program(), "/usr/local/lib/touchmark/touchmark")
 	n.Install(t, lab.Program(), "/usr/local/bin/touchmark")
+}
+
+// snapshotter is another image service, by which an unsigned image gets in.
+func snapshotter(t *testing.T, n *node) {
+	n.Write(t, "/etc/snapshotter.toml", settings("", "[plugins.'io.containerd.image-verifier.v1.bindir']\nbin_dir = '/none'\n")+"[grpc]\naddress = '/run/snapshotter/images.sock'\n")
+	n.Root().Start(t, "containerd", "--config", "/etc/snapshotter.toml", "--root", "/var/lib/snapshotter", "--state", "/run/snapshotter")
+	pullsAt(t, n.Path("/run/snapshotter/images.sock"), n.site.unsigned)
 }
 
 // pullsAt pulls an image through the CRI of another containerd, once that answers.
