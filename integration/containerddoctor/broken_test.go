@@ -32,7 +32,7 @@ var brokens = []broken{
 	{code: "timeout-zero", spoil: verifiers("per_verifier_timeout = '0s'")},
 	{code: "timeout-tiny", spoil: verifiers("per_verifier_timeout = '1ms'")},
 	{code: "transfer-disabled", spoil: disabled("'io.containerd.transfer.v1.local'")},
-	{code: "containerd-config-unusable", late: write(lab.ContainerdConfig, "version = 3\nimports = ['/etc/containerd/gone.toml']\n"), pulls: true, byHand: config("")},
+	{code: "containerd-config-unusable", late: write(lab.ContainerdConfig, "version = 3\nimports = ['/etc/containerd/gone.toml']\n"), byHand: config("")},
 	{code: "containerd-config-unusable", late: write(lab.ContainerdConfig, "version = 3\n[plugins\n"), byHand: config("")},
 	{code: "cri-invalid", way: byCRI, spoil: write(lab.ContainerdConfig, settings("", oneDirectory, "[plugins.'io.containerd.cri.v1.images'.registry.mirrors.'other.example']\nendpoint = ['https://mirror.example']\n")), byHand: config("")},
 	{code: "containerd-down", late: func(_ *testing.T, n *node) { n.Stop() }, byHand: func(t *testing.T, n *node) { n.Start(t) }},
