@@ -83,6 +83,38 @@ func TestPX08_OwnConfigOverAdmittedLayers(t *testing.T) {
 	}
 }
 
+// TestPX08_PartsOfAnImageAreNoEvidence: config and manifest of an image that is not admitted are JSON, too.
+func TestPX08_PartsOfAnImageAreNoEvidence(t *testing.T) {
+	l := newLab(t)
+	img, index := l.pushImage("app:bad"), l.pushIndex("app:multi")
+	var bodies [][]byte
+	for _, read := range []func() ([]byte, error){img.RawConfigFile, img.RawManifest, index.RawManifest} {
+		body, err := read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		bodies = append(bodies, body)
+	}
+	config := l.putBlob("app", typeEmptyConfig, []byte(`{}`))
+	for _, body := range bodies {
+		for _, mediaType := range []string{"application/vnd.in-toto+json", simpleSigningType} {
+			layer := l.putBlob("app", mediaType, body)
+			l.put("app", "evidence", typeOCIManifest, ociManifest(config, []descriptor{layer}, ""))
+			l.clock.Advance(tagFresh)
+			l.want(l.get("/v2/app/manifests/evidence"), http.StatusForbidden, codeDenied)
+			if r := l.get("/v2/app/blobs/" + layer.UntrustedDigest); r.StatusCode != http.StatusForbidden {
+				t.Errorf("%.40s: %d %s", body, r.StatusCode, r.body)
+			}
+		}
+		l.put("app", "evidence", typeOCIManifest, ociManifest(l.putBlob("app", typeImageConfig, body), []descriptor{l.putBlob("app", simpleSigningType, []byte(`{}`))}, ""))
+		l.clock.Advance(tagFresh)
+		l.want(l.get("/v2/app/manifests/evidence"), http.StatusForbidden, codeDenied)
+		if r := l.get("/v2/app/blobs/" + sum(body).String()); r.StatusCode != http.StatusForbidden {
+			t.Errorf("%.40s as config: %d %s", body, r.StatusCode, r.body)
+		}
+	}
+}
+
 // TestPX08_EvidenceConfigs: runtimes read configs without regard to case, and nothing may run from evidence.
 func TestPX08_EvidenceConfigs(t *testing.T) {
 	l := newLab(t)

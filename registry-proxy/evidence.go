@@ -18,7 +18,8 @@ import (
 //
 //   - a manifest, if every layer's media type is on the list below, all is small, and each of its blobs passes: some
 //     runtimes unpack by content, so media types alone would let out a manifest over an admitted image's layers;
-//   - its blobs, if they are JSON documents that are no tar archive at the same time, which is what a runtime unpacks;
+//   - its blobs, if they are JSON documents that are no tar archive at the same time, which is what a runtime unpacks, and neither
+//     an image's manifest nor its config;
 //   - its config, if it gives nothing to run, too, and names no root file system but the evidence itself (cosign writes
 //     .sig images with an image config whose diff_ids are its own layers);
 //   - the index at a referrers fallback tag, because it only lists. It is never a parent of anything, and what it lists is
@@ -99,8 +100,26 @@ func checkEvidenceBlob(untrusted []byte, config bool, layers []v1.Hash) error {
 	if holdsTarHeader(untrusted) {
 		return errors.New("it is a tar archive as well as a JSON document")
 	}
-	if config {
-		return checkEvidenceConfig(untrusted, layers)
+	if err := checkNoImage(untrusted, config); err != nil || !config {
+		return err
+	}
+	return checkEvidenceConfig(untrusted, layers)
+}
+
+// checkNoImage refuses what belongs to an image: its manifest, or its config, which somebody else's manifest may list as evidence.
+// No kind of evidence has their fields, but for the root file system in its own config.
+func checkNoImage(untrusted []byte, config bool) error {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(untrusted, &members) != nil {
+		return nil // no object
+	}
+	for key := range members {
+		switch key = strings.ToLower(key); {
+		case key == "rootfs" && !config:
+			return errors.New("it is an image's config")
+		case key == "layers" || key == "manifests" || key == "fslayers":
+			return errors.New("it is an image's manifest")
+		}
 	}
 	return nil
 }
