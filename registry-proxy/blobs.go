@@ -48,12 +48,9 @@ func (p *Proxy) serveBlob(w http.ResponseWriter, r *http.Request, req request) *
 		reader, err := p.cache.Get(r.Context(), origin, g.digest, g.size, p.blobSource(req.repository, *g))
 		if err == nil {
 			defer reader.Close()
-			if reader.Origin() != origin {
-				if fail := p.present(r.Context(), req.repository, *g); fail != nil {
-					return fail
-				}
-			}
-			return p.sendKept(w, r, req.repository, *g, reader, part)
+			if reader.Origin() == origin || p.present(r.Context(), req.repository, *g) == nil {
+				return p.sendKept(w, r, req.repository, *g, reader, part)
+			} // or the upstream itself says why not
 		}
 	}
 	if part != nil {
