@@ -166,7 +166,7 @@ func fileCauses() []doctor.Cause {
 
 func otherCauses() []doctor.Cause {
 	return []doctor.Cause{
-		doctor.Open.Cause("kubelet-elsewhere", "the kubelet pulls from another image service than this containerd", "take imageServiceEndpoint out of the kubelet's configuration, or examine what it names", false),
+		doctor.Open.Cause("kubelet-elsewhere", "the kubelet pulls from another image service than this containerd", "take imageServiceEndpoint out of the kubelet's configuration or flags, or examine what it names", false),
 		doctor.Warning.Cause("containerd-other", "there is another containerd on this node", "examine it, too: touchmark doctor containerd --address", false),
 		doctor.Warning.Cause("docker-shared", "Docker works with this containerd, and pulls without verifiers", "put the proxy in front of its registries", false),
 		doctor.Warning.Cause("docker-own", "Docker runs here with a containerd of its own, which asks no verifier", "put the proxy in front of its registries", false),
