@@ -113,7 +113,8 @@ func (h Host) Within(path string) string {
 	if h.Root == "" {
 		return path
 	}
-	if rest, ok := strings.CutPrefix(path, filepath.Clean(h.Root)); ok {
+	root := filepath.Clean(h.Root)
+	if rest, ok := strings.CutPrefix(path, root); ok && (rest == "" || rest[0] == '/' || root == "/") {
 		return filepath.Join("/", rest)
 	}
 	return path

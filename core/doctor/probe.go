@@ -6,6 +6,8 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -79,8 +81,19 @@ func (r *Report) Add(tried ...Tried) {
 // its question, which is on this host.
 const headerTimeout = 5 * time.Second
 
+// probePath is the path of the made-up image's repository.
+const probePath = "/touchmark-doctor/unsigned"
+
+// IsProbe reports whether a repository is one that [ServeUnsigned] made up: that it
+// was refused is worth no record, since each probe has another address.
+func IsProbe(repository string) bool {
+	registry, ok := strings.CutSuffix(repository, probePath)
+	address, err := netip.ParseAddrPort(registry)
+	return ok && err == nil && address.Addr().IsLoopback()
+}
+
 // ServeUnsigned serves a small image that nobody has signed, on loopback, by
-// plain HTTP: repository is HOST:PORT/unsigned, and its tag is 1.
+// plain HTTP: repository is HOST:PORT/touchmark-doctor/unsigned, and its tag is 1.
 func ServeUnsigned() (repository string, stop func(), err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -89,7 +102,7 @@ func ServeUnsigned() (repository string, stop func(), err error) {
 	server := &http.Server{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0))), ReadHeaderTimeout: headerTimeout}
 	go func() { _ = server.Serve(l) }() // ends when it is closed
 	stop = func() { _ = server.Close() }
-	repository = l.Addr().String() + "/unsigned"
+	repository = l.Addr().String() + probePath
 	image, err := random.Image(64, 1)
 	if err == nil {
 		var ref name.Tag

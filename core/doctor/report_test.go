@@ -83,3 +83,19 @@ func TestPrometheus(t *testing.T) {
 		t.Errorf("%v\n%s", err, b.String())
 	}
 }
+
+func TestIsProbe(t *testing.T) {
+	made, stop, err := doctor.ServeUnsigned()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	for repository, want := range map[string]bool{
+		made: true, "127.0.0.1:5000/touchmark-doctor/unsigned": true, "registry.example:5000/touchmark-doctor/unsigned": false,
+		"127.0.0.1:5000/x/touchmark-doctor/unsigned": false, "127.0.0.1:5000/app": false, "": false,
+	} {
+		if got := doctor.IsProbe(repository); got != want {
+			t.Errorf("%q: %v", repository, got)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/services/agent/store"
 )
@@ -18,7 +19,7 @@ var clients = []string{"podman", "skopeo", "buildah", "cri-o", "containers-image
 
 // Recorder is a [gate.Admitter] that keeps a record of what another one decides:
 // in the store, the log and the metrics. Who asked, it learns by
-// [gate.WithAsker].
+// [gate.WithAsker]. What a doctor's probe was told does not go into the store.
 type Recorder struct {
 	admitter gate.Admitter
 	store    *store.Store
@@ -62,7 +63,7 @@ func (r *Recorder) Record(ctx context.Context, v gate.Verdict, took time.Duratio
 		client = "other"
 	}
 	r.decisions.WithLabelValues(string(v.Outcome), string(v.Code), client).Inc()
-	if r.store != nil {
+	if r.store != nil && (v.Code == gate.CodeAdmitted || !doctor.IsProbe(v.Repository)) {
 		r.store.Record(who, v)
 	}
 	level := slog.LevelInfo
