@@ -10,6 +10,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/registry-proxy/decisions"
+	"github.com/touchmark/touchmark/registry-proxy/tracing"
 )
 
 // logDecision writes one line for a manifest that was judged, or passed as evidence. What comes from outside is in values
@@ -37,6 +38,7 @@ func (p *Proxy) logBlob(r *http.Request, req request, v gate.Verdict, fail *fail
 }
 
 func (p *Proxy) logVerdict(r *http.Request, level slog.Level, req request, digest string, v gate.Verdict, took time.Duration, more ...slog.Attr) {
+	tracing.Decided(r.Context(), string(v.Outcome), string(v.Code), p.registry+"/"+req.repository, digest)
 	served := p.observe && !v.Admitted()
 	attrs := append([]slog.Attr{
 		slog.String("outcome", string(v.Outcome)),

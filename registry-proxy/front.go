@@ -13,6 +13,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/registry-proxy/auth"
+	"github.com/touchmark/touchmark/registry-proxy/tracing"
 )
 
 // Mount is a registry at a [Front], and how clients address it. ?ns= with the registry's logical name always does.
@@ -34,6 +35,8 @@ type FrontConfig struct {
 	Page http.Handler
 	// Metrics counts requests; nil does not.
 	Metrics *Metrics
+	// Tracer has a span for each request; nil has none.
+	Tracer *tracing.Tracer
 	// Logger gets a line per failure; nil discards them.
 	Logger *slog.Logger
 }
@@ -45,12 +48,13 @@ type Front struct {
 	clients *auth.Clients
 	page    http.Handler
 	metrics *Metrics
+	tracer  *tracing.Tracer // may be nil
 	logger  *slog.Logger
 }
 
 // NewFront checks that every registry can be addressed, and none in the place of another.
 func NewFront(c FrontConfig) (*Front, error) {
-	f := &Front{mounts: c.Mounts, clients: c.Clients, page: c.Page, metrics: c.Metrics, logger: c.Logger}
+	f := &Front{mounts: c.Mounts, clients: c.Clients, page: c.Page, metrics: c.Metrics, tracer: c.Tracer, logger: c.Logger}
 	if f.metrics == nil {
 		f.metrics = NewMetrics()
 	}
@@ -108,7 +112,9 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.metrics.running.Inc()
 	out := &statusWriter{ResponseWriter: w, status: http.StatusOK}
 	var a answering
+	r, span := f.tracer.Start(r)
 	defer func() {
+		span.End(a.req.endpoint.String(), out.status)
 		f.metrics.running.Dec()
 		f.metrics.answered(a.req.endpoint, out.status, time.Since(start))
 	}()

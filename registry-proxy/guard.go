@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/touchmark/touchmark/registry-proxy/tracing"
 )
 
 const (
@@ -47,7 +49,8 @@ var errRefusedAddress = errors.New("refused address")
 type guard struct {
 	scheme, host string // of the upstream, host with its port if the URL has one
 	tokenHosts   map[string]bool
-	limiter      *rate.Limiter // of all requests; nil for none
+	limiter      *rate.Limiter   // of all requests; nil for none
+	tracer       *tracing.Tracer // of requests to the upstream; may be nil
 	upstream     http.RoundTripper
 	elsewhere    http.RoundTripper // refuses loopback and link-local addresses when it dials
 }
@@ -74,7 +77,7 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 			req = req.Clone(req.Context()) // go-containerregistry's ping tries both schemes where it believes it may
 			req.URL.Scheme = g.scheme
 		}
-		return g.send(g.upstream, req, origin)
+		return g.send(traced{g.tracer, g.upstream}, req, origin)
 	}
 	if req.URL.Scheme != "https" || req.URL.User != nil {
 		return nil, fmt.Errorf("%w: %s is not plain https", errRefusedAddress, req.URL.Host)
@@ -88,6 +91,17 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		req.Header.Del("Referer")
 	}
 	return g.send(g.elsewhere, req, origin)
+}
+
+// traced is the way to the upstream, of which spans tell.
+type traced struct {
+	tracer *tracing.Tracer
+	next   http.RoundTripper
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t traced) RoundTrip(req *http.Request) (*http.Response, error) {
+	return t.tracer.RoundTrip(t.next, req)
 }
 
 // send bounds what the handshake reads, and keeps the upstream from choosing the scope of the proxy's tokens: only the

@@ -58,6 +58,7 @@ import (
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/registry-proxy/cache"
 	"github.com/touchmark/touchmark/registry-proxy/decisions"
+	"github.com/touchmark/touchmark/registry-proxy/tracing"
 )
 
 // Config says what a [Proxy] fronts and who decides.
@@ -87,6 +88,8 @@ type Config struct {
 	Rate float64
 	// Decisions gets every decision; nil is none.
 	Decisions *decisions.Log
+	// Tracer has a span for each request to the upstream, in the trace of the request that it is for; nil has none.
+	Tracer *tracing.Tracer
 	// Metrics counts what happens; nil does not. Several proxies may have one.
 	Metrics *Metrics
 	// Cache keeps blobs, and what admissions were based on; nil keeps nothing. Several proxies may have one.
@@ -231,6 +234,7 @@ func newUpstream(c Config) (*upstream, error) {
 		scheme:     u.Scheme,
 		host:       registry.RegistryStr(),
 		tokenHosts: map[string]bool{},
+		tracer:     c.Tracer,
 		upstream:   c.Transport,
 		elsewhere:  c.Transport,
 	}

@@ -32,6 +32,7 @@
 //	  - {subjects: ["user:*", "oidc:*@acme.example"], repositories: ["**"], page: true}
 //	metrics: {listen: 127.0.0.1:9465} # with /healthz and /readyz
 //	decisions: {file: /var/log/touchmark/decisions.jsonl}
+//	tracing: {endpoint: "https://collector.example:4318"} # OpenTelemetry's, by OTLP over HTTP
 //	page: true                        # for people, at /
 //	cache: {dir: /var/cache/touchmark-proxy, size: 50GiB}
 //	offline: 168h                     # how long answers of an upstream that is down are good
@@ -79,6 +80,7 @@ type Config struct {
 	Auth         auth.Config
 	Metrics      string // HOST:PORT; empty for none
 	Decisions    string // file; empty for none
+	Tracing      string // URL of a collector; empty for none
 	Page         bool
 	Cache        Cache
 	Offline      time.Duration // 0 for not at all

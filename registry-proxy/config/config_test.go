@@ -50,6 +50,7 @@ cache: {dir: cache, size: 50GiB}
 offline: 168h
 peers: {listen: 0.0.0.0:5444, dns: "proxies.example:5444", secretFile: peers.secret}
 countersign: {key: countersign.key, authority: countersign.pem, names: [proxy.example], validity: 5m}
+tracing: {endpoint: "https://collector.example:4318"}
 `
 
 func TestParse(t *testing.T) {
@@ -77,7 +78,7 @@ func TestParse(t *testing.T) {
 				{Subjects: []string{"user:*", "oidc:*@acme.example"}, Repositories: []string{"**"}, Page: true},
 			},
 		},
-		Metrics: "127.0.0.1:9465", Decisions: at("decisions.jsonl"), Page: true,
+		Metrics: "127.0.0.1:9465", Decisions: at("decisions.jsonl"), Page: true, Tracing: "https://collector.example:4318",
 		Cache: config.Cache{Dir: at("cache"), Size: 50 << 30}, Offline: 168 * time.Hour,
 		Peers:       config.Peers{Listen: "0.0.0.0:5444", DNS: "proxies.example:5444", SecretFile: at("peers.secret")},
 		Countersign: config.Countersign{Key: at("countersign.key"), Authority: at("countersign.pem"), Names: []string{"proxy.example"}, Validity: 5 * time.Minute},
@@ -148,6 +149,7 @@ func TestBroken(t *testing.T) {
 		{whole, "[proxy.example]", "[docker.io]", `:37: countersign.names[0]: "docker.io" stands for registries[0] alone`},
 		{whole, "  hosts: [acme.example]\n", "  hosts: [acme.example]\n  prefix: hub/acme\n", `registries[1].prefix: "hub/acme" could be a repository of registries[0]`},
 		{whole, "validity: 5m", "validity: 1h", ":37: countersign.validity"},
+		{whole, "https://collector.example:4318", "grpc://collector.example:4317", ":38: tracing.endpoint: is not a URL"},
 		{least, "policy: p.yaml\n", "", ":2: registries[0].policy: is missing"},
 		{least, "registries:\n- upstream: https://registry.example\n", "", "registries: is missing"},
 		{least, "policy: p.yaml\n", "policy: p.yaml\nlisten: 0.0.0.0:80\n", "auth: is missing: others than this machine reach 0.0.0.0:80"},

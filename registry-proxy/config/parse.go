@@ -11,6 +11,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/configfile/yamlfile"
 	"github.com/touchmark/touchmark/registry-proxy/auth"
+	"github.com/touchmark/touchmark/registry-proxy/tracing"
 )
 
 // document is the file as it is written.
@@ -41,6 +42,9 @@ type document struct {
 	Decisions struct {
 		File string `yaml:"file"`
 	} `yaml:"decisions"`
+	Tracing struct {
+		Endpoint string `yaml:"endpoint"`
+	} `yaml:"tracing"`
 	Page  bool `yaml:"page"`
 	Cache struct {
 		Dir  string `yaml:"dir"`
@@ -272,7 +276,12 @@ func (p parser) auth(doc *document, c *Config) error {
 }
 
 func (p parser) operations(doc *document, c *Config) error {
-	c.Metrics, c.Decisions, c.Page = doc.Metrics.Listen, p.Path(doc.Decisions.File, ""), doc.Page
+	c.Metrics, c.Decisions, c.Tracing, c.Page = doc.Metrics.Listen, p.Path(doc.Decisions.File, ""), doc.Tracing.Endpoint, doc.Page
+	if c.Tracing != "" {
+		if err := tracing.Check(c.Tracing); err != nil {
+			return p.Fail("tracing.endpoint", "%v", err)
+		}
+	}
 	if c.Metrics != "" {
 		if err := checkAddress(c.Metrics); err != nil {
 			return p.Fail("metrics.listen", "%v", err)

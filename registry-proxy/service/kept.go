@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/touchmark/touchmark/registry-proxy/cache"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 	"github.com/touchmark/touchmark/registry-proxy/peers"
+	"github.com/touchmark/touchmark/registry-proxy/tracing"
 )
 
 // kept is what belongs to the process and outlives every reload: the cache's directory,
@@ -23,7 +25,11 @@ type kept struct {
 	peers  *peers.Client
 	answer *server // where other replicas ask
 	signer *countersign.Key
+	tracer *tracing.Tracer
 }
+
+// spansTimeout is how long the collector may take for the last spans.
+const spansTimeout = 5 * time.Second
 
 // openKept opens what the configuration names. known says what this replica tells others.
 func openKept(ctx context.Context, conf *config.Config, options keys.Options, known peers.HoldersFunc, logger *slog.Logger) (_ *kept, err error) {
@@ -31,6 +37,11 @@ func openKept(ctx context.Context, conf *config.Config, options keys.Options, kn
 	if conf.Cache.Dir != "" {
 		if k.cache, err = cache.Open(cache.Config{Dir: conf.Cache.Dir, MaxBytes: conf.Cache.Size, Logger: logger}); err != nil {
 			return nil, fmt.Errorf("cache: %w", err)
+		}
+	}
+	if conf.Tracing != "" {
+		if k.tracer, err = tracing.New(ctx, tracing.Config{Endpoint: conf.Tracing, Logger: logger}); err != nil {
+			return nil, errors.Join(fmt.Errorf("tracing: %w", err), k.close())
 		}
 	}
 	if k.signer, err = openSigner(ctx, conf.Countersign, options, logger); err != nil {
@@ -76,7 +87,7 @@ func (k *kept) configure(c *registryproxy.Config, section config.Registry, conf 
 	if k.signer != nil { // no interface that holds nil, here and below
 		c.Countersigner, c.CountersignNames = k.signer, clientNames(section, len(conf.Registries) == 1, conf.Countersign.Names)
 	}
-	c.Cache = k.cache
+	c.Cache, c.Tracer = k.cache, k.tracer
 	if k.peers != nil {
 		c.Peers = k.peers
 	}
@@ -97,10 +108,13 @@ func (k *kept) close() error {
 	if k.answer != nil {
 		_ = k.answer.Close() // closed already, if it has served
 	}
-	if k.cache == nil {
-		return nil
+	ctx, cancel := context.WithTimeout(context.Background(), spansTimeout)
+	defer cancel()
+	err := k.tracer.Close(ctx)
+	if k.cache != nil {
+		err = errors.Join(err, k.cache.Close())
 	}
-	return k.cache.Close()
+	return err
 }
 
 // holders is what this replica tells others: that of the registry in the repository's name.

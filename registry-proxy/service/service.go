@@ -217,6 +217,8 @@ func fixed(before, now *config.Config) string {
 		return "metrics"
 	case before.Decisions != now.Decisions:
 		return "decisions"
+	case before.Tracing != now.Tracing:
+		return "tracing"
 	case before.Cache != now.Cache:
 		return "cache"
 	case fmt.Sprint(before.Countersign) != fmt.Sprint(now.Countersign):

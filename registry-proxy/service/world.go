@@ -70,7 +70,7 @@ func (s *Service) build(ctx context.Context, conf *config.Config, before *world)
 	if err != nil {
 		return nil, fmt.Errorf("auth.%w", err)
 	}
-	front := registryproxy.FrontConfig{Mounts: mounts, Clients: clients, Metrics: s.metrics, Logger: s.logger}
+	front := registryproxy.FrontConfig{Mounts: mounts, Clients: clients, Metrics: s.metrics, Tracer: s.kept.tracer, Logger: s.logger}
 	if conf.Page {
 		front.Page = page.Handler(page.Config{Decisions: s.decisions, Title: "Touchmark proxy"})
 	}
