@@ -38,7 +38,7 @@ type fleet struct {
 	balancer *httptest.Server
 	next     atomic.Int64
 	served   atomic.Int64
-	at       func(n int64) // called before each request is passed on
+	at       atomic.Pointer[func(n int64)] // called before each request is passed on
 }
 
 // replica is one process, as far as others can see: killed, it closes every connection; started again, it knows nothing.
@@ -125,8 +125,8 @@ func (r *replica) kill() {
 
 // ServeHTTP is the balancer: round-robin, and a replica that cannot be connected to is passed over.
 func (f *fleet) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if f.at != nil {
-		f.at(f.served.Add(1))
+	if at := f.at.Load(); at != nil {
+		(*at)(f.served.Add(1))
 	}
 	for range 2 * len(f.replicas) {
 		chosen := f.replicas[f.next.Add(1)%int64(len(f.replicas))]
@@ -222,7 +222,7 @@ func (f *fleet) disturb(requests int) (heal func()) {
 	restarted, killed := f.replicas[order[0]], f.replicas[order[1]]
 	begin := f.served.Load()
 	restartAt, killAt := begin+1+rand.Int64N(int64(requests)), begin+1+rand.Int64N(int64(requests))
-	f.at = func(n int64) {
+	at := func(n int64) {
 		if n == restartAt {
 			restarted.kill()
 			f.startReplica(restarted)
@@ -231,8 +231,9 @@ func (f *fleet) disturb(requests int) (heal func()) {
 			killed.kill()
 		}
 	}
+	f.at.Store(&at)
 	return func() {
-		f.at = nil
+		f.at.Store(nil)
 		killed.kill()
 		f.startReplica(killed)
 		f.clock.Advance(time.Minute) // searches and silent peers are not remembered that long
