@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -91,7 +92,14 @@ type Container struct {
 	ID     string
 	Image  string // the image's name, as the client that made it has it
 	Labels map[string]string
+	// Digest is what CRI made it from, of an index or a manifest; the name may lead
+	// elsewhere by now. "" if CRI did not make it, or is older than containerd 2.4.
+	Digest string
 }
+
+// criMetadata is under what CRI keeps its own record of a container (containerd
+// internal/cri/labels).
+const criMetadata = "io.cri-containerd.container.metadata"
 
 // Containers are the containers of a namespace, those that are CRI's pods among
 // them.
@@ -104,7 +112,16 @@ func (n *Node) Containers(ctx context.Context, namespace string) ([]Container, e
 	}
 	var found []Container
 	for _, c := range answer.GetContainers() {
-		found = append(found, Container{ID: c.GetID(), Image: c.GetImage(), Labels: c.GetLabels()})
+		found = append(found, Container{ID: c.GetID(), Image: c.GetImage(), Labels: c.GetLabels(), Digest: madeFrom(c.GetExtensions()[criMetadata].GetValue())})
 	}
 	return found, nil
+}
+
+// madeFrom is the digest in CRI's record of a container.
+func madeFrom(record []byte) string {
+	var r struct{ Metadata struct{ ImageDigest string } }
+	if json.Unmarshal(record, &r) != nil {
+		return "" // of another version, or none
+	}
+	return r.Metadata.ImageDigest
 }

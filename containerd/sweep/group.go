@@ -55,11 +55,15 @@ func group(namespace string, records []node.Image, containers []node.Container) 
 	return images
 }
 
-// inUse are the digests of images that containers are made from. A container has one
-// of the image's names; all others of the same digest are the same image.
+// inUse are the digests of images that containers are made from. Of a container
+// without a digest there is one of the image's names, which may lead elsewhere by now.
 func inUse(records []node.Image, containers []node.Container) map[string]bool {
 	used := make(map[string]bool)
 	for _, c := range containers {
+		if c.Digest != "" {
+			used[c.Digest] = true
+			continue
+		}
 		i := slices.IndexFunc(records, func(r node.Image) bool { return r.Name == c.Image })
 		if i >= 0 {
 			used[records[i].Digest] = true

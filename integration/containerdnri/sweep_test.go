@@ -123,3 +123,28 @@ func TestCTRD10_Sweep(t *testing.T) {
 		t.Errorf("no containerd: %s", r.Output())
 	}
 }
+
+// TestCTRD10_SweepAfterATagMoved: what a container is made from is kept although its name leads elsewhere by now, and what the name leads to is not in use.
+func TestCTRD10_SweepAfterATagMoved(t *testing.T) {
+	h := newHost(t, lab.ContainerdSettings(3, ""), "")
+	h.Start(t)
+	h.cri = h.CRI(t)
+	h.agent = h.Agent(t, h.address)
+	h.LoadPause(t)
+	p := h.pod(t, nil)
+	image, used := h.push(t, "team/moved:1", "before", false)
+	if err := h.cri.Pull(image); err != nil {
+		t.Fatal(err)
+	}
+	running := p.runs(t, image)
+	h.push(t, "team/moved:1", "after", false)
+	if err := h.cri.Pull(image); err != nil {
+		t.Fatal(err)
+	}
+	h.Root().Must(t, 3, "touchmark", "sweep", "containerd", "--remove")
+	left := h.Ctr(t, "images", "ls").Stdout
+	if !strings.Contains(left, "/team/moved@"+used) || strings.Contains(left, "/team/moved:1") {
+		t.Errorf("%s is in use; left are\n%s", used, left)
+	}
+	h.none(t, running)
+}
