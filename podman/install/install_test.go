@@ -207,6 +207,28 @@ func TestOPS01_LinksAreNotReplaced(t *testing.T) {
 	}
 }
 
+// A mounted host's links are its own: on the machine that it is mounted on they lead elsewhere.
+func TestOPS01_LinksOutOfAMountedHost(t *testing.T) {
+	h, outside := podman.Host{Root: t.TempDir()}, t.TempDir()
+	if err := os.MkdirAll(filepath.Join(h.Root, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(h.Root, "etc/containers")); err != nil {
+		t.Fatal(err)
+	}
+	before := tree(t, outside)
+	c, err := install.Plan(options(h, "registry.example"))
+	if err == nil {
+		err = c.Apply(t.Context())
+	}
+	if err == nil || !strings.Contains(err.Error(), "/etc/containers") {
+		t.Errorf("error %v, want one that names the link", err)
+	}
+	if diff := cmp.Diff(before, tree(t, outside)); diff != "" {
+		t.Errorf("outside (-before +after)\n%s", diff)
+	}
+}
+
 func TestAUsersFilesTakeTheSystemsWithThem(t *testing.T) {
 	t.Parallel()
 	h := host(t, "rhel8", "fedora")

@@ -20,6 +20,7 @@ type EditedError = hostfiles.EditedError
 // agent's state, which need not belong to root.
 func place(h podman.Host) hostfiles.Place {
 	return hostfiles.Place{
+		Root:   h.Root,
 		Record: filepath.Join(h.Touchmark(), "install", "podman.json"), Client: "podman",
 		Denied: "run this as root, or with --user for yourself alone",
 		User:   h.User(), UID: h.UID, GID: gid(h),
