@@ -13,10 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Connect lets a host with [OwnNetwork] have its network again after Disconnect.
+// ports are what servers and clients of such a host get that name none: others than this machine gives, so that none of them has the port of what is
+// forwarded.
+const ports = "10000 29999"
+
+// Connect lets a host with [OwnNetwork] have its network, at first and again after Disconnect.
 func (h *Host) Connect(tb testing.TB) {
 	tb.Helper()
 	h.loopback(tb, "busybox ip link set lo up") // which gets its address by that
+	err := h.inNetwork(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte(ports), 0) })
+	if err != nil {
+		tb.Fatal(err)
+	}
 }
 
 // Disconnect is a script that takes the network from a host with [OwnNetwork], when it runs there: not even 127.0.0.1 can be reached.
