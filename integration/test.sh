@@ -5,7 +5,8 @@
 # The race detector makes cryptography ten times as dear. Tests in which goroutines meet
 # run with it. core/verify's long tables of signatures and mutants do so with -short,
 # as samples, and in full without it; and what compares verdicts with another verifier's
-# runs without it, since the parts that serve many at once have tests of their own.
+# runs without it, since the parts that serve many at once have tests of their own. So
+# does what drives programs from outside, which are built without it.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -29,10 +30,13 @@ run() {
 	[ "${PIPESTATUS[0]}" -eq 0 ] || status=1
 }
 packages=$(go list ./...) || exit 1
-mapfile -t others < <(grep -v '/core/verify$' <<<"$packages")
-run . "-race, all packages but core/verify" -race "${others[@]}"
+# integration/registries has our own code in it.
+mapfile -t driven < <(grep -E '/integration(/|$)' <<<"$packages" | grep -v '/integration/registries$')
+mapfile -t raced < <(grep -v '/core/verify$' <<<"$packages" | grep -vxFf <(printf '%s\n' "${driven[@]}"))
+run . "-race, all packages but core/verify and integration" -race "${raced[@]}"
 run . "-race -short ./core/verify" -race -short ./core/verify
 run . "./core/verify" ./core/verify
+run . "./integration/..." "${driven[@]}"
 run integration/oracles "./..." ./...
 
 passed=$(grep -cE '^[[:space:]]*--- PASS' "$log")
