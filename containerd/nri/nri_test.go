@@ -63,6 +63,16 @@ func (r *runtime) create(id string, image *api.Image, written string) error {
 	return err
 }
 
+// asks waits until the runtime asks the plugin, which is a moment after it is connected: the plugin refuses one container then.
+func (r *runtime) asks(t *testing.T, p *Plugin) {
+	t.Helper()
+	eventually(t, "connected", func() bool { return p.Status().Connected })
+	eventually(t, "asked", func() bool {
+		err := r.create("of no image", nil, "")
+		return err != nil && strings.Contains(err.Error(), "does not say which image")
+	})
+}
+
 func image(name string) *api.Image {
 	return &api.Image{Name: name, Digest: "sha256:" + strings.Repeat("a", 64), ConfigDigest: "sha256:" + strings.Repeat("b", 64)}
 }
@@ -114,7 +124,7 @@ func TestContainers(t *testing.T) {
 	r := newRuntime(t, socket)
 	var asked []string
 	p, stop := start(t, socket, admitGood(&asked))
-	eventually(t, "connected", func() bool { return p.Status().Connected })
+	r.asks(t, p)
 	for name, c := range map[string]struct {
 		image         *api.Image
 		written       string
@@ -145,7 +155,7 @@ func TestContainers(t *testing.T) {
 			}
 		})
 	}
-	if s := p.Status(); s.Admitted != 5 || s.Refused != 8 || s.Runtime != "containerd v2.4.2" || s.Error != "" {
+	if s := p.Status(); s.Admitted != 5 || s.Refused != 8+1 || s.Runtime != "containerd v2.4.2" || s.Error != "" {
 		t.Errorf("%+v", s)
 	}
 	stop()
@@ -198,7 +208,7 @@ func TestSlow(t *testing.T) {
 		<-ctx.Done()
 		return gate.Undecided(req, gate.CodeCancelled, context.Cause(ctx))
 	})
-	eventually(t, "connected", func() bool { return p.Status().Connected })
+	r.asks(t, p)
 	begin := time.Now()
 	err := r.create("slow", image("r.example/good:1"), "")
 	if took := time.Since(begin); err == nil || !strings.Contains(err.Error(), "not within the 1.5s") || took > api.DefaultPluginRequestTimeout {
@@ -234,7 +244,7 @@ func TestReconnects(t *testing.T) {
 	eventually(t, "says why", func() bool { return strings.Contains(p.Status().Error, "registering with containerd at "+socket) })
 	_ = l.Close()
 	r := newRuntime(t, socket)
-	eventually(t, "connected", func() bool { return p.Status().Connected })
+	r.asks(t, p)
 	if err := r.create("one", image("r.example/good:1"), ""); err != nil {
 		t.Error(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,12 +97,15 @@ http:
 
 // tokens is a registry that wants a token of its own server, which gives those to alice for what lies in alice/, and to acme for what lies in acme/.
 func tokens(seen *[]string) func(http.Handler) http.Handler {
+	var mu sync.Mutex // a client asks several things at once
 	return func(h http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/token" {
 				user, password, ok := r.BasicAuth()
 				scope := r.URL.Query().Get("scope")
+				mu.Lock()
 				*seen = append(*seen, user+" "+scope)
+				mu.Unlock()
 				if ok && password != "of "+user || ok && !strings.HasPrefix(scope, "repository:"+user+"/") {
 					w.WriteHeader(http.StatusUnauthorized)
 					return
