@@ -183,7 +183,7 @@ func (s registrySection) tls(out *bytes.Buffer, host, indent string) {
 	if t.Cert != "" {
 		fmt.Fprintf(out, "%sclient = [[%q, %q]]\n", indent, t.Cert, t.Key)
 	}
-	if t.SkipVerify {
+	if t.SkipVerify { // it was so before; nothing is opened by the move
 		fmt.Fprintf(out, "%sskip_verify = true\n", indent)
 	}
 }

@@ -44,12 +44,13 @@ func TestCTRD09_TheDefaultImportIsNotRead(t *testing.T) {
 	g := &generator{dir: dir}
 	g.write("conf.d/x.toml", "version = 4\nroot = \"/dropped-in\"\n")
 	g.write("config.toml", "version = 4\n")
+	namespaces(t)
 	run := func(args ...string) string {
 		t.Helper()
 		script := `mount -t tmpfs none /etc && mkdir /etc/containerd && mount --bind "$0" /etc/containerd && exec "$@"`
 		out, err := exec.CommandContext(t.Context(), "unshare", append([]string{"-m", "sh", "-c", script, dir, program}, args...)...).Output()
 		if err != nil {
-			t.Skipf("no mount namespace here: %v", err)
+			t.Fatal(err)
 		}
 		return string(out)
 	}
