@@ -71,7 +71,7 @@ func configCauses() []doctor.Cause {
 		doctor.Open.Cause("containerd-config-writable", "others can write containerd's configuration", "give the files to root, with mode 0644, and their directories too", true),
 		doctor.Open.Cause("dropin-not-imported", "Touchmark's drop-in is not imported by config.toml", reinstall, true),
 		doctor.Open.Cause("dropin-overridden", "a later file overrides Touchmark's drop-in", "take the setting out of the later file", false),
-		doctor.Warning.Cause("import-unmatched", "an entry of imports matches no file", "see whether a file is missing", false),
+		doctor.Warning.Cause("import-unmatched", "a pattern of imports, which is not just a place for drop-ins, matches no file", "see whether a file is missing, or take the pattern out", false),
 	}
 }
 
@@ -137,7 +137,7 @@ func agentCauses() []doctor.Cause {
 		doctor.Open.Cause("agent-foreign", "the agent's socket is another user's, who decides what is admitted", "stop what listens there, and start the agent as root", false),
 		doctor.Open.Cause("agent-socket-writable", "others can write a directory above the agent's socket: they put their own there", "give the directory to root, with mode 0755", true),
 		doctor.Open.Cause("agent-observing", "the agent observes: it admits what enforcing would refuse", "take mode: observe out of the policy that is named, and containerd.observe out of config.yaml", false),
-		doctor.Broken.Cause("agent-reload-failing", "the files on disk cannot be used: the agent judges by what it read before", "correct the file that the message names", false),
+		doctor.Broken.Cause("agent-reload-failing", "the files on disk are not in use: the agent judges by what it read before", "correct the file that the message names, or restart the agent where it says so", false),
 		doctor.Warning.Cause("agent-refresh-failing", "a trust root cannot be refreshed", "see that its repository can be reached", false),
 		doctor.Warning.Cause("agent-store-failing", "the agent cannot remember: after a restart, images are judged anew", "look after the directory agent.state", false),
 		doctor.Broken.Cause("trust-stale", "a trust root is older than trust.maxStale: nothing it vouches for is admitted", "see that its repository can be reached, or fetch it: touchmark trust fetch", false),

@@ -64,6 +64,9 @@ type Config struct {
 	// Live says that this process runs on the node: containerd should answer, and
 	// what processes are can be seen.
 	Live bool
+	// Version is what the verifier's version is held against; "" is that of this
+	// program. A program that was built without one is held against nothing.
+	Version string
 	// Clock says whether something keeps the node's clock; nil: that is not asked.
 	Clock func() (kept bool, err error)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/touchmark/touchmark/containerd/bindir"
 	"github.com/touchmark/touchmark/containerd/config"
+	"github.com/touchmark/touchmark/containerd/distribution"
 )
 
 // tooShort is a per_verifier_timeout in which no verifier asks a registry and
@@ -66,13 +67,15 @@ func (s *snapshot) checkVerifiers() {
 }
 
 // checkImport looks at an entry of imports. One without a pattern that does not
-// exist is an error of the configuration.
+// exist is an error of the configuration. A place for drop-ins may be empty: that of
+// the distribution, whose own configuration names it, or all of a directory that is there.
 func (s *snapshot) checkImport(i config.Import) {
 	dir := s.At(filepath.Dir(i.Pattern))
-	if s.Exists(dir) {
+	there := s.Exists(dir)
+	if there {
 		s.CheckWritable("containerd-config-writable", dir)
 	}
-	if !strings.Contains(i.Pattern, "*") {
+	if !strings.Contains(i.Pattern, "*") || there && filepath.Base(i.Pattern) == "*.toml" || i.Pattern == distribution.Detect(s.Host).Override.Import {
 		return
 	}
 	if found, err := filepath.Glob(s.At(i.Pattern)); err == nil && len(found) == 0 {

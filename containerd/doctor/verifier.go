@@ -41,13 +41,16 @@ func checkVerifier(_ context.Context, s *snapshot) {
 	if weak, why := s.Weakness(ours.path); why != "" && !above(weak, dir) {
 		s.Find("verifier-writable", ours.path, "%s %s", s.Name(weak), why)
 	}
-	if mine := version(); ours.version != "" && mine != "" && ours.version != mine {
+	if mine := s.ownVersion(); ours.version != "" && mine != "" && ours.version != mine {
 		s.Find("verifier-version", ours.path, "it is %s, and this is %s", ours.version, mine)
 	}
 }
 
-// version is this program's; "" where it was built without one.
-func version() string {
+// ownVersion is this program's; "" where it was built without one.
+func (s *snapshot) ownVersion() string {
+	if s.Version != "" {
+		return s.Version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "(devel)" {
 		return ""

@@ -18,7 +18,7 @@ type AgentStatus struct {
 	Enforcing bool
 	// Observing says what is only observed, such as "policy release".
 	Observing []string
-	// Reload says why the files on disk cannot be used; "" if they are in use.
+	// Reload says why the files on disk are not in use; "" if they are.
 	Reload string
 	// Refresh says which trust roots cannot be refreshed, and why.
 	Refresh []string

@@ -29,6 +29,8 @@ var goods = []struct {
 		write("/etc/containerd/conf.d/10-site.toml", "version = 3\n[plugins.'io.containerd.image-verifier.v1.bindir']\nmax_verifiers = 0\n"),
 		write("/etc/containerd/conf.d/99-touchmark.toml", "version = 3\n[plugins.'io.containerd.image-verifier.v1.bindir']\nmax_verifiers = 10\n[plugins.'io.containerd.cri.v1.images']\nmax_concurrent_downloads = 3\n"),
 		write("/etc/containerd/site.toml", "version = 3\n[timeouts]\n"))},
+	{name: "places for drop-ins", shape: all(
+		write(lab.ContainerdConfig, "version = 3\nimports = ['/etc/containerd/conf.d/*.toml', '/srv/site.d/*.toml']\n"+oneDirectory), run("mkdir -p /srv/site.d"))},
 	{name: "another bin_dir", shape: all(verifiers("bin_dir = '/srv/verifiers'\nmax_verifiers = -1"), run("rm -r "+lab.BinDir+"; mkdir -p /srv/verifiers; ln -s "+program+" /srv/verifiers/"))},
 	{name: "a copy of the program", shape: run("rm " + ours + "; cp " + program + " " + ours)},
 	{name: "another name", shape: run("mv " + ours + " " + lab.BinDir + "/00-touchmark")},
@@ -96,7 +98,8 @@ var warnings = []struct {
 	{code: "touchmark-missing", spoil: all(func(t *testing.T, n *node) { n.configure(t, "standalone: true") }, func(_ *testing.T, n *node) { n.Env = []string{"HOME=/root", "PATH=/usr/bin:/bin:/usr/sbin:/sbin"} },
 		run("rm "+ours+"; mkdir -p /usr/local/lib/verifier; mv "+program+" /usr/local/lib/verifier; ln -s /usr/local/lib/verifier/touchmark-containerd "+ours))},
 	{code: "config-elsewhere", spoil: all(write("/srv/containerd.toml", settings("", oneDirectory)), func(_ *testing.T, n *node) { n.Flags = []string{"--config", "/srv/containerd.toml"} })},
-	{code: "import-unmatched", spoil: write(lab.ContainerdConfig, "version = 3\nimports = ['/etc/containerd/conf.d/*.toml']\n"+oneDirectory)},
+	{code: "import-unmatched", spoil: write(lab.ContainerdConfig, "version = 3\nimports = ['/etc/containerd/site-*.toml']\n"+oneDirectory)},
+	{code: "import-unmatched", spoil: write(lab.ContainerdConfig, "version = 3\nimports = ['/srv/gone/*.toml']\n"+oneDirectory)},
 	{code: "images-unjudged", late: func(t *testing.T, n *node) {
 		n.Import(t, "other.example/app:1", coretest.Image(t, 3))
 		run("ln -sfn "+program+" "+ours)(t, n) // installed after that

@@ -83,7 +83,7 @@ var registriesCauses = []doctor.Cause{
 var agentCauses = []doctor.Cause{
 	doctor.Broken.Cause("agent-down", "the agent does not answer: every image of a declared scope is refused", "systemctl enable --now touchmark-agent.socket", false),
 	doctor.Open.Cause("agent-observing", "the agent observes: it admits what enforcing would refuse", "run touchmark install podman --mode enforce, or take mode: observe out of the policy that is named", false),
-	doctor.Broken.Cause("agent-reload-failing", "the files on disk cannot be used: the agent judges by what it read before", "correct the file that the message names", false),
+	doctor.Broken.Cause("agent-reload-failing", "the files on disk are not in use: the agent judges by what it read before", "correct the file that the message names, or restart the agent where it says so", false),
 	doctor.Warning.Cause("agent-refresh-failing", "a trust root cannot be refreshed", "see that its repository can be reached", false),
 	doctor.Warning.Cause("agent-store-failing", "the agent cannot remember: after a restart, images are judged anew", "look after the directory agent.state", false),
 	doctor.Broken.Cause("trust-stale", "a trust root is older than trust.maxStale: nothing it vouches for is admitted", "see that its repository can be reached, or fetch it: touchmark trust fetch", false),
