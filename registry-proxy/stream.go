@@ -183,7 +183,7 @@ func (p *Proxy) streamRange(w http.ResponseWriter, r *http.Request, repository s
 		return wrongSize("range of blob "+g.digest.String(), n, b.length())
 	}
 	out := &blobWriter{w: w, control: http.NewResponseController(w), status: http.StatusPartialContent, length: b.length(), contentRange: want}
-	n, err := io.Copy(struct{ io.Writer }{out}, io.LimitReader(body, b.length())) // by Write, which extends the deadline
+	n, err := blob.Part(out, body, b.length())
 	if err == nil && n < b.length() {
 		err = fmt.Errorf("%w: the range ends after %d of %d bytes", blob.ErrWrong, n, b.length())
 	}

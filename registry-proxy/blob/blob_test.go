@@ -13,7 +13,7 @@ import (
 )
 
 func TestPX10_OnlyRightBlobsEnd(t *testing.T) {
-	for _, size := range []int{0, 1, Tail - 1, Tail, Tail + 1, 3*Tail + 7} {
+	for _, size := range []int{0, 1, Tail - 1, Tail, Tail + 1, 3*Tail + 7, Step, Step + Tail, 2*Step + Tail + 1} {
 		good := bytes.Repeat([]byte("x"), size)
 		sum := sha256.Sum256(good)
 		digest := v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}

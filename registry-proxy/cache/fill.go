@@ -17,9 +17,6 @@ import (
 	"github.com/touchmark/touchmark/registry-proxy/blob"
 )
 
-// fillStep is how much is read from the upstream, written and hashed at a time: few system calls, and little memory for each of many fills.
-const fillStep = 128 << 10
-
 // errTrouble says that the disk, and nothing else, kept a fill from going on. Those who wait go on by themselves, from where the file ends.
 var errTrouble = errors.New("the cache cannot be written")
 
@@ -133,7 +130,7 @@ func (c *Cache) place(fl *fill) {
 
 // receive copies what comes into the file and the sum, and tells those who wait.
 func (fl *fill) receive(untrusted io.Reader, f *os.File, sum hash.Hash) error {
-	buf := make([]byte, fillStep)
+	buf := make([]byte, blob.Step)
 	for at := int64(0); ; {
 		n, err := io.ReadAtLeast(untrusted, buf, 1)
 		switch {

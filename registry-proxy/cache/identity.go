@@ -78,7 +78,7 @@ func (c *Cache) hash(f *os.File, e *entry, digest v1.Hash) error {
 		return err
 	}
 	sum := sha256.New()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{sum}, io.NewSectionReader(f, 0, before.Size()), make([]byte, copyStep)); err != nil {
+	if _, err := io.CopyBuffer(struct{ io.Writer }{sum}, io.NewSectionReader(f, 0, before.Size()), make([]byte, blob.Step)); err != nil {
 		return err
 	}
 	if err := blob.Check(sum, digest); err != nil {
@@ -97,6 +97,3 @@ func (c *Cache) unchanged(f *os.File, e *entry) bool {
 	defer c.mu.Unlock()
 	return err == nil && e.verified == identityOf(info)
 }
-
-// copyStep is how much is copied or hashed at a time: a client on a slow line has the writer's deadline for each.
-const copyStep = 256 << 10

@@ -151,10 +151,10 @@ func (r *Reader) copyFile(w io.Writer, from, to int64) error {
 	return copySteps(w, r.file, to-head)
 }
 
-// copySteps copies from a file so that the kernel can do it, in steps, between which a writer can extend its deadline.
+// copySteps copies from a file so that the kernel can do it, in steps of [blob.Step], between which a writer can extend its deadline.
 func copySteps(w io.Writer, f *os.File, n int64) error {
 	for n > 0 {
-		step, err := io.CopyN(w, f, min(n, copyStep))
+		step, err := io.CopyN(w, f, min(n, blob.Step))
 		n -= step
 		if errors.Is(err, io.EOF) {
 			return errDamaged // shorter than it was
