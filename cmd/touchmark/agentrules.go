@@ -8,21 +8,21 @@ import (
 	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
+	"github.com/touchmark/touchmark/core/trust/follow"
 	"github.com/touchmark/touchmark/core/trust/publicgood"
-	"github.com/touchmark/touchmark/services/agent"
 )
 
 // hostRules are the policies and trust roots of a host or a user.
 type hostRules struct {
 	config    *hostconfig.Config
-	followers []*agent.Follower
+	followers []*follow.Follower
 }
 
 // newHostRules reads what the TUF clients start from.
 func newHostRules(c *hostconfig.Config) (*hostRules, error) {
 	r := &hostRules{config: c}
 	for _, t := range c.Trust.TUF {
-		f := agent.FollowerConfig{Name: t.Name, Mirror: t.Mirror, CacheDir: c.TUFDir(t.Name), MaxStale: c.Trust.MaxStale}
+		f := follow.Config{Name: t.Name, Mirror: t.Mirror, CacheDir: c.TUFDir(t.Name), MaxStale: c.Trust.MaxStale}
 		if t.Mirror == hostconfig.PublicGood {
 			f.Mirror, f.Root = publicgood.Mirror, publicgood.TUFRoot()
 		}
@@ -32,7 +32,7 @@ func newHostRules(c *hostconfig.Config) (*hostRules, error) {
 				return nil, fmt.Errorf("%s: trust.tuf %s: root: %w", c.File, t.Name, err)
 			}
 		}
-		r.followers = append(r.followers, agent.NewFollower(f))
+		r.followers = append(r.followers, follow.New(f))
 	}
 	return r, nil
 }

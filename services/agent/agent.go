@@ -55,6 +55,7 @@ import (
 	"github.com/touchmark/touchmark/core/gate/remote"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
+	"github.com/touchmark/touchmark/core/trust/follow"
 	"github.com/touchmark/touchmark/services/agent/store"
 )
 
@@ -98,7 +99,7 @@ type Config struct {
 	Observing []string
 	// Followers are the trust roots that are followed by TUF, among those that Load
 	// gives.
-	Followers []*Follower
+	Followers []*follow.Follower
 	Further   []Further
 	// Parts run as long as the agent does.
 	Parts     []Part
@@ -216,7 +217,7 @@ func (a *Agent) server(h http.Handler) *http.Server {
 }
 
 // logFollower says what came of following a trust root.
-func (a *Agent) logFollower(s RootStatus) {
+func (a *Agent) logFollower(s follow.Status) {
 	switch {
 	case s.Error != "":
 		a.logger.Error("the trust root could not be refreshed; the last good one is used until its end", "name", s.Name, "error", s.Error, "until", s.Until)

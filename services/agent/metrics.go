@@ -5,6 +5,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/touchmark/touchmark/core/trust/follow/metrics"
 )
 
 // What an agent's metrics say of its state at the moment they are read.
@@ -14,17 +16,14 @@ var (
 	reloadDesc    = prometheus.NewDesc("touchmark_reload_failed", "1 if changed files could not be used, and what was read before stays in force.", []string{"files"}, nil)
 	storeDesc     = prometheus.NewDesc("touchmark_store_failed", "1 if the agent cannot remember decisions.", nil, nil)
 	droppedDesc   = prometheus.NewDesc("touchmark_store_dropped_total", "Records that could not be written.", nil, nil)
-	rootAgeDesc   = prometheus.NewDesc("touchmark_trust_root_refreshed_timestamp", "When a trust root was last refreshed, in seconds since 1970; 0 if not since the start.", []string{"name"}, nil)
-	rootUntilDesc = prometheus.NewDesc("touchmark_trust_root_until_timestamp", "When a trust root is not used any more unless it is refreshed, in seconds since 1970.", []string{"name"}, nil)
 	partDesc      = prometheus.NewDesc("touchmark_part_connected", "1 if a part of the agent, such as containerd's NRI plugin, is asked.", []string{"part"}, nil)
 	askedDesc     = prometheus.NewDesc("touchmark_part_answers_total", "What a part of the agent answered; what could not be decided is refused.", []string{"part", "outcome"}, nil)
-	rootStaleDesc = prometheus.NewDesc("touchmark_trust_root_stale", "1 if a trust root's metadata has expired, 2 if it is not used any more.", []string{"name"}, nil)
 )
 
 // newRegistry makes the registry of all metrics.
 func (a *Agent) newRegistry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
-	r.MustRegister(collector{a}, a.config.Recorder.decisions, a.config.Recorder.seconds, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(collector{a}, metrics.Collector(a.roots), a.config.Recorder.decisions, a.config.Recorder.seconds, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return r
 }
 
@@ -33,7 +32,7 @@ type collector struct{ *Agent }
 
 // Describe implements prometheus.Collector.
 func (collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{enforcingDesc, loadedDesc, reloadDesc, storeDesc, droppedDesc, rootAgeDesc, rootUntilDesc, rootStaleDesc, partDesc, askedDesc} {
+	for _, d := range []*prometheus.Desc{enforcingDesc, loadedDesc, reloadDesc, storeDesc, droppedDesc, partDesc, askedDesc} {
 		ch <- d
 	}
 }
@@ -56,15 +55,6 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(partDesc, truth(p.Connected), p.Name)
 		ch <- prometheus.MustNewConstMetric(askedDesc, prometheus.CounterValue, float64(p.Admitted), p.Name, "admitted")
 		ch <- prometheus.MustNewConstMetric(askedDesc, prometheus.CounterValue, float64(p.Refused), p.Name, "refused")
-	}
-	now := time.Now()
-	for _, r := range s.Roots {
-		if r.Mirror == "" {
-			continue // a file is as good as it was
-		}
-		gauge(rootAgeDesc, seconds(r.Refreshed), r.Name)
-		gauge(rootUntilDesc, seconds(r.Until), r.Name)
-		gauge(rootStaleDesc, truth(now.After(r.Expires))+truth(now.After(r.Until)), r.Name)
 	}
 }
 

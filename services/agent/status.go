@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/policy"
+	"github.com/touchmark/touchmark/core/trust/follow"
 )
 
 // Status is the state of an agent, as GET /v1/status has it.
@@ -15,22 +16,22 @@ type Status struct {
 	Enforcing bool `json:"enforcing"`
 	// Observing says what that is: "the whole site", "policy NAME", "images that no
 	// policy is about", and clients that only observe.
-	Observing []string      `json:"observing,omitempty"`
-	Policy    PolicyStatus  `json:"policy"`
-	Files     []FilesStatus `json:"files,omitempty"`
-	Roots     []RootStatus  `json:"trustRoots,omitempty"`
-	Store     StoreStatus   `json:"store"`
-	Parts     []PartStatus  `json:"parts,omitempty"`
+	Observing []string        `json:"observing,omitempty"`
+	Policy    PolicyStatus    `json:"policy"`
+	Files     []FilesStatus   `json:"files,omitempty"`
+	Roots     []follow.Status `json:"trustRoots,omitempty"`
+	Store     StoreStatus     `json:"store"`
+	Parts     []PartStatus    `json:"parts,omitempty"`
 	// Notices are announcements that are due: exceptions that end, pins to be
 	// reviewed.
 	Notices []string `json:"notices,omitempty"`
 }
 
 // roots are the trust roots in force.
-func (a *Agent) roots() []RootStatus {
-	var out []RootStatus
+func (a *Agent) roots() []follow.Status {
+	var out []follow.Status
 	for _, info := range a.config.Gate.Roots() {
-		root := RootStatus{Name: info.Name, Digest: info.Digest}
+		root := follow.Status{Name: info.Name, Digest: info.Digest}
 		for _, f := range a.config.Followers {
 			if status := f.Status(); status.Name == info.Name {
 				root = status

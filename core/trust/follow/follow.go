@@ -1,7 +1,20 @@
-package agent
+// Package follow keeps a trust root current by TUF, for processes that run for
+// months.
+//
+//	f := follow.New(follow.Config{Name: "acme", Mirror: "https://sigstore.acme.example/tuf", Root: root, CacheDir: dir, MaxStale: tuf.DefaultMaxStale})
+//	root, err := f.Load(ctx) // at the start, and whenever files in dir have changed
+//	go f.Run(ctx, func(s follow.Status) { log(s) })
+//
+// [Follower.Run] asks the repository now and then, and puts what is new into the
+// cache's directory. Whoever watches files watches that directory like any other,
+// and calls [Follower.Load] again. A repository that is down changes nothing: the
+// root is good until MaxStale after the end of its metadata, which the root itself
+// says ([trust.Root.Until]).
+package follow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -22,16 +35,20 @@ const (
 	// jitter is which part of these times is left to chance: a fleet that was
 	// started at once does not ask at once.
 	jitter = 0.1
-	// firstTimeout bounds the start of an agent that has never seen a repository.
+	// firstTimeout bounds the start of a process that has never seen a repository.
 	firstTimeout = 15 * time.Second
 	// forEver is given to the TUF client as grace when the cache is read: what has
 	// ended for good is still named, with its end, so that a verdict can say so.
 	forEver = 50 * 365 * 24 * time.Hour
 )
 
-// FollowerConfig says which trust root is followed. All of it is required but
-// MaxStale, Transport and Now.
-type FollowerConfig struct {
+// ErrUnseen is wrapped by the error about a trust root of which nothing is cached,
+// and nothing could be had.
+var ErrUnseen = errors.New("was never seen")
+
+// Config says which trust root is followed. All of it is required but MaxStale,
+// Transport and Now.
+type Config struct {
 	Name     string // of the trust root, for policies
 	Mirror   string // URL of the TUF repository
 	Root     []byte // the root.json to start from
@@ -51,12 +68,12 @@ type Follower struct {
 	cache sync.Mutex // one use of the cache at a time
 
 	mu     sync.Mutex
-	status RootStatus
+	status Status
 	last   *trust.Root // that Load returned
 }
 
-// RootStatus is a trust root in force, and what became of following it.
-type RootStatus struct {
+// Status is a trust root in force, and what became of following it.
+type Status struct {
 	Name   string    `json:"name"`
 	Digest string    `json:"digest,omitempty"` // SHA-256 of trusted_root.json
 	Loaded time.Time `json:"loaded,omitzero"`  // when it was read
@@ -68,20 +85,22 @@ type RootStatus struct {
 	Until     time.Time `json:"until,omitzero"`
 	Refreshed time.Time `json:"refreshed,omitzero"` // when the repository was asked last, with success
 	Error     string    `json:"error,omitempty"`    // of the last attempt
+	Failures  uint64    `json:"failures,omitempty"` // attempts that failed, since the start
 	Warnings  []string  `json:"warnings,omitempty"`
 }
 
-// NewFollower makes a follower. Nothing is read before [Follower.Load].
-func NewFollower(c FollowerConfig) *Follower {
+// New makes a follower. Nothing is read before [Follower.Load].
+func New(c Config) *Follower {
 	return &Follower{
-		name: c.Name, maxStale: c.MaxStale, status: RootStatus{Name: c.Name, Mirror: c.Mirror},
+		name: c.Name, maxStale: c.MaxStale, status: Status{Name: c.Name, Mirror: c.Mirror},
 		client: tuf.Client{Mirror: c.Mirror, Root: c.Root, CacheDir: c.CacheDir, Transport: c.Transport, MaxStale: c.MaxStale, Now: c.Now},
 	}
 }
 
 // Load returns the trust root as it is in the cache, without any request, and
 // while the repository is being asked the one that it returned last. Where
-// nothing is cached yet, the repository is asked, within 15 seconds.
+// nothing is cached yet, the repository is asked, within 15 seconds; if that is
+// to no avail the error wraps [ErrUnseen].
 func (f *Follower) Load(ctx context.Context) (*trust.Root, error) {
 	if !f.cache.TryLock() {
 		if last := f.remembered(); last != nil {
@@ -90,16 +109,37 @@ func (f *Follower) Load(ctx context.Context) (*trust.Root, error) {
 		f.cache.Lock()
 	}
 	defer f.cache.Unlock()
-	lenient := f.client
-	lenient.MaxStale = forEver
-	result, err := lenient.Offline()
+	result, err := f.cached()
 	if err != nil {
 		ctx, cancel := context.WithTimeout(ctx, firstTimeout)
 		defer cancel()
 		if result, err = f.refresh(ctx); err != nil {
-			return nil, fmt.Errorf("trust root %q was never seen: %w", f.name, err)
+			return nil, fmt.Errorf("trust root %q %w: %w", f.name, ErrUnseen, err)
 		}
 	}
+	return f.use(result)
+}
+
+// Cached returns the trust root as it is in the cache, and never asks the
+// repository. Without a cache the error wraps [ErrUnseen].
+func (f *Follower) Cached() (*trust.Root, error) {
+	f.cache.Lock()
+	defer f.cache.Unlock()
+	result, err := f.cached()
+	if err != nil {
+		return nil, fmt.Errorf("trust root %q %w: %w", f.name, ErrUnseen, err)
+	}
+	return f.use(result)
+}
+
+func (f *Follower) cached() (*tuf.Result, error) {
+	lenient := f.client
+	lenient.MaxStale = forEver
+	return lenient.Offline()
+}
+
+// use makes a trust root of what the repository publishes.
+func (f *Follower) use(result *tuf.Result) (*trust.Root, error) {
 	root, err := trust.Parse(f.name, result.TrustedRoot)
 	if err == nil {
 		err = root.Check()
@@ -128,6 +168,7 @@ func (f *Follower) refresh(ctx context.Context) (*tuf.Result, error) {
 	defer f.mu.Unlock()
 	if err != nil {
 		f.status.Error = err.Error()
+		f.status.Failures++
 		return nil, err
 	}
 	f.status.Error, f.status.Refreshed, f.status.Warnings = "", f.now().UTC(), result.Warnings
@@ -142,7 +183,7 @@ func (f *Follower) now() time.Time {
 }
 
 // Status is what became of it.
-func (f *Follower) Status() RootStatus {
+func (f *Follower) Status() Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.status
@@ -151,7 +192,7 @@ func (f *Follower) Status() RootStatus {
 // Run asks the repository now and every hour, until the context ends. What is
 // new is in the cache afterwards, where whoever watches its files finds it. told
 // gets the status after each attempt.
-func (f *Follower) Run(ctx context.Context, told func(RootStatus)) {
+func (f *Follower) Run(ctx context.Context, told func(Status)) {
 	for {
 		f.cache.Lock()
 		_, err := f.refresh(ctx)
