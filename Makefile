@@ -29,8 +29,8 @@ lint: ## vet, staticcheck (pinned) and gofmt, over all modules
 fmt: ## gofmt, in place
 	gofmt -w $$(git ls-files '*.go')
 
-bench: ## figures, kept in integration/results/bench.txt
+bench: ## figures, kept in integration/results
 	./integration/bench.sh
 
-torture: ## kill -9 and fuzzing for half an hour, kept in integration/results/torture.txt
+torture: ## the long campaigns (some hours), kept in integration/results
 	./integration/torture.sh
