@@ -32,8 +32,10 @@
 //     (requireServiceAccount) are not asked.
 //   - Fields that are not known are passed over: the file is the kubelet's.
 //
-// Errors never have anything of what a program answered. What one that fails
-// writes to standard error is quoted, as the kubelet logs it.
+// Errors never have anything of what a program wrote: they end up in the events of
+// pods, which more people read than a node's log, and the complaints of a program that
+// knows secrets may have some. What one that fails writes to standard error is told to
+// Config.Complain, for the log, which is where the kubelet has it, too.
 package kubelet
 
 import (
@@ -74,6 +76,9 @@ type Config struct {
 	Bin  string // --image-credential-provider-bin-dir
 	// Now is the time, for what is kept; nil is time.Now.
 	Now func() time.Time
+	// Complain is told what a provider that failed wrote to standard error: its first
+	// line, of 256 bytes at most, which may hold control characters. nil: nobody is.
+	Complain func(provider, said string)
 }
 
 // Providers are those of one node. They may be used by many goroutines.
@@ -118,6 +123,9 @@ func open(c Config) (*Providers, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Complain == nil {
+		c.Complain = func(string, string) {}
 	}
 	p, seen := new(Providers), make(map[string]bool)
 	for _, file := range files {
@@ -199,7 +207,7 @@ func (e entry) provider(c Config) (*provider, error) {
 		return nil, fmt.Errorf("defaultCacheDuration: %q is not a time such as 12h", e.DefaultCacheDuration)
 	}
 	p := &provider{
-		name: e.Name, path: filepath.Join(c.Bin, e.Name), args: e.Args, protocol: e.APIVersion, keep: keep, now: c.Now,
+		name: e.Name, path: filepath.Join(c.Bin, e.Name), args: e.Args, protocol: e.APIVersion, keep: keep, now: c.Now, complain: c.Complain,
 		turns: newTurns(), kept: make(map[string]answer),
 	}
 	for _, m := range e.MatchImages {

@@ -231,11 +231,31 @@ func TestOneThatHangsIsAlone(t *testing.T) {
 	get(t, p, "a.example/other")
 }
 
+// Whoever may see a pod's events does not see what a provider that fails says: the log has it.
+func TestComplaintsAreLogged(t *testing.T) {
+	n := newNode(t)
+	n.open(t, "fail", "r.example", "")
+	var told []string
+	p, err := kubelet.Open(kubelet.Config{File: filepath.Join(n.dir, "config.yaml"), Bin: filepath.Join(n.dir, "bin"), Complain: func(provider, said string) {
+		told = append(told, provider+": "+said)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.Get(t.Context(), "r.example/app")
+	if err == nil || strings.Contains(err.Error(), "no role") || !strings.Contains(err.Error(), "exit status 1; what it said is in the log") {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"provider: no role is attached to this node"}, told); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // What goes wrong names the program, and no secret.
 func TestErrors(t *testing.T) {
 	n := newNode(t)
 	for answer, says := range map[string]string{
-		"fail":                             "exit status 1: no role is attached to this node",
+		"fail":                             "exit status 1; what it said is in the log",
 		"flood":                            "wrote more than",
 		"s3cret":                           "no CredentialProviderResponse",
 		`{"auth": "s3cret"}`:               "no CredentialProviderResponse",

@@ -40,6 +40,7 @@ type provider struct {
 	protocol   string
 	keep       time.Duration
 	now        func() time.Time
+	complain   func(provider, said string)
 
 	turns *turns
 	mu    sync.Mutex
@@ -95,7 +96,7 @@ func (p *provider) get(ctx context.Context, repository string) (authn.AuthConfig
 	program := child.Program{Path: p.path, Args: p.args, Env: p.env, TimeLimit: timeout, MaxAnswer: maxAnswer}
 	said, err := program.Run(ctx, body)
 	if err != nil {
-		return authn.AuthConfig{}, p.fail(repository, err)
+		return authn.AuthConfig{}, p.fail(repository, p.unquoted(err))
 	}
 	r, keep, err := p.parse(said)
 	if err != nil {
@@ -139,6 +140,20 @@ func (p *provider) remember(key string, a answer) {
 // fail names the program in an error.
 func (p *provider) fail(repository string, err error) error {
 	return fmt.Errorf("asking the credential provider %s about %s: %w", p.name, repository, err)
+}
+
+// unquoted is an error of a run without the program's own words, which go to where
+// they are logged.
+func (p *provider) unquoted(err error) error {
+	var failure *child.Failure
+	if !errors.As(err, &failure) {
+		return err
+	}
+	if failure.Said == "" {
+		return failure
+	}
+	p.complain(p.name, jsonguard.Excerpt(failure.Said))
+	return fmt.Errorf("running %s: %w; what it said is in the log", failure.Path, failure.Err)
 }
 
 // errAnswer says no more, since an answer is a secret.

@@ -55,8 +55,26 @@ type Program struct {
 	MaxAnswer int
 }
 
+// Failure is the error of a program that ended with another status than 0, or died. Its text quotes the program: what strangers may read is made from Path and Err alone.
+type Failure struct {
+	Path string
+	Err  error  // how it ended, or why it did not start
+	Said string // the first line that it wrote to standard error, of at most 4 KiB; "" if there is none
+}
+
+// Error names the program, and quotes it.
+func (f *Failure) Error() string {
+	if f.Said == "" {
+		return fmt.Sprintf("running %s: %v", f.Path, f.Err)
+	}
+	return fmt.Sprintf("running %s: %v: %s", f.Path, f.Err, f.Said)
+}
+
+// Unwrap is how it ended.
+func (f *Failure) Unwrap() error { return f.Err }
+
 // Run gives a request to a new process and returns its answer. A program that is missing, that ends with another status than 0, that dies or is killed is an
-// error that names it and has the first line that it wrote to standard error.
+// error that names it; a [*Failure] if it did not take too long or say too much.
 func (p Program) Run(ctx context.Context, request []byte) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.TimeLimit)
 	defer cancel()
@@ -80,11 +98,9 @@ func (p Program) Run(ctx context.Context, request []byte) ([]byte, error) {
 		return nil, fmt.Errorf("running %s: it took too long and was killed: %w", p.Path, ctx.Err())
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("running %s: %w", p.Path, ctx.Err())
-	case err != nil && len(complaint.kept) > 0:
-		line, _, _ := strings.Cut(strings.TrimSpace(string(complaint.kept)), "\n")
-		return nil, fmt.Errorf("running %s: %w: %s", p.Path, err, strings.ToValidUTF8(line, "\ufffd"))
 	case err != nil:
-		return nil, fmt.Errorf("running %s: %w", p.Path, err)
+		line, _, _ := strings.Cut(strings.TrimSpace(string(complaint.kept)), "\n")
+		return nil, &Failure{Path: p.Path, Err: err, Said: strings.ToValidUTF8(line, "\ufffd")}
 	}
 	return answer.kept, nil
 }
