@@ -1,5 +1,3 @@
-// Package proxy_test has real clients pull through the registry proxy: they log in, and have the configuration that
-// "touchmark client-config" prints.
 package proxy_test
 
 import (
@@ -22,8 +20,6 @@ import (
 	"github.com/touchmark/touchmark/registry-proxy/config"
 	"github.com/touchmark/touchmark/registry-proxy/service"
 )
-
-func TestMain(m *testing.M) { os.Exit(lab.Main(m, nil)) }
 
 const rules = `apiVersion: policy.sigstore.dev/v1beta1
 kind: ClusterImagePolicy
