@@ -17,6 +17,7 @@ const (
 	codeNameInvalid     = "NAME_INVALID"
 	codeNameUnknown     = "NAME_UNKNOWN"
 	codeSizeInvalid     = "SIZE_INVALID"
+	codeTooMany         = "TOOMANYREQUESTS"
 	codeUnauthorized    = "UNAUTHORIZED"
 	codeUnavailable     = "UNAVAILABLE"
 	codeUnknown         = "UNKNOWN"
@@ -95,7 +96,7 @@ func (f *failure) write(w http.ResponseWriter) {
 		}
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", "GET, HEAD")
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		h.Set("Retry-After", strconv.Itoa(retryAfterSeconds))
 	}
 	w.WriteHeader(f.status)

@@ -263,6 +263,8 @@ func (f *Front) identify(r *http.Request, m *Mount, req request) (auth.Caller, *
 	}
 	caller, err := f.clients.Identify(r)
 	switch {
+	case errors.Is(err, auth.ErrTooMany):
+		return auth.Caller{}, &failure{status: http.StatusTooManyRequests, code: codeTooMany, message: "too many logins from your address wait to be checked; try again soon", cause: err}
 	case errors.Is(err, auth.ErrUnavailable):
 		return auth.Caller{}, unavailable("who you are could not be found out; nothing was decided", err)
 	case err != nil, req.endpoint == endpointBase && caller.Who == "" && f.clients.MustAsk(r):

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -268,6 +269,50 @@ func TestClientsReadWhatTheyMay(t *testing.T) {
 		if log := l.logs.String(); strings.Contains(log, basic("alice")[1]) || !strings.Contains(log, `"who":"user:alice"`) {
 			t.Error("the log has a password, or not who asked")
 		}
+	}
+}
+
+// PX-27: who tries passwords is told to wait, in the registry's form.
+func TestPX27_TooManyLogins(t *testing.T) {
+	l := newLab(t)
+	hash, err := bcrypt.GenerateFromPassword([]byte("right"), 8) // some 15 ms: more come than can be compared meanwhile
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "users")
+	if err := os.WriteFile(file, []byte("alice:"+string(hash)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	clients, err := auth.New(auth.Config{Htpasswd: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.behind(FrontConfig{Mounts: []*Mount{{Proxy: l.proxy}}, Clients: clients})
+	login := func(password string) reply {
+		req := http.Request{Header: http.Header{}}
+		req.SetBasicAuth("alice", password)
+		return l.get("/v2/", "Authorization", req.Header.Get("Authorization"))
+	}
+	l.want(login("right"), http.StatusOK, "")
+	var group sync.WaitGroup
+	statuses := make([]int, 200)
+	for i := range statuses {
+		group.Go(func() {
+			r := login(fmt.Sprint("wrong", i))
+			statuses[i] = r.StatusCode
+			if r.StatusCode == http.StatusTooManyRequests && (r.code() != codeTooMany || r.Header.Get("Retry-After") == "") {
+				t.Errorf("got %v %s", r.Header, r.body)
+			}
+		})
+	}
+	l.want(login("right"), http.StatusOK, "")
+	group.Wait()
+	count := map[int]int{}
+	for _, status := range statuses {
+		count[status]++
+	}
+	if count[http.StatusTooManyRequests] == 0 || count[http.StatusUnauthorized] == 0 || len(count) != 2 {
+		t.Errorf("got %v", count)
 	}
 }
 

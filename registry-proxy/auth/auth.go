@@ -15,6 +15,9 @@
 //     name, else its common name.
 //
 // Credentials that are wrong are an error, also where anonymous clients are let in: whoever means to be somebody is told.
+//
+// Comparing a password takes a processor for as long as 100 ms, by intent. A few are compared at a time, addresses take turns, and
+// few passwords of each may wait: whoever tries many keeps others neither from logging in nor from the processors.
 package auth
 
 import (
@@ -59,7 +62,8 @@ type Rule struct {
 // Clients identifies clients. Its methods may be called at the same time.
 type Clients struct {
 	config   Config
-	users    *users
+	logins   *logins
+	users    *users // nil without a file
 	issuers  []*verifier
 	rules    []rule
 	nobody   Caller
@@ -85,6 +89,8 @@ var (
 	ErrCredentials = errors.New("credentials are missing or wrong")
 	// ErrUnavailable says that it could not be found out whether they are right.
 	ErrUnavailable = errors.New("credentials could not be checked")
+	// ErrTooMany says that they were not looked at, because too many others from the same address are.
+	ErrTooMany = errors.New("too many logins at once")
 )
 
 // Check says which field is wrong, such as "access[1].subjects[0]". It reads no file.
@@ -104,17 +110,26 @@ func (c Config) Check() (field string, err error) {
 
 // New reads the files and compiles the rules. Every error is one of configuration and names the file or the field. Issuers
 // are asked for their keys when the first token comes, so that one that is down keeps no proxy from starting.
-func New(c Config) (*Clients, error) {
+func New(c Config) (*Clients, error) { return Renew(nil, c) }
+
+// Renew is [New] for a configuration, or files, that have changed since before was made; before may be nil. Who has proven a
+// password need not wait for it to be compared again, if the line of the file is as it was. Passwords that wait go on waiting.
+func Renew(before *Clients, c Config) (*Clients, error) {
 	if field, err := c.Check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", field, err)
 	}
 	clients := &Clients{config: c, password: c.Htpasswd != "" || len(c.Issuers) > 0}
+	if before != nil {
+		clients.logins = before.logins
+	} else {
+		clients.logins = newLogins()
+	}
 	if c.Now == nil {
 		clients.config.Now = time.Now
 	}
 	if c.Htpasswd != "" {
 		var err error
-		if clients.users, err = loadUsers(c.Htpasswd); err != nil {
+		if clients.users, err = loadUsers(c.Htpasswd, clients.logins); err != nil {
 			return nil, err
 		}
 	}
@@ -141,7 +156,7 @@ func (c *Clients) Challenge() string {
 	return `Basic realm="touchmark proxy", charset="UTF-8"`
 }
 
-// Identify says who sent a request. The error wraps [ErrCredentials] or [ErrUnavailable].
+// Identify says who sent a request. The error wraps [ErrCredentials], [ErrUnavailable] or [ErrTooMany].
 func (c *Clients) Identify(r *http.Request) (Caller, error) {
 	if values := r.Header.Values("Authorization"); len(values) > 1 {
 		return Caller{}, fmt.Errorf("%w: two Authorization headers", ErrCredentials)
@@ -191,8 +206,11 @@ func (c *Clients) prove(ctx context.Context, r *http.Request, header string) (st
 	if len(c.issuers) > 0 && looksLikeToken(password) {
 		return c.proveToken(ctx, password)
 	}
-	if c.users == nil || !c.users.check(ctx, name, password) {
+	if c.users == nil {
 		return "", ErrCredentials
+	}
+	if err := c.users.check(ctx, origin(r.RemoteAddr), name, password); err != nil {
+		return "", err
 	}
 	return "user:" + name, nil
 }

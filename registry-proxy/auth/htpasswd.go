@@ -8,11 +8,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
-	"runtime"
+	"net/netip"
 	"strings"
 	"sync"
 
 	"golang.org/x/crypto/bcrypt"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/touchmark/touchmark/core/configfile"
 )
@@ -31,24 +32,36 @@ const (
 // users are the names and hashes of an htpasswd file.
 type users struct {
 	hashes map[string][]byte
-	absent []byte        // is compared where there is no such user, so that names cannot be told apart by time
-	turns  chan struct{} // bcrypt is meant to be slow: wrong passwords must not take every processor
+	absent []byte // is compared where there is no such user, so that names cannot be told apart by time
+	*logins
+}
 
-	// proven has a keyed digest of each name and password that was right: a pull has dozens of requests, and bcrypt takes
-	// longer than all of them.
+// logins is what outlives a change of the file: who waits, and who was right.
+type logins struct {
+	turns   *turns
+	flights singleflight.Group // of the same credentials from the same address
+	compare func(hash, password []byte) error
+
+	// proven has a keyed digest of each line and password that was right: a pull has dozens of requests, and bcrypt takes
+	// longer than all of them. A line that has changed, or is gone, has another digest, or none.
 	key    [32]byte
 	mu     sync.Mutex
 	proven map[[sha256.Size]byte]bool
 }
 
-// loadUsers reads a file of lines NAME:HASH.
-func loadUsers(file string) (*users, error) {
+func newLogins() *logins {
+	l := &logins{turns: newTurns(), compare: bcrypt.CompareHashAndPassword, proven: map[[sha256.Size]byte]bool{}}
+	_, _ = rand.Read(l.key[:]) // never fails
+	return l
+}
+
+// loadUsers reads a file of lines NAME:HASH. What known has of lines that are still there remains.
+func loadUsers(file string, known *logins) (*users, error) {
 	data, err := configfile.Read(file, maxHtpasswd)
 	if err != nil {
 		return nil, fmt.Errorf("htpasswd: %w", err)
 	}
-	u := &users{hashes: map[string][]byte{}, turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), proven: map[[sha256.Size]byte]bool{}}
-	_, _ = rand.Read(u.key[:]) // never fails
+	u := &users{hashes: map[string][]byte{}, logins: known}
 	cost := bcrypt.MinCost
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	for n := 1; lines.Scan(); n++ {
@@ -80,38 +93,50 @@ func loadUsers(file string) (*users, error) {
 	return u, nil
 }
 
-// check reports whether a password is the user's.
-func (u *users) check(ctx context.Context, name, password string) bool {
+// check returns nil if a password is the user's. The error wraps [ErrCredentials], [ErrTooMany] or [ErrUnavailable].
+func (u *users) check(ctx context.Context, from netip.Prefix, name, password string) error {
 	if len(password) == 0 || len(password) > maxPassword || len(name) > maxName {
-		return false
+		return ErrCredentials
 	}
-	mac := hmac.New(sha256.New, u.key[:])
-	fmt.Fprintf(mac, "%d %s%s", len(name), name, password)
-	sum := [sha256.Size]byte(mac.Sum(nil))
+	hash, ok := u.hashes[name]
+	sum := u.digest(name, hash, password)
 	u.mu.Lock()
 	known := u.proven[sum]
 	u.mu.Unlock()
 	if known {
-		return true
+		return nil
 	}
-	select {
-	case u.turns <- struct{}{}:
-		defer func() { <-u.turns }()
-	case <-ctx.Done():
-		return false
-	}
-	hash, ok := u.hashes[name]
 	if !ok {
 		hash = u.absent
 	}
-	if bcrypt.CompareHashAndPassword(hash, []byte(password)) != nil || !ok {
-		return false
+	// A node that starts logs in with the same credentials for all its containers at once: one comparison is enough for them.
+	result := u.flights.DoChan(from.String()+string(sum[:]), func() (any, error) {
+		if err := u.turns.take(from); err != nil {
+			return nil, err
+		}
+		defer u.turns.done()
+		if u.compare(hash, []byte(password)) != nil || !ok {
+			return nil, ErrCredentials
+		}
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		if len(u.proven) >= maxProven {
+			clear(u.proven)
+		}
+		u.proven[sum] = true
+		return nil, nil
+	})
+	select {
+	case r := <-result:
+		return r.Err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: the request was given up", ErrUnavailable)
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if len(u.proven) >= maxProven {
-		clear(u.proven)
-	}
-	u.proven[sum] = true
-	return true
+}
+
+// digest tells a line of the file and a password from all others, to this process.
+func (l *logins) digest(name string, hash []byte, password string) [sha256.Size]byte {
+	mac := hmac.New(sha256.New, l.key[:])
+	fmt.Fprintf(mac, "%d %s%d %s%s", len(name), name, len(hash), hash, password)
+	return [sha256.Size]byte(mac.Sum(nil))
 }
