@@ -195,7 +195,7 @@ func rootByName(name string, roots []*trust.Root) (*trust.Root, error) {
 	if name == "" {
 		switch len(roots) {
 		case 0:
-			return nil, errors.New("no trust root is loaded")
+			return nil, errors.New("no trust root is loaded: put one into trust.dir of config.yaml, name it under trust in proxy.yaml, or give it by --trusted-root")
 		case 1:
 			return roots[0], nil
 		}

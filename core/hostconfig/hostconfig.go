@@ -150,7 +150,7 @@ func Load(path string, d Defaults) (*Config, error) {
 	}
 	data, err := configfile.Read(path, maxFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("reading configuration: %w; \"touchmark install podman\" writes one", err)
+		return nil, fmt.Errorf("reading configuration: %w; \"touchmark install podman\" or \"touchmark install containerd\" writes one", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading configuration: %w", err)

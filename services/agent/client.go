@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/touchmark/touchmark/core/gate/ask"
 )
 
 const (
@@ -70,7 +72,7 @@ func (c *Client) get(ctx context.Context, path string, into any) error {
 		if errors.As(err, &op) {
 			err = op.Err
 		}
-		return fmt.Errorf("asking the agent at %s: %w: %w", c.socket, ErrAway, err)
+		return fmt.Errorf("asking the agent at %s: %w: %w; %s", c.socket, ErrAway, err, ask.Advice)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxReply+1))

@@ -31,6 +31,9 @@ const (
 	maxAnswer = 16 << 20
 )
 
+// Advice is what to do about an agent at whose socket nobody answers.
+const Advice = "see whether it runs: systemctl status touchmark-agent (a user's own: systemctl --user)"
+
 // Agent asks the agent at a unix socket, and returns its verdict's JSON as it is: see
 // [Read]. It does not wait longer than the context, and nine seconds; the error says
 // which of them ended it, and otherwise what is wrong with the agent.
@@ -104,7 +107,7 @@ func exchange(ctx context.Context, socket string, request []byte) ([]byte, error
 		return nil, os.NewSyscallError("setsockopt", err)
 	}
 	if err := syscall.Connect(fd, &syscall.SockaddrUnix{Name: socket}); err != nil {
-		return nil, os.NewSyscallError("connect", err)
+		return nil, fmt.Errorf("%w; %s", os.NewSyscallError("connect", err), Advice)
 	}
 	if err := ctx.Err(); err != nil { // too early to be shut
 		return nil, err
