@@ -36,7 +36,7 @@ const (
 	bundleTypeMaximum = len(typeBundlePrefix) + 32
 )
 
-// evidenceTypes is the list of design.md 4.6. All of them are JSON; the XML and text forms of SBOMs are not on it, because
+// evidenceTypes is the evidence list. All of them are JSON; the XML and text forms of SBOMs are not on it, because
 // their bytes cannot be told from a file system's as surely.
 var evidenceTypes = map[string]bool{
 	"application/vnd.dev.cosign.simplesigning.v1+json": true,

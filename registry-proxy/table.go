@@ -2,14 +2,13 @@ package registryproxy
 
 import (
 	"container/list"
-	"slices"
 	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 const (
-	// maxTableEntries bounds the table: manifests, and what they list, together. At about 250 bytes each that is 32 MiB.
+	// maxTableEntries bounds the table: manifests, and what they list, together. At about 350 bytes each that is 45 MiB.
 	maxTableEntries = 128 << 10
 	// maxHolders caps how many manifests are asked about for one blob or child; a base layer may be in thousands.
 	maxHolders = 64
@@ -23,8 +22,20 @@ type table struct {
 	size     int        // sum of node.cost
 	recent   *list.List // of *node, the one used last in front
 	nodes    map[tableKey]*list.Element
-	holders  map[tableKey][]v1.Hash // what is listed -> the manifests that list it
-	uses     uint64
+	holders  map[tableKey]*holders // by what is listed
+}
+
+// holders are the manifests that list one digest, those admitted last in front. A base layer may be in thousands: nothing here looks at
+// all of them.
+type holders struct {
+	listed tableKey
+	order  list.List // of *node
+}
+
+// place is where a manifest stands among the holders of something that it lists.
+type place struct {
+	among *holders
+	at    *list.Element
 }
 
 type tableKey struct {
@@ -32,7 +43,7 @@ type tableKey struct {
 	digest     v1.Hash
 }
 
-// node is one manifest. Its fields are written once, but admitted.
+// node is one manifest. Its fields are written once, but places.
 type node struct {
 	key       tableKey
 	mediaType string
@@ -40,7 +51,7 @@ type node struct {
 	config    v1.Hash
 	blobs     []sizedBlob // config and layers
 	children  []v1.Hash   // of an index that is not merely a list of referrers
-	admitted  uint64      // when it was last admitted, in uses; guarded by table.mu
+	places    []place     // while it is in the table, whose mutex guards it
 }
 
 type sizedBlob struct {
@@ -74,7 +85,7 @@ func newTable(capacity int) *table {
 		capacity: capacity,
 		recent:   list.New(),
 		nodes:    map[tableKey]*list.Element{},
-		holders:  map[tableKey][]v1.Hash{},
+		holders:  map[tableKey]*holders{},
 	}
 }
 
@@ -100,31 +111,41 @@ func newNode(repository string, digest v1.Hash, doc *document, evidence bool) *n
 func (t *table) record(n *node, admitted bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.uses++
-	if e, ok := t.nodes[n.key]; ok {
-		known := e.Value.(*node)
-		if known.evidence == n.evidence {
-			t.recent.MoveToFront(e)
-			if admitted {
-				known.admitted = t.uses
-			}
-			return
-		}
-		t.remove(e) // an index that was judged before and is now found at a fallback tag, or the other way round
+	e, ok := t.nodes[n.key]
+	switch {
+	case !ok:
+		t.add(n)
+	case e.Value.(*node).evidence != n.evidence: // an index that was judged before and is now found at a fallback tag, or the other way round
+		t.remove(e)
+		t.add(n)
+	default:
+		t.recent.MoveToFront(e)
+		n = e.Value.(*node)
 	}
 	if admitted {
-		n.admitted = t.uses
+		for _, p := range n.places {
+			p.among.order.MoveToFront(p.at)
+		}
 	}
+}
+
+func (t *table) add(n *node) {
 	for t.size+n.cost() > t.capacity && t.recent.Len() > 0 {
 		t.remove(t.recent.Back())
 	}
 	t.nodes[n.key] = t.recent.PushFront(n)
 	t.size += n.cost()
-	for listed := range n.lists() {
-		key := tableKey{n.key.repository, listed}
-		if !slices.Contains(t.holders[key], n.key.digest) {
-			t.holders[key] = append(t.holders[key], n.key.digest)
+	for digest := range n.lists() {
+		key := tableKey{n.key.repository, digest}
+		h := t.holders[key]
+		if h == nil {
+			h = &holders{listed: key}
+			t.holders[key] = h
 		}
+		if last := h.order.Back(); last != nil && last.Value == n {
+			continue // it lists the digest twice
+		}
+		n.places = append(n.places, place{h, h.order.PushBack(n)})
 	}
 }
 
@@ -132,15 +153,13 @@ func (t *table) remove(e *list.Element) {
 	n := t.recent.Remove(e).(*node)
 	delete(t.nodes, n.key)
 	t.size -= n.cost()
-	for listed := range n.lists() {
-		key := tableKey{n.key.repository, listed}
-		rest := slices.DeleteFunc(t.holders[key], func(h v1.Hash) bool { return h == n.key.digest })
-		if len(rest) == 0 {
-			delete(t.holders, key)
-		} else {
-			t.holders[key] = rest
+	for _, p := range n.places {
+		p.among.order.Remove(p.at)
+		if p.among.order.Len() == 0 {
+			delete(t.holders, p.among.listed)
 		}
 	}
+	n.places = nil
 }
 
 // lists yields everything that the manifest lists.
@@ -174,22 +193,14 @@ func (t *table) get(repository string, digest v1.Hash) *node {
 func (t *table) holdersOf(repository string, digest v1.Hash) (nodes []*node, all bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, h := range t.holders[tableKey{repository, digest}] {
-		nodes = append(nodes, t.nodes[tableKey{repository, h}].Value.(*node))
+	h := t.holders[tableKey{repository, digest}]
+	if h == nil {
+		return nil, true
 	}
-	slices.SortStableFunc(nodes, func(a, b *node) int {
-		switch {
-		case a.admitted > b.admitted:
-			return -1
-		case a.admitted < b.admitted:
-			return 1
-		}
-		return 0
-	})
-	if len(nodes) > maxHolders {
-		return nodes[:maxHolders], false
+	for e := h.order.Front(); e != nil && len(nodes) < maxHolders; e = e.Next() {
+		nodes = append(nodes, e.Value.(*node))
 	}
-	return nodes, true
+	return nodes, len(nodes) == h.order.Len()
 }
 
 // parents returns the indexes that list a manifest, those admitted last first; all is false as in holdersOf.

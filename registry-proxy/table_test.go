@@ -30,10 +30,16 @@ func TestTableIsBounded(t *testing.T) {
 		}
 	}
 	for listed, holders := range table.holders {
-		for _, h := range holders {
-			if table.get(listed.repository, h) == nil {
+		seen := map[v1.Hash]bool{}
+		for e := holders.order.Front(); e != nil; e = e.Next() {
+			held := e.Value.(*node).key
+			if table.get(listed.repository, held.digest) == nil {
 				t.Fatalf("%v is held by a manifest that was forgotten", listed)
 			}
+			if seen[held.digest] {
+				t.Fatalf("%v is held twice by %v", listed, held)
+			}
+			seen[held.digest] = true
 		}
 	}
 	for table.recent.Len() > 0 {
@@ -57,6 +63,10 @@ func TestTableNamesAdmittedHoldersFirstAndBoundsThem(t *testing.T) {
 	if all || len(nodes) != maxHolders || nodes[0].key != admitted.key {
 		t.Errorf("%d holders, all %v, first %v", len(nodes), all, nodes[0].key)
 	}
+	table.record(&node{key: tableKey{"app", tableDigest(160)}, blobs: []sizedBlob{{blob, 7}}}, true)
+	if nodes, _ := table.holdersOf("app", blob); nodes[0].key.digest != tableDigest(160) || nodes[1].key != admitted.key {
+		t.Errorf("first %v, then %v, and not in the order of their admission", nodes[0].key, nodes[1].key)
+	}
 	if nodes, _ := table.holdersOf("other", blob); len(nodes) != 0 {
 		t.Errorf("another repository has %d holders", len(nodes))
 	}
@@ -65,5 +75,24 @@ func TestTableNamesAdmittedHoldersFirstAndBoundsThem(t *testing.T) {
 	}
 	if parents, _ := table.parents("app", blob); len(parents) != 0 {
 		t.Errorf("images are named as parents: %v", parents)
+	}
+}
+
+// BenchmarkTableSharedLayer: a base layer that is in 40,000 manifests of a repository is looked up as fast as one that is in few.
+func BenchmarkTableSharedLayer(b *testing.B) {
+	base := tableDigest(1)
+	for _, many := range []int{10, 40_000} {
+		b.Run(fmt.Sprintf("images=%d", many), func(b *testing.B) {
+			table := newTable(maxTableEntries)
+			var nodes []*node
+			for i := range many {
+				nodes = append(nodes, &node{key: tableKey{"app", tableDigest(100 + i)}, blobs: []sizedBlob{{base, 7}}})
+				table.record(nodes[i], true)
+			}
+			for i := 0; b.Loop(); i++ {
+				table.record(nodes[i%many], true)
+				table.holdersOf("app", base)
+			}
+		})
 	}
 }

@@ -264,7 +264,7 @@ func (w *world) issues(name string, body []byte) {
 	}
 }
 
-// refuses demands an error of this status, in the form of contracts.md 1.6, and that nothing was logged.
+// refuses demands an error of this status, in the form that Fulcio has, and that nothing was logged.
 func (w *world) refuses(name string, body []byte, status int) answer {
 	w.Helper()
 	before := len(w.log.entries)

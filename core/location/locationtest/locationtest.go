@@ -5,7 +5,7 @@
 //
 // locations.yaml is a list of shapes:
 //
-//	name:      what it is about; names what attacks.md has on it
+//	name:      what it is about, with the attack that it stands for
 //	rules:     prefix, location, insecure, blocked, mirrors (location, insecure, pull), as in location.Rewrite
 //	places:    logical name -> places in order, as location.Place prints them
 //	nowhere:   logical name -> a part of the error
