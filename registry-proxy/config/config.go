@@ -7,6 +7,8 @@
 //	trust:
 //	- {name: acme, file: trusted_root.json}
 //	- {name: public-good}             # Sigstore's own, which is built in
+//	- {name: west, mirror: "https://sigstore.west.example/tuf", root: root.json, ca: west-ca.pem, maxStale: 30d} # followed by TUF
+//	state: /var/lib/touchmark-proxy   # what was seen of the trust roots that are followed
 //	registries:
 //	- name: docker.io                 # as policies call it, and in ?ns=
 //	  upstream: https://registry-1.docker.io
@@ -66,9 +68,6 @@ const maxFile = 1 << 20
 // can reach it there.
 const DefaultListen = "127.0.0.1:5000"
 
-// PublicGood is the name of the trust root that is built in.
-const PublicGood = "public-good"
-
 // Config is what a file says, with defaults for what it leaves out.
 type Config struct {
 	File         string   // absolute; empty if there is none
@@ -83,6 +82,7 @@ type Config struct {
 	Tracing      string // URL of a collector; empty for none
 	Page         bool
 	Cache        Cache
+	State        string        // directory
 	Offline      time.Duration // 0 for not at all
 	Peers        Peers
 	Countersign  Countersign
@@ -126,12 +126,6 @@ type Credentials struct {
 	Username     string
 	PasswordFile string
 	Account      bool // those of "docker login" for the account that the proxy runs under
-}
-
-// Root is a trust root.
-type Root struct {
-	Name string // for policies; empty for one that has none
-	File string // trusted_root.json or .jsonl; empty for [PublicGood]
 }
 
 // Limits are what one registry may take. Zero stands for the default.
@@ -182,7 +176,7 @@ func (c *Config) Files() []string {
 	for _, r := range c.Registries {
 		files = append(files, r.Policy)
 		for _, root := range r.Trust {
-			files = append(files, root.File)
+			files = append(files, c.rootFiles(root)...)
 		}
 		files = append(files, r.Files()...)
 	}

@@ -32,7 +32,7 @@ registries:
   hosts: [acme.example]
   passThrough: true
   policy: acme.d
-  trust: [{name: own, file: own.json}]
+  trust: [{name: own, file: own.json}, {name: west, mirror: "https://sigstore.west.example/tuf", root: root.json, ca: west-ca.pem, maxStale: 10d}, {name: public-good, mirror: public-good}]
   mode: observe
   limits: {fetches: 8, rate: 50.5}
 auth:
@@ -51,6 +51,7 @@ offline: 168h
 peers: {listen: 0.0.0.0:5444, dns: "proxies.example:5444", secretFile: peers.secret}
 countersign: {key: countersign.key, authority: countersign.pem, names: [proxy.example], validity: 5m}
 tracing: {endpoint: "https://collector.example:4318"}
+state: /srv/state
 `
 
 func TestParse(t *testing.T) {
@@ -66,7 +67,11 @@ func TestParse(t *testing.T) {
 				Credentials: config.Credentials{DockerConfig: at("auth.json")}, Policy: at("policy.d"),
 				Trust: []config.Root{{Name: "acme", File: at("trusted_root.json")}, {Name: "public-good"}}},
 			{Name: "registry.acme.example", Upstream: "https://10.0.0.5:5000", CA: at("acme-ca.pem"), TokenHosts: []string{"login.acme.example"},
-				Hosts: []string{"acme.example"}, PassThrough: true, Policy: at("acme.d"), Trust: []config.Root{{Name: "own", File: at("own.json")}},
+				Hosts: []string{"acme.example"}, PassThrough: true, Policy: at("acme.d"), Trust: []config.Root{
+					{Name: "own", File: at("own.json")},
+					{Name: "west", TUF: config.TUF{Mirror: "https://sigstore.west.example/tuf", Root: at("root.json"), CA: at("west-ca.pem"), MaxStale: 240 * time.Hour}},
+					{Name: "public-good", TUF: config.TUF{Mirror: "public-good", MaxStale: 720 * time.Hour}},
+				},
 				Observe: true, Limits: config.Limits{Fetches: 8, Rate: 50.5}},
 		},
 		Auth: auth.Config{
@@ -79,7 +84,7 @@ func TestParse(t *testing.T) {
 			},
 		},
 		Metrics: "127.0.0.1:9465", Decisions: at("decisions.jsonl"), Page: true, Tracing: "https://collector.example:4318",
-		Cache: config.Cache{Dir: at("cache"), Size: 50 << 30}, Offline: 168 * time.Hour,
+		State: "/srv/state", Cache: config.Cache{Dir: at("cache"), Size: 50 << 30}, Offline: 168 * time.Hour,
 		Peers:       config.Peers{Listen: "0.0.0.0:5444", DNS: "proxies.example:5444", SecretFile: at("peers.secret")},
 		Countersign: config.Countersign{Key: at("countersign.key"), Authority: at("countersign.pem"), Names: []string{"proxy.example"}, Validity: 5 * time.Minute},
 	}
@@ -87,8 +92,8 @@ func TestParse(t *testing.T) {
 		t.Error(diff)
 	}
 	files := strings.Join(got.Files(), " ")
-	for _, name := range []string{"proxy.yaml", "clients.pem", "policy.d", "acme.d", "trusted_root.json", "own.json", "auth.json", "acme-ca.pem", "users", "peers.secret"} {
-		if !strings.Contains(files, at(name)) {
+	for _, name := range []string{"proxy.yaml", "clients.pem", "policy.d", "acme.d", "trusted_root.json", "own.json", "auth.json", "acme-ca.pem", "users", "peers.secret", "root.json", "west-ca.pem", "../../srv/state/tuf/west", "../../srv/state/tuf/public-good"} {
+		if !strings.Contains(files, filepath.Join("/etc/touchmark", name)) {
 			t.Errorf("%s is not among the files that are watched: %s", name, files)
 		}
 	}
@@ -99,7 +104,7 @@ const least = "policy: p.yaml\nregistries:\n- upstream: https://registry.example
 // Whoever only this machine can reach may read; everybody else has to be said.
 func TestDefaults(t *testing.T) {
 	c, err := config.Parse([]byte(least), "/p/proxy.yaml")
-	if err != nil || c.Listen != config.DefaultListen || !c.Auth.Anonymous || !c.Auth.AnonymousDetails {
+	if err != nil || c.Listen != config.DefaultListen || c.State != config.DefaultState || !c.Auth.Anonymous || !c.Auth.AnonymousDetails {
 		t.Errorf("got %+v, %v", c, err)
 	}
 	c, err = config.Parse([]byte(least+"auth: {htpasswd: users}\n"), "/p/proxy.yaml")
@@ -122,6 +127,13 @@ func TestBroken(t *testing.T) {
 		{whole, "{name: acme, file: trusted_root.json}", "{name: acme}", ":5: trust[0].file: is missing"},
 		{whole, "{name: acme, file: trusted_root.json}", "{name: a/b, file: x}", `:5: trust[0].name: "a/b" is not a name`},
 		{whole, "{name: public-good}", "{name: acme, file: x}", `:6: trust[1].name: "acme" stands twice`},
+		{whole, "{name: public-good, mirror", "{name: acme, file: x, mirror", ":20: registries[1].trust[2]: want either file or mirror"},
+		{whole, ", root: root.json", "", ":20: registries[1].trust[1].root: is missing: the root.json"},
+		{whole, "https://sigstore.west.example/tuf", "https://robot:secret@sigstore.west.example/tuf", ":20: registries[1].trust[1].mirror: want the URL"},
+		{whole, "https://sigstore.west.example/tuf", "ftp://sigstore.west.example/tuf", ":20: registries[1].trust[1].mirror: want the URL"},
+		{whole, `mirror: "https://sigstore.west.example/tuf", `, "", ":20: registries[1].trust[1].mirror: is missing"},
+		{whole, "maxStale: 10d", "maxStale: long", `:20: registries[1].trust[1].maxStale: "long" is not a time`},
+		{whole, "{name: acme, file: trusted_root.json}", "{name: west, mirror: public-good}", `:20: registries[1].trust[1].name: "west" is followed elsewhere`},
 		{whole, "https://registry-1.docker.io", "registry-1.docker.io", ":9: registries[0].upstream: is not a URL"},
 		{whole, "https://registry-1.docker.io", "http://registry-1.docker.io", ":9: registries[0].upstream: is plain HTTP"},
 		{whole, "{dockerConfig: auth.json}", "{username: a}", ":12: registries[0].credentials: username and passwordFile go together"},

@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -25,6 +24,7 @@ type document struct {
 	InsecureHTTP bool       `yaml:"insecureHTTP"`
 	Policy       string     `yaml:"policy"`
 	Trust        []root     `yaml:"trust"`
+	State        string     `yaml:"state"`
 	Registries   []registry `yaml:"registries"`
 	Auth         *struct {
 		Htpasswd  string   `yaml:"htpasswd"`
@@ -65,11 +65,6 @@ type document struct {
 	} `yaml:"countersign"`
 }
 
-type root struct {
-	Name string `yaml:"name"`
-	File string `yaml:"file"`
-}
-
 type issuer struct {
 	Issuer   string            `yaml:"issuer"`
 	Audience string            `yaml:"audience"`
@@ -102,7 +97,10 @@ type registry struct {
 }
 
 // parser turns one document into a Config.
-type parser struct{ *yamlfile.File }
+type parser struct {
+	*yamlfile.File
+	followed map[string]Root // by name
+}
 
 // Parse reads the content of a file. path is the file's, absolute.
 func Parse(data []byte, path string) (*Config, error) {
@@ -111,7 +109,7 @@ func Parse(data []byte, path string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := parser{file}
+	p := parser{File: file, followed: map[string]Root{}}
 	c := &Config{File: path}
 	for _, step := range []func(*document, *Config) error{p.listener, p.registries, p.auth, p.operations, p.storage, p.countersign} {
 		if err := step(doc, c); err != nil {
@@ -159,6 +157,7 @@ func checkAddress(listen string) error {
 }
 
 func (p parser) registries(doc *document, c *Config) error {
+	c.State = p.Path(doc.State, DefaultState)
 	shared, err := p.trust("trust", doc.Trust)
 	if err != nil {
 		return err
@@ -232,28 +231,6 @@ func (r Registry) check() (field, problem string) {
 func loopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && addr.IsLoopback()
-}
-
-// rootName is what policies can call a trust root.
-var rootName = regexp.MustCompile(`\A[A-Za-z0-9_][A-Za-z0-9._-]{0,63}\z`)
-
-func (p parser) trust(field string, list []root) ([]Root, error) {
-	var roots []Root
-	seen := map[string]bool{}
-	for i, r := range list {
-		at := fmt.Sprintf("%s[%d]", field, i)
-		switch {
-		case !rootName.MatchString(r.Name):
-			return nil, p.Fail(at+".name", "%q is not a name of letters, digits, '-', '_' and '.'", r.Name)
-		case seen[r.Name]:
-			return nil, p.Fail(at+".name", "%q stands twice", r.Name)
-		case r.File == "" && r.Name != PublicGood:
-			return nil, p.Fail(at+".file", "is missing: only %s is built in", PublicGood)
-		}
-		seen[r.Name] = true
-		roots = append(roots, Root{Name: r.Name, File: p.Path(r.File, "")})
-	}
-	return roots, nil
 }
 
 func (p parser) auth(doc *document, c *Config) error {
