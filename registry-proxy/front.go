@@ -31,6 +31,10 @@ type FrontConfig struct {
 	Mounts []*Mount
 	// Clients identifies clients; nil lets everybody read everything.
 	Clients *auth.Clients
+	// OnlyNames has requests refused that are for a host other than Names, the mounts' hosts, localhost and IP addresses.
+	OnlyNames bool
+	// Names are what clients call this address, HOST or HOST:PORT; the port does not count.
+	Names []string
 	// Page is served at / to those who may see it; nil is none.
 	Page http.Handler
 	// Metrics counts requests; nil does not.
@@ -44,17 +48,19 @@ type FrontConfig struct {
 // Front is the registry API in front of one or many registries: it says who asks, for which registry, and whether they may.
 // It is an http.Handler. Paths are taken as they were sent, so it must not be put behind an http.ServeMux.
 type Front struct {
-	mounts  []*Mount
-	clients *auth.Clients
-	page    http.Handler
-	metrics *Metrics
-	tracer  *tracing.Tracer // may be nil
-	logger  *slog.Logger
+	mounts    []*Mount
+	clients   *auth.Clients
+	onlyNames bool
+	names     map[string]bool // without ports
+	page      http.Handler
+	metrics   *Metrics
+	tracer    *tracing.Tracer // may be nil
+	logger    *slog.Logger
 }
 
 // NewFront checks that every registry can be addressed, and none in the place of another.
 func NewFront(c FrontConfig) (*Front, error) {
-	f := &Front{mounts: c.Mounts, clients: c.Clients, page: c.Page, metrics: c.Metrics, tracer: c.Tracer, logger: c.Logger}
+	f := &Front{mounts: c.Mounts, clients: c.Clients, onlyNames: c.OnlyNames, names: ownNames(c.Names, c.Mounts), page: c.Page, metrics: c.Metrics, tracer: c.Tracer, logger: c.Logger}
 	if f.metrics == nil {
 		f.metrics = NewMetrics()
 	}
@@ -148,6 +154,9 @@ type answering struct {
 func (f *Front) serve(w http.ResponseWriter, r *http.Request, a *answering) *failure {
 	if headerSize(r) > maxHeaderBytes {
 		return &failure{status: http.StatusRequestHeaderFieldsTooLarge, code: codeUnsupported, message: "the request's header is larger than this proxy reads"}
+	}
+	if fail := f.misdirected(r); fail != nil {
+		return fail
 	}
 	if !readOnly(r.Method) {
 		return &failure{status: http.StatusMethodNotAllowed, code: codeUnsupported, message: "this proxy is read-only: push and sign at the registry itself"}

@@ -2,6 +2,7 @@
 // for whom:
 //
 //	listen: 0.0.0.0:5443
+//	names: [proxy.example]            # the only ones that it goes by, besides hosts, localhost and IP addresses
 //	tls: {cert: proxy.pem, key: proxy.key, clientCA: clients.pem} # clientCA: certificates that clients may show
 //	policy: policy.d                  # file of policy documents, or directory of them
 //	trust:
@@ -51,6 +52,7 @@ package config
 import (
 	"crypto/sha256"
 	"fmt"
+	"net"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -73,6 +75,7 @@ type Config struct {
 	File         string   // absolute; empty if there is none
 	Digest       [32]byte // SHA-256 of the file, so that it can be told whether what runs was made from it; zero if there is none
 	Listen       string   // HOST:PORT
+	Names        []string // what clients call the proxy, HOST or HOST:PORT, besides what registries and Countersign name
 	TLS          TLS
 	InsecureHTTP bool // plain HTTP, although others than this machine reach the address
 	Registries   []Registry
@@ -182,6 +185,15 @@ func (c *Config) Files() []string {
 	}
 	slices.Sort(files)
 	return slices.DeleteFunc(slices.Compact(files), func(f string) bool { return f == "" })
+}
+
+// OwnNames are what the proxy goes by, besides the hosts of registries. With only, it must not answer requests for any other
+// host name: where names say so, and where whoever makes a browser of this machine send a request would be let in.
+func (c *Config) OwnNames() (names []string, only bool) {
+	host, _, _ := net.SplitHostPort(c.Listen) // was checked
+	open := c.Auth.Anonymous || slices.ContainsFunc(c.Registries, func(r Registry) bool { return r.PassThrough })
+	only = len(c.Names) > 0 || loopback(host) && c.TLS.Cert == "" && open // no browser takes the proxy's certificate for another name
+	return slices.Concat(c.Names, c.Countersign.Names), only
 }
 
 // LogicalName is the registry's name in policies and in ?ns=.

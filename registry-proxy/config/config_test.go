@@ -3,6 +3,7 @@ package config_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 )
 
 const whole = `listen: 0.0.0.0:5443
+names: [proxy.acme.example]
 tls: {cert: proxy.pem, key: /keys/proxy.key, clientCA: clients.pem}
 policy: policy.d
 trust:
@@ -61,7 +63,7 @@ func TestParse(t *testing.T) {
 	}
 	at := func(name string) string { return "/etc/touchmark/" + name }
 	want := &config.Config{
-		File: at("proxy.yaml"), Listen: "0.0.0.0:5443", TLS: config.TLS{Cert: at("proxy.pem"), Key: "/keys/proxy.key", ClientCA: at("clients.pem")},
+		File: at("proxy.yaml"), Listen: "0.0.0.0:5443", Names: []string{"proxy.acme.example"}, TLS: config.TLS{Cert: at("proxy.pem"), Key: "/keys/proxy.key", ClientCA: at("clients.pem")},
 		Registries: []config.Registry{
 			{Name: "docker.io", Upstream: "https://registry-1.docker.io", Hosts: []string{"hub.example"}, Prefix: "hub",
 				Credentials: config.Credentials{DockerConfig: at("auth.json")}, Policy: at("policy.d"),
@@ -117,51 +119,84 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+// A web page that is looked at on this machine must not get what the proxy gives to those without a name: DNS rebinding.
+func TestPX16_OwnNames(t *testing.T) {
+	const users, tls = "auth: {htpasswd: users}\n", "tls: {cert: a, key: b}\n"
+	for more, want := range map[string]bool{
+		"":                          true,
+		"auth: {anonymous: true}\n": true,
+		"auth: {htpasswd: users, anonymous: true}\n": true,
+		users:                            false,
+		users + "  passThrough: true\n":  true,
+		tls:                              false,
+		tls + "names: [proxy.example]\n": true,
+		"listen: 0.0.0.0:80\ninsecureHTTP: true\nauth: {anonymous: true}\n":                         false,
+		"listen: 0.0.0.0:80\ninsecureHTTP: true\nauth: {anonymous: true}\nnames: [proxy.example]\n": true,
+		"listen: '[::1]:80'\n": true,
+		"countersign: {key: k, authority: a, names: [proxy.example]}\n": true,
+	} {
+		text := more + least
+		if through, ok := strings.CutSuffix(more, "  passThrough: true\n"); ok {
+			text = through + least + "  passThrough: true\n"
+		}
+		c, err := config.Parse([]byte(text), "/p/proxy.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, only := c.OwnNames()
+		if only != want || strings.Contains(more, "names:") != slices.Contains(names, "proxy.example") {
+			t.Errorf("%s: got %q, %v", more, names, only)
+		}
+	}
+}
+
 // A broken file is refused, with the line and the field. Each is whole or least with one change.
 func TestBroken(t *testing.T) {
 	for _, c := range []struct{ from, old, replacement, want string }{
 		{whole, "listen: 0.0.0.0:5443", "listen: proxy.example:5443", `:1: listen: "proxy.example": want an IP address`},
 		{whole, "listen: 0.0.0.0:5443", "listen: 5443", `:1: listen: "5443" is not HOST:PORT`},
 		{whole, "listen: 0.0.0.0:5443", "lissen: 0.0.0.0:5443", ":1: lissen: unknown field"},
-		{whole, "cert: proxy.pem, ", "", ":2: tls: cert and key go together"},
-		{whole, "{name: acme, file: trusted_root.json}", "{name: acme}", ":5: trust[0].file: is missing"},
-		{whole, "{name: acme, file: trusted_root.json}", "{name: a/b, file: x}", `:5: trust[0].name: "a/b" is not a name`},
-		{whole, "{name: public-good}", "{name: acme, file: x}", `:6: trust[1].name: "acme" stands twice`},
-		{whole, "{name: public-good, mirror", "{name: acme, file: x, mirror", ":20: registries[1].trust[2]: want either file or mirror"},
-		{whole, ", root: root.json", "", ":20: registries[1].trust[1].root: is missing: the root.json"},
-		{whole, "https://sigstore.west.example/tuf", "https://robot:secret@sigstore.west.example/tuf", ":20: registries[1].trust[1].mirror: want the URL"},
-		{whole, "https://sigstore.west.example/tuf", "ftp://sigstore.west.example/tuf", ":20: registries[1].trust[1].mirror: want the URL"},
-		{whole, `mirror: "https://sigstore.west.example/tuf", `, "", ":20: registries[1].trust[1].mirror: is missing"},
-		{whole, "maxStale: 10d", "maxStale: long", `:20: registries[1].trust[1].maxStale: "long" is not a time`},
-		{whole, "{name: acme, file: trusted_root.json}", "{name: west, mirror: public-good}", `:20: registries[1].trust[1].name: "west" is followed elsewhere`},
-		{whole, "https://registry-1.docker.io", "registry-1.docker.io", ":9: registries[0].upstream: is not a URL"},
-		{whole, "https://registry-1.docker.io", "http://registry-1.docker.io", ":9: registries[0].upstream: is plain HTTP"},
-		{whole, "{dockerConfig: auth.json}", "{username: a}", ":12: registries[0].credentials: username and passwordFile go together"},
-		{whole, "{dockerConfig: auth.json}", "{username: a, password: secret}", ":12: password: unknown field"},
-		{whole, "{dockerConfig: auth.json}", "{dockerConfig: a, username: b, passwordFile: c}", ":12: registries[0].credentials: want either"},
-		{whole, "  passThrough: true", "  passThrough: true\n  credentials: {dockerConfig: a}", ":19: registries[1].credentials: are never used with passThrough"},
-		{whole, "passThrough: true", "passThrough: yes please", ":18: is of another type; want true or false"},
-		{whole, "mode: observe", "mode: audit", `:21: registries[1].mode: "audit" is neither enforce nor observe`},
-		{whole, "fetches: 8", "fetches: 100000", ":22: registries[1].limits.fetches: is not a number of 1 to 4096"},
-		{whole, "fetches: 8", "fetches: many", ":22: is of another type; want a number"},
-		{whole, "audience: touchmark-proxy, ", "", ":26: auth.oidc[0].audience: is missing"},
-		{whole, `issuer: "https://login.acme.example"`, `issuer: "http://login.acme.example"`, ":26: auth.oidc[0].issuer: want an https URL"},
-		{whole, "subjects: [anonymous]", "subjects: [everybody]", `:29: auth.access[0].subjects[0]: "everybody" is neither`},
-		{whole, "docker.io/library/*]", "library]", `:29: auth.access[0].repositories[0]: "library" is not a glob`},
-		{whole, "docker.io/library/*]", "docker.io/library/a@sha256]", `:29: auth.access[0].repositories[0]`},
-		{whole, "127.0.0.1:9465", "9465", ":31: metrics.listen"},
-		{whole, "size: 50GiB", "size: 50GB", `:34: cache.size: "50GB" is not a size`},
-		{whole, ", size: 50GiB", "", ":34: cache: dir and size go together"},
-		{whole, "168h", "a week", `:35: offline: "a week" is not a time`},
-		{whole, ", secretFile: peers.secret", "", ":36: peers.secretFile: is missing"},
-		{whole, "cache: {dir: cache, size: 50GiB}\n", "", ":34: offline: needs a cache"},
-		{whole, ", authority: countersign.pem", "", ":37: countersign: key and authority go together"},
-		{whole, "[proxy.example]", "[proxy.example/hub]", ":37: countersign.names[0]"},
-		{whole, "[proxy.example]", "[proxy.example, acme.example]", `:37: countersign.names[1]: "acme.example" stands for registries[1] alone`},
-		{whole, "[proxy.example]", "[docker.io]", `:37: countersign.names[0]: "docker.io" stands for registries[0] alone`},
+		{whole, "[proxy.acme.example]", "[https://proxy.acme.example]", `:2: names[0]: "https://proxy.acme.example" is not HOST`},
+		{whole, "[proxy.acme.example]", "[Proxy]", `:2: names[0]: "Proxy" is not HOST`},
+		{whole, "cert: proxy.pem, ", "", ":3: tls: cert and key go together"},
+		{whole, "{name: acme, file: trusted_root.json}", "{name: acme}", ":6: trust[0].file: is missing"},
+		{whole, "{name: acme, file: trusted_root.json}", "{name: a/b, file: x}", `:6: trust[0].name: "a/b" is not a name`},
+		{whole, "{name: public-good}", "{name: acme, file: x}", `:7: trust[1].name: "acme" stands twice`},
+		{whole, "{name: public-good, mirror", "{name: acme, file: x, mirror", ":21: registries[1].trust[2]: want either file or mirror"},
+		{whole, ", root: root.json", "", ":21: registries[1].trust[1].root: is missing: the root.json"},
+		{whole, "https://sigstore.west.example/tuf", "https://robot:secret@sigstore.west.example/tuf", ":21: registries[1].trust[1].mirror: want the URL"},
+		{whole, "https://sigstore.west.example/tuf", "ftp://sigstore.west.example/tuf", ":21: registries[1].trust[1].mirror: want the URL"},
+		{whole, `mirror: "https://sigstore.west.example/tuf", `, "", ":21: registries[1].trust[1].mirror: is missing"},
+		{whole, "maxStale: 10d", "maxStale: long", `:21: registries[1].trust[1].maxStale: "long" is not a time`},
+		{whole, "{name: acme, file: trusted_root.json}", "{name: west, mirror: public-good}", `:21: registries[1].trust[1].name: "west" is followed elsewhere`},
+		{whole, "https://registry-1.docker.io", "registry-1.docker.io", ":10: registries[0].upstream: is not a URL"},
+		{whole, "https://registry-1.docker.io", "http://registry-1.docker.io", ":10: registries[0].upstream: is plain HTTP"},
+		{whole, "{dockerConfig: auth.json}", "{username: a}", ":13: registries[0].credentials: username and passwordFile go together"},
+		{whole, "{dockerConfig: auth.json}", "{username: a, password: secret}", ":13: password: unknown field"},
+		{whole, "{dockerConfig: auth.json}", "{dockerConfig: a, username: b, passwordFile: c}", ":13: registries[0].credentials: want either"},
+		{whole, "  passThrough: true", "  passThrough: true\n  credentials: {dockerConfig: a}", ":20: registries[1].credentials: are never used with passThrough"},
+		{whole, "passThrough: true", "passThrough: yes please", ":19: is of another type; want true or false"},
+		{whole, "mode: observe", "mode: audit", `:22: registries[1].mode: "audit" is neither enforce nor observe`},
+		{whole, "fetches: 8", "fetches: 100000", ":23: registries[1].limits.fetches: is not a number of 1 to 4096"},
+		{whole, "fetches: 8", "fetches: many", ":23: is of another type; want a number"},
+		{whole, "audience: touchmark-proxy, ", "", ":27: auth.oidc[0].audience: is missing"},
+		{whole, `issuer: "https://login.acme.example"`, `issuer: "http://login.acme.example"`, ":27: auth.oidc[0].issuer: want an https URL"},
+		{whole, "subjects: [anonymous]", "subjects: [everybody]", `:30: auth.access[0].subjects[0]: "everybody" is neither`},
+		{whole, "docker.io/library/*]", "library]", `:30: auth.access[0].repositories[0]: "library" is not a glob`},
+		{whole, "docker.io/library/*]", "docker.io/library/a@sha256]", `:30: auth.access[0].repositories[0]`},
+		{whole, "127.0.0.1:9465", "9465", ":32: metrics.listen"},
+		{whole, "size: 50GiB", "size: 50GB", `:35: cache.size: "50GB" is not a size`},
+		{whole, ", size: 50GiB", "", ":35: cache: dir and size go together"},
+		{whole, "168h", "a week", `:36: offline: "a week" is not a time`},
+		{whole, ", secretFile: peers.secret", "", ":37: peers.secretFile: is missing"},
+		{whole, "cache: {dir: cache, size: 50GiB}\n", "", ":35: offline: needs a cache"},
+		{whole, ", authority: countersign.pem", "", ":38: countersign: key and authority go together"},
+		{whole, "[proxy.example]", "[proxy.example/hub]", ":38: countersign.names[0]"},
+		{whole, "[proxy.example]", "[proxy.example, acme.example]", `:38: countersign.names[1]: "acme.example" stands for registries[1] alone`},
+		{whole, "[proxy.example]", "[docker.io]", `:38: countersign.names[0]: "docker.io" stands for registries[0] alone`},
 		{whole, "  hosts: [acme.example]\n", "  hosts: [acme.example]\n  prefix: hub/acme\n", `registries[1].prefix: "hub/acme" could be a repository of registries[0]`},
-		{whole, "validity: 5m", "validity: 1h", ":37: countersign.validity"},
-		{whole, "https://collector.example:4318", "grpc://collector.example:4317", ":38: tracing.endpoint: is not a URL"},
+		{whole, "validity: 5m", "validity: 1h", ":38: countersign.validity"},
+		{whole, "https://collector.example:4318", "grpc://collector.example:4317", ":39: tracing.endpoint: is not a URL"},
 		{least, "policy: p.yaml\n", "", ":2: registries[0].policy: is missing"},
 		{least, "registries:\n- upstream: https://registry.example\n", "", "registries: is missing"},
 		{least, "policy: p.yaml\n", "policy: p.yaml\nlisten: 0.0.0.0:80\n", "auth: is missing: others than this machine reach 0.0.0.0:80"},

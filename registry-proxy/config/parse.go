@@ -15,7 +15,8 @@ import (
 
 // document is the file as it is written.
 type document struct {
-	Listen string `yaml:"listen"`
+	Listen string   `yaml:"listen"`
+	Names  []string `yaml:"names"`
 	TLS    struct {
 		Cert     string `yaml:"cert"`
 		Key      string `yaml:"key"`
@@ -130,13 +131,26 @@ func (p parser) listener(doc *document, c *Config) error {
 	if err := checkAddress(c.Listen); err != nil {
 		return p.Fail("listen", "%v", err)
 	}
-	c.InsecureHTTP = doc.InsecureHTTP
+	if err := p.names("names", doc.Names); err != nil {
+		return err
+	}
+	c.Names, c.InsecureHTTP = doc.Names, doc.InsecureHTTP
 	c.TLS = TLS{Cert: p.Path(doc.TLS.Cert, ""), Key: p.Path(doc.TLS.Key, ""), ClientCA: p.Path(doc.TLS.ClientCA, "")}
 	switch {
 	case (c.TLS.Cert == "") != (c.TLS.Key == ""):
 		return p.Fail("tls", "cert and key go together")
 	case c.TLS.ClientCA != "" && c.TLS.Cert == "":
 		return p.Fail("tls.clientCA", "clients show certificates over TLS only; set cert and key")
+	}
+	return nil
+}
+
+// names refuses what cannot be what clients call the proxy.
+func (p parser) names(field string, names []string) error {
+	for i, name := range names {
+		if name == "" || name != strings.ToLower(name) || strings.ContainsAny(name, "/@ ") {
+			return p.Fail(fmt.Sprintf("%s[%d]", field, i), "%q is not HOST or HOST:PORT, in lower case", name)
+		}
 	}
 	return nil
 }

@@ -60,10 +60,8 @@ func (p parser) countersign(doc *document, c *Config) error {
 	if (d.Key == "") != (d.Authority == "") || d.Key == "" && (len(d.Names) > 0 || d.Validity != "") {
 		return p.Fail("countersign", "key and authority go together")
 	}
-	for i, name := range d.Names {
-		if name != strings.ToLower(name) || strings.ContainsAny(name, "/@ ") {
-			return p.Fail(fmt.Sprintf("countersign.names[%d]", i), "%q is not HOST or HOST:PORT, in lower case", name)
-		}
+	if err := p.names("countersign.names", d.Names); err != nil {
+		return err
 	}
 	if d.Key != "" {
 		if field, problem := c.ambiguous(); field != "" {
