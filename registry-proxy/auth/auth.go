@@ -9,7 +9,7 @@
 // A client proves a name in one of three ways, and the name says which:
 //
 //   - user:NAME, by a name and password of an htpasswd file (bcrypt alone);
-//   - oidc:NAME, by an ID token of a configured issuer for a configured audience. It comes as a bearer token, or as the
+//   - oidc:NAME, or oidc:ISSUER:NAME where issuers have names, by an ID token of a configured issuer for a configured audience. It comes as a bearer token, or as the
 //     password of any user, because no stock client can send a bearer token that it was not given by a token service;
 //   - cert:NAME, by a client certificate of the authority that the listener verifies: its first URI, e-mail address or DNS
 //     name, else its common name.
@@ -51,7 +51,7 @@ type Config struct {
 
 // Rule lets subjects read repositories.
 type Rule struct {
-	// Subjects are globs over names such as "user:ci", "oidc:*@acme.example", "cert:spiffe://acme.example/**", or "anonymous".
+	// Subjects are globs over names such as "user:ci", "oidc:*@acme.example" ("oidc:staff:*" of the issuer with this name), "cert:spiffe://acme.example/**", or "anonymous".
 	Subjects []string
 	// Repositories are globs over logical names with the registry's, such as "docker.io/library/*" or "registry.example/**".
 	Repositories []string
@@ -95,13 +95,15 @@ var (
 
 // Check says which field is wrong, such as "access[1].subjects[0]". It reads no file.
 func (c Config) Check() (field string, err error) {
-	for i, issuer := range c.Issuers {
-		if field, err := issuer.check(); err != nil {
-			return fmt.Sprintf("oidc[%d].%s", i, field), err
-		}
+	if field, err := checkIssuers(c.Issuers); err != nil {
+		return field, err
 	}
 	for i, r := range c.Access {
-		if _, field, err := compile(r); err != nil {
+		_, field, err := compile(r)
+		if err == nil {
+			field, err = r.checkIssuers(c.Issuers)
+		}
+		if err != nil {
 			return fmt.Sprintf("access[%d].%s", i, field), err
 		}
 	}
@@ -218,9 +220,9 @@ func (c *Clients) prove(ctx context.Context, r *http.Request, header string) (st
 func (c *Clients) proveToken(ctx context.Context, token string) (string, error) {
 	err := ErrCredentials
 	for _, v := range c.issuers {
-		name, failed := v.verify(ctx, token)
+		who, failed := v.verify(ctx, token)
 		if failed == nil {
-			return "oidc:" + name, nil
+			return who, nil
 		}
 		if errors.Is(failed, ErrUnavailable) {
 			err = failed

@@ -182,6 +182,37 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
+// With several issuers, none of them can give a token for another's user.
+func TestSeveralIssuers(t *testing.T) {
+	staff, machines := newIssuer(t), newIssuer(t)
+	issuers := []auth.Issuer{{Name: "staff", URL: staff.URL, Audience: "touchmark-proxy"}, {Name: "ci", URL: machines.URL, Audience: "touchmark-proxy"}}
+	clients, err := auth.New(auth.Config{Issuers: issuers, Access: []auth.Rule{
+		{Subjects: []string{"oidc:staff:alice"}, Repositories: []string{"**"}},
+		{Subjects: []string{"oidc:ci:*"}, Repositories: []string{"docker.io/library/*"}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		from             *issuer
+		sub, who         string
+		private, library bool
+	}{
+		{staff, "alice", "oidc:staff:alice", true, true},
+		{staff, "bob", "oidc:staff:bob", false, false},
+		{staff, "ci:bob", "oidc:staff:ci:bob", false, false},
+		{machines, "alice", "oidc:ci:alice", false, true},
+		{machines, "staff:alice", "oidc:ci:staff:alice", false, true},
+	} {
+		caller, err := clients.Identify(request(t, func(r *http.Request) {
+			r.Header.Set("Authorization", "Bearer "+c.from.token(t, c.from.key, map[string]any{"sub": c.sub}))
+		}))
+		if err != nil || caller.Who != c.who || caller.MayRead("registry.acme.example/app") != c.private || caller.MayRead("docker.io/library/alpine") != c.library {
+			t.Errorf("%s: got %+v, %v", c.who, caller, err)
+		}
+	}
+}
+
 // An issuer that cannot be asked is an outage, neither a refusal nor an admission.
 func TestPX25_IssuerIsDown(t *testing.T) {
 	login := newIssuer(t)
@@ -288,6 +319,14 @@ func TestMayRead(t *testing.T) {
 	}
 }
 
+// named has one issuer, with a name, and a rule about a subject.
+func named(subject string) auth.Config {
+	return auth.Config{
+		Issuers: []auth.Issuer{{Name: "staff", URL: "https://a.example", Audience: "x"}},
+		Access:  []auth.Rule{{Subjects: []string{subject}, Repositories: []string{"**"}}},
+	}
+}
+
 // A file or a rule that is wrong is refused, by its place.
 func TestBroken(t *testing.T) {
 	for _, c := range []struct {
@@ -303,6 +342,13 @@ func TestBroken(t *testing.T) {
 		{auth.Config{Issuers: []auth.Issuer{{URL: "https://a.example"}}}, "oidc[0].audience"},
 		{auth.Config{Issuers: []auth.Issuer{{URL: "http://a.example", Audience: "x"}}}, "oidc[0].issuer"},
 		{auth.Config{Issuers: []auth.Issuer{{URL: "https://a.example", Audience: "x", CA: "/nowhere/ca.pem"}}}, "/nowhere/ca.pem"},
+		{auth.Config{Issuers: []auth.Issuer{{URL: "https://a.example", Audience: "x"}, {Name: "b", URL: "https://b.example", Audience: "x"}}}, "oidc[0].name: is missing"},
+		{auth.Config{Issuers: []auth.Issuer{{Name: "a", URL: "https://a.example", Audience: "x"}, {Name: "a", URL: "https://b.example", Audience: "x"}}}, `oidc[1].name: "a" stands twice`},
+		{auth.Config{Issuers: []auth.Issuer{{Name: "a:b", URL: "https://a.example", Audience: "x"}}}, `oidc[0].name: "a:b" is not a name`},
+		{named("oidc:*"), `access[0].subjects[0]: "oidc:*" names no issuer`},
+		{named("oidc:staff"), `access[0].subjects[0]: "oidc:staff" names no issuer`},
+		{named("oidc:*:alice"), `access[0].subjects[0]: "oidc:*:alice" names no issuer`},
+		{named("oidc:other:alice"), `access[0].subjects[0]: "oidc:other:alice" names no issuer`},
 		{auth.Config{Access: []auth.Rule{{Subjects: []string{"alice"}, Repositories: []string{"**"}}}}, "access[0].subjects[0]"},
 		{auth.Config{Access: []auth.Rule{{Subjects: []string{"user:alice"}}}}, "access[0].repositories"},
 		{auth.Config{Access: []auth.Rule{{Subjects: []string{"user:alice"}, Repositories: []string{"library:tag"}}}}, "access[0].repositories[0]"},

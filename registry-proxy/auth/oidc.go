@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,9 @@ const (
 
 // Issuer is an OpenID Connect issuer whose ID tokens are believed.
 type Issuer struct {
+	// Name tells the issuer from others in subjects: oidc:NAME:alice. It may be missing where the issuer is the only one, whose
+	// subjects then are oidc:alice.
+	Name string
 	// URL of the issuer, as it stands in tokens; https, or http on this machine.
 	URL string
 	// Audience that a token must be for. Required: a token that was made for something else is somebody else's.
@@ -59,6 +63,38 @@ type verifier struct {
 	mu       sync.Mutex
 	verifier *oidc.IDTokenVerifier // nil until the issuer has answered
 	failed   time.Time             // when it last did not
+}
+
+// issuerName is what stands between two colons of a subject.
+var issuerName = regexp.MustCompile(`\A[A-Za-z0-9_][A-Za-z0-9._-]{0,63}\z`)
+
+// checkIssuers says which field is wrong.
+func checkIssuers(issuers []Issuer) (field string, err error) {
+	seen := map[string]bool{}
+	for n, i := range issuers {
+		at := fmt.Sprintf("oidc[%d].", n)
+		if field, err := i.check(); err != nil {
+			return at + field, err
+		}
+		switch {
+		case i.Name == "" && len(issuers) > 1:
+			return at + "name", errors.New("is missing: with several issuers, subjects are oidc:NAME:VALUE, or one could give a token for another's user")
+		case i.Name != "" && !issuerName.MatchString(i.Name):
+			return at + "name", fmt.Errorf("%q is not a name of letters, digits, '-', '_' and '.'", i.Name)
+		case seen[i.Name]:
+			return at + "name", fmt.Errorf("%q stands twice", i.Name)
+		}
+		seen[i.Name] = true
+	}
+	return "", nil
+}
+
+// subject is what an issuer's user is called.
+func (i Issuer) subject(name string) string {
+	if i.Name == "" {
+		return "oidc:" + name
+	}
+	return "oidc:" + i.Name + ":" + name
 }
 
 // check says which field is wrong.
@@ -92,7 +128,7 @@ func newVerifier(i Issuer, now func() time.Time) (*verifier, error) {
 	return &verifier{Issuer: i, client: &http.Client{Transport: &repeating{next: transport, now: now}, Timeout: issuerTimeout}, now: now}, nil
 }
 
-// verify returns the name that a token proves. The error wraps ErrCredentials or ErrUnavailable.
+// verify returns the subject that a token proves. The error wraps ErrCredentials or ErrUnavailable.
 func (v *verifier) verify(ctx context.Context, untrusted string) (string, error) {
 	if len(untrusted) > maxToken || !looksLikeToken(untrusted) {
 		return "", ErrCredentials
@@ -124,7 +160,7 @@ func (v *verifier) verify(ctx context.Context, untrusted string) (string, error)
 			return "", fmt.Errorf("%w: claim %s is not what it must be", ErrCredentials, claim)
 		}
 	}
-	return name, nil
+	return v.subject(name), nil
 }
 
 // discover asks the issuer once where its keys are.

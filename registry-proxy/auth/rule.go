@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -39,6 +40,24 @@ func compile(r Rule) (out rule, field string, err error) {
 		out.repositories = append(out.repositories, glob(s))
 	}
 	return out, "", nil
+}
+
+// checkIssuers refuses oidc: subjects that name no issuer, where issuers have names: "oidc:*@acme.example" would be about nobody.
+func (r Rule) checkIssuers(issuers []Issuer) (field string, err error) {
+	if len(issuers) == 0 || issuers[0].Name == "" {
+		return "", nil
+	}
+	for i, s := range r.Subjects {
+		rest, ok := strings.CutPrefix(s, "oidc:")
+		if !ok {
+			continue
+		}
+		name, _, whole := strings.Cut(rest, ":")
+		if !whole || !slices.ContainsFunc(issuers, func(i Issuer) bool { return i.Name == name }) {
+			return fmt.Sprintf("subjects[%d]", i), fmt.Errorf("%q names no issuer; write oidc:NAME:VALUE, with NAME as in oidc", s)
+		}
+	}
+	return "", nil
 }
 
 // repositoryGlob is what a logical name with wildcards consists of.

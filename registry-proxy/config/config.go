@@ -28,7 +28,7 @@
 //	auth:
 //	  htpasswd: users                 # bcrypt alone
 //	  oidc:
-//	  - {issuer: "https://login.acme.example", audience: touchmark-proxy, claim: email}
+//	  - {issuer: "https://login.acme.example", audience: touchmark-proxy, claim: email} # and a name, if there are several
 //	  anonymous: true                 # whoever reaches the address
 //	  access:
 //	  - {subjects: [anonymous], repositories: [docker.io/library/*]}

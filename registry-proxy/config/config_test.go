@@ -181,6 +181,8 @@ func TestBroken(t *testing.T) {
 		{whole, "fetches: 8", "fetches: many", ":23: is of another type; want a number"},
 		{whole, "audience: touchmark-proxy, ", "", ":27: auth.oidc[0].audience: is missing"},
 		{whole, `issuer: "https://login.acme.example"`, `issuer: "http://login.acme.example"`, ":27: auth.oidc[0].issuer: want an https URL"},
+		{whole, "claims: {hd: acme.example}}", "claims: {hd: acme.example}}\n  - {issuer: 'https://login.other.example', audience: a, name: other}", ":27: auth.oidc[0].name: is missing: with several issuers"},
+		{whole, "{issuer:", "{name: acme, issuer:", `:31: auth.access[1].subjects[1]: "oidc:*@acme.example" names no issuer`},
 		{whole, "subjects: [anonymous]", "subjects: [everybody]", `:30: auth.access[0].subjects[0]: "everybody" is neither`},
 		{whole, "docker.io/library/*]", "library]", `:30: auth.access[0].repositories[0]: "library" is not a glob`},
 		{whole, "docker.io/library/*]", "docker.io/library/a@sha256]", `:30: auth.access[0].repositories[0]`},

@@ -67,6 +67,7 @@ type document struct {
 }
 
 type issuer struct {
+	Name     string            `yaml:"name"`
 	Issuer   string            `yaml:"issuer"`
 	Audience string            `yaml:"audience"`
 	Claim    string            `yaml:"claim"`
@@ -255,7 +256,7 @@ func (p parser) auth(doc *document, c *Config) error {
 	a := doc.Auth
 	c.Auth.Htpasswd, c.Auth.Anonymous = p.Path(a.Htpasswd, ""), a.Anonymous
 	for _, i := range a.OIDC {
-		c.Auth.Issuers = append(c.Auth.Issuers, auth.Issuer{URL: i.Issuer, Audience: i.Audience, Claim: i.Claim, Claims: i.Claims, CA: p.Path(i.CA, "")})
+		c.Auth.Issuers = append(c.Auth.Issuers, auth.Issuer{Name: i.Name, URL: i.Issuer, Audience: i.Audience, Claim: i.Claim, Claims: i.Claims, CA: p.Path(i.CA, "")})
 	}
 	for _, r := range a.Access {
 		c.Auth.Access = append(c.Auth.Access, auth.Rule{Subjects: r.Subjects, Repositories: r.Repositories, Page: r.Page})

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/touchmark/touchmark/core/configfile"
@@ -35,6 +36,18 @@ type TUF struct {
 
 // Followed reports whether the trust root is followed by TUF.
 func (r Root) Followed() bool { return r.TUF.Mirror != "" }
+
+// Followed are the trust roots that are followed, each once.
+func (c *Config) Followed() (roots []Root) {
+	for _, r := range c.Registries {
+		for _, root := range r.Trust {
+			if root.Followed() && !slices.Contains(roots, root) {
+				roots = append(roots, root)
+			}
+		}
+	}
+	return roots
+}
 
 // TUFDir is where the proxy keeps what it saw of a trust root's TUF repository.
 func (c *Config) TUFDir(name string) string { return filepath.Join(c.State, "tuf", name) }
