@@ -3,10 +3,11 @@
 # CI=true a test that cannot run is a failure.
 #
 # The race detector makes cryptography ten times as dear. Tests in which goroutines meet
-# run with it. core/verify's long tables of signatures and mutants do so with -short,
-# as samples, and in full without it; and what compares verdicts with another verifier's
-# runs without it, since the parts that serve many at once have tests of their own. So
-# does what drives programs from outside, which are built without it.
+# run with it. core/verify's long tables of signatures and mutants, and registry-proxy's
+# thousands of pulls, do so with -short, as samples, and in full without it; and what
+# compares verdicts with another verifier's runs without it, since the parts that serve
+# many at once have tests of their own. So does what drives programs from outside, which
+# are built without it.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -32,10 +33,11 @@ run() {
 packages=$(go list ./...) || exit 1
 # integration/registries has our own code in it.
 mapfile -t driven < <(grep -E '/integration(/|$)' <<<"$packages" | grep -v '/integration/registries$')
-mapfile -t raced < <(grep -v '/core/verify$' <<<"$packages" | grep -vxFf <(printf '%s\n' "${driven[@]}"))
-run . "-race, all packages but core/verify and integration" -race "${raced[@]}"
-run . "-race -short ./core/verify" -race -short ./core/verify
-run . "./core/verify" ./core/verify
+long=(./core/verify ./registry-proxy)
+mapfile -t raced < <(grep -vE '/(core/verify|registry-proxy)$' <<<"$packages" | grep -vxFf <(printf '%s\n' "${driven[@]}"))
+run . "-race, all packages but ${long[*]} and integration" -race "${raced[@]}"
+run . "-race -short ${long[*]}" -race -short "${long[@]}"
+run . "${long[*]}" "${long[@]}"
 run . "./integration/..." "${driven[@]}"
 run integration/oracles "./..." ./...
 
