@@ -20,8 +20,8 @@ const maxRelease = 64 << 10
 const dropIn = "99-touchmark.toml"
 
 // Detect says who put containerd on a host. What cannot be told apart from
-// containerd's own release is that. k3s and RKE2 are found below their default
-// data-dir only.
+// containerd's own release is that. k3s and RKE2 are found where --data-dir of their
+// configuration, unit or environment says, or else below /var/lib/rancher.
 func Detect(h containerd.Host) Distribution {
 	d := Distribution{
 		Name: Plain, Config: "/etc/containerd/config.toml", Address: "/run/containerd/containerd.sock", Service: "containerd.service",
@@ -37,12 +37,12 @@ func Detect(h containerd.Host) Distribution {
 	case osID == "cos":
 		return gke(d, osFile)
 	}
-	for _, p := range []struct {
-		name Name
-		dir  string
-	}{{RKE2, "/var/lib/rancher/rke2/agent/etc/containerd"}, {K3s, "/var/lib/rancher/k3s/agent/etc/containerd"}} {
-		if exists(h, p.dir) {
-			return rancher(h, d, p.name, p.dir)
+	for _, name := range []Name{RKE2, K3s} {
+		// A data-dir that was set just now is not there yet.
+		for _, data := range []string{dataDir(h, name), defaultDataDir(name)} {
+			if exists(h, agentConfig(data)) {
+				return rancher(h, d, name, data)
+			}
 		}
 	}
 	if nodeadm := first(h, "/usr/bin/nodeadm"); nodeadm != "" {
@@ -107,13 +107,17 @@ func eks(d Distribution, because string) Distribution {
 	return d
 }
 
+// agentConfig is the directory with containerd's configuration below a data-dir.
+func agentConfig(data string) string { return filepath.Join(data, "agent/etc/containerd") }
+
 // rancher is a node of k3s or RKE2, which make config.toml at each start. Since
 // 2025 it imports a directory, whose name has the version of the configuration
 // unless it is 2; before that, a template of one's own has to.
-func rancher(h containerd.Host, d Distribution, name Name, dir string) Distribution {
+func rancher(h containerd.Host, d Distribution, name Name, data string) Distribution {
+	dir := agentConfig(data)
 	d.Name, d.Because = name, dir
 	d.Config, d.Address, d.CertsD = filepath.Join(dir, "config.toml"), "/run/k3s/containerd/containerd.sock", filepath.Join(dir, "certs.d")
-	d.Program = first(h, filepath.Join("/var/lib/rancher", string(name), "data/current/bin/containerd"), filepath.Join("/var/lib/rancher", string(name), "bin/containerd"))
+	d.Program = first(h, filepath.Join(data, "data/current/bin/containerd"), filepath.Join(data, "bin/containerd"))
 	d.Service = unit(h, name)
 	base := "config-v3.toml"
 	c, err := config.Load(h, d.Config, config.Newest())

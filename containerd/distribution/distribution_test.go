@@ -48,6 +48,8 @@ func TestCTRD09_VerdictOfEachDistribution(t *testing.T) {
 		{"k3s-1.7", config.Release{Major: 1, Minor: 7}, distribution.K3s, distribution.Proxy, settings("has no image verifiers"), rancher + "k3s/agent/etc/containerd/config.toml", distribution.Template, rancher + "k3s/agent/etc/containerd/config.toml.tmpl", "k3s.service"},
 		{"k3s-1.7", config.Release{Major: 2, Minor: 1}, distribution.K3s, distribution.Fixable, settings("registry.mirrors is docker.io in " + rancher + "k3s/agent/etc/containerd/config.toml, so that CRI pulls without verifiers; no later file can take it out"), rancher + "k3s/agent/etc/containerd/config.toml", distribution.Template, rancher + "k3s/agent/etc/containerd/config.toml.tmpl", "k3s.service"},
 		{"rke2", config.Release{Major: 2, Minor: 1}, distribution.RKE2, distribution.Fixable, settings("use_local_image_pull is true"), rancher + "rke2/agent/etc/containerd/config.toml", distribution.DropIn, rancher + "rke2/agent/etc/containerd/config-v3.toml.d/99-touchmark.toml", "rke2-server.service"},
+		{"k3s-data-dir", config.Release{Major: 2, Minor: 1}, distribution.K3s, distribution.Fixable, settings("use_local_image_pull is true in /mnt/nvme/k3s/agent/etc/containerd/config.toml"), "/mnt/nvme/k3s/agent/etc/containerd/config.toml", distribution.DropIn, "/mnt/nvme/k3s/agent/etc/containerd/config-v3.toml.d/99-touchmark.toml", "k3s.service"},
+		{"rke2-data-dir", config.Release{Major: 2, Minor: 1}, distribution.RKE2, distribution.Fixable, settings("use_local_image_pull is true in /data/rke2/agent/etc/containerd/config.toml"), "/data/rke2/agent/etc/containerd/config.toml", distribution.DropIn, "/data/rke2/agent/etc/containerd/config-v3.toml.d/99-touchmark.toml", "rke2-agent.service"},
 		{"talos", config.Release{Major: 2, Minor: 1}, distribution.Talos, distribution.Proxy, settings("pulls images by itself"), "/etc/cri/containerd.toml", distribution.Nothing, "", ""},
 		{"bottlerocket", config.Release{Major: 2, Minor: 1}, distribution.Bottlerocket, distribution.Proxy, settings("settings.container-registry.mirrors"), "/etc/containerd/config.toml", distribution.Nothing, "", "containerd.service"},
 	} {
@@ -79,7 +81,7 @@ func TestCTRD09_VerdictOfEachDistribution(t *testing.T) {
 
 // What is fixable is enforcing with the override where that distribution keeps it.
 func TestCTRD09_FixableIsFixed(t *testing.T) {
-	for _, fixture := range []string{"k3s", "rke2"} {
+	for _, fixture := range []string{"k3s", "rke2", "k3s-data-dir", "rke2-data-dir"} {
 		h := containerd.Host{Root: filepath.Join("testdata", fixture)}
 		d := distribution.Detect(h)
 		release := config.Release{Major: 2, Minor: 1}

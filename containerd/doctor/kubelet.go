@@ -8,6 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/touchmark/touchmark/containerd/commandline"
 	"github.com/touchmark/touchmark/core/configfile"
 )
 
@@ -45,7 +46,7 @@ func (s *snapshot) checkKubelet() {
 	// Flags count before the configuration. Of a kubelet that runs they are known.
 	note := func(where string, args []string) {
 		for name, flag := range map[string]string{"imageServiceEndpoint": "image-service-endpoint", "containerRuntimeEndpoint": "container-runtime-endpoint"} {
-			if endpoint := flagValue(args, flag); endpoint != "" {
+			if endpoint := commandline.Flag(args, flag); endpoint != "" {
 				said[name] = [2]string{endpoint, where + ": --" + flag}
 			}
 		}
@@ -62,7 +63,7 @@ func (s *snapshot) checkKubelet() {
 	for _, file := range kubeletFlags {
 		if path := s.At(file); len(running) == 0 && s.Exists(path) {
 			if data, ok := s.Read(path); ok {
-				note(path, words(string(data)))
+				note(path, commandline.Words(string(data)))
 			}
 		}
 	}
@@ -76,34 +77,6 @@ func (s *snapshot) checkKubelet() {
 		}
 		return
 	}
-}
-
-// words are those of a shell's assignments, without comments and quotes.
-func words(text string) (out []string) {
-	for line := range strings.Lines(text) {
-		if !strings.HasPrefix(strings.TrimSpace(line), "#") {
-			out = append(out, strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n\"'", r) })...)
-		}
-	}
-	return out
-}
-
-// flagValue is what a command line gives a flag last, as --flag=value or --flag value.
-func flagValue(args []string, flag string) (value string) {
-	for i, arg := range args {
-		name, v, inline := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		switch {
-		case name != flag || !strings.HasPrefix(arg, "-"):
-			if _, quoted, ok := strings.Cut(arg, "=--"+flag+"="); ok { // KUBELET_EXTRA_ARGS=--flag=value
-				value = quoted
-			}
-		case inline:
-			value = v
-		case i+1 < len(args):
-			value = args[i+1]
-		}
-	}
-	return value
 }
 
 // processes are the numbers of those of a name.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/touchmark/touchmark/containerd/commandline"
 	"github.com/touchmark/touchmark/core/configfile"
 )
 
@@ -36,7 +37,7 @@ func (s *snapshot) readProcess(pid int) (p process) {
 		}
 	}
 	if text, err := configfile.Read(filepath.Join(dir, "cmdline"), maxProcess); err == nil {
-		p.config = configFlag(strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"))
+		p.config = commandline.Flag(strings.Split(strings.TrimSuffix(string(text), "\x00"), "\x00"), "config", "c")
 	}
 	own, errOwn := os.Readlink(s.At("/proc/self/ns/mnt"))
 	its, errIts := os.Readlink(filepath.Join(dir, "ns/mnt"))
@@ -48,21 +49,6 @@ func (s *snapshot) readProcess(pid int) (p process) {
 		p.config = filepath.Join("/", p.dir, p.config)
 	}
 	return p
-}
-
-// configFlag is the value of containerd's flag --config, or -c.
-func configFlag(args []string) (value string) {
-	for i := 1; i < len(args); i++ {
-		name, v, inline := strings.Cut(strings.TrimPrefix(args[i], "-"), "=")
-		if name != "-config" && name != "config" && name != "c" && name != "-c" || !strings.HasPrefix(args[i], "-") {
-			continue
-		}
-		if !inline && i+1 < len(args) {
-			v = args[i+1]
-		}
-		value = v
-	}
-	return value
 }
 
 // path are the directories of containerd's PATH; nil if it is not known.

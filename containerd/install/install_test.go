@@ -129,6 +129,8 @@ func TestCTRD09_EachDistribution(t *testing.T) {
 		{"k3s-2025", config.Release{Major: 2, Minor: 1}, true, ""},
 		{"k3s-1.7", config.Release{Major: 2, Minor: 1}, true, "registry.mirrors (docker.io)"},
 		{"rke2", config.Release{Major: 2, Minor: 1}, true, ""},
+		{"k3s-data-dir", config.Release{Major: 2, Minor: 1}, true, ""},
+		{"rke2-data-dir", config.Release{Major: 2, Minor: 1}, true, ""},
 	} {
 		t.Run(c.fixture+" with "+c.release.String(), func(t *testing.T) {
 			t.Parallel()
