@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"runtime"
 	"sync"
@@ -124,6 +125,9 @@ func pipe(to, from net.Conn) {
 	to.Close()
 	from.Close()
 }
+
+// Transport is for requests to servers on the host, from the test.
+func (h *Host) Transport() *http.Transport { return &http.Transport{DialContext: h.dialContext} }
 
 // dialContext connects to an address on the host, which has no name service.
 func (h *Host) dialContext(ctx context.Context, network, address string) (conn net.Conn, err error) {

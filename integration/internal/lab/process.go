@@ -3,6 +3,7 @@ package lab
 import (
 	"bufio"
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"os/exec"
@@ -14,12 +15,12 @@ import (
 	"time"
 )
 
-// Process is touchmark as a server.
+// Process is touchmark, or what it is compared with, as a server.
 type Process struct {
 	URL string // that it listens on
 	cmd *exec.Cmd
-	pid int // of touchmark, which cmd may have started
-	log *syncBuffer
+	pid int // of the server, which cmd may have started
+	log fmt.Stringer
 }
 
 // Log is what it has printed so far.
@@ -49,10 +50,11 @@ var anyURL = regexp.MustCompile(`https?://127\.0\.0\.1:[0-9]+`)
 // that it listens on and answers on the path ready there. It ends with the test.
 func Start(t testing.TB, ready string, args ...string) *Process {
 	t.Helper()
-	p := &Process{cmd: exec.Command(touchmark, args...), log: &syncBuffer{}}
+	said := &syncBuffer{}
+	p := &Process{cmd: exec.Command(touchmark, args...), log: said}
 	p.cmd.Env = Environment(t)
 	r, w := io.Pipe()
-	p.cmd.Stdout, p.cmd.Stderr = io.MultiWriter(p.log, w), io.MultiWriter(p.log, w)
+	p.cmd.Stdout, p.cmd.Stderr = io.MultiWriter(said, w), io.MultiWriter(said, w)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

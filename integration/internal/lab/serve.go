@@ -3,7 +3,6 @@ package lab
 import (
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -18,52 +17,51 @@ const serveTimeout = 30 * time.Second
 // Serve starts touchmark as a server on the host, as the user, and waits until it answers at the URL. It ends with the host at the latest.
 func (a Account) Serve(tb testing.TB, url string, args ...string) *Process {
 	tb.Helper()
-	transport := &http.Transport{DialContext: a.Host.dialContext}
+	return a.ServeProgram(tb, url, Command{Program: touchmark}, args...)
+}
+
+// ServeProgram does the same with any program that the host sees under its path here.
+func (a Account) ServeProgram(tb testing.TB, url string, c Command, args ...string) *Process {
+	tb.Helper()
+	transport := a.Host.Transport()
 	defer transport.CloseIdleConnections()
-	client := http.Client{Timeout: time.Second, Transport: transport}
-	p := a.launch(tb, nil, func() bool {
-		resp, err := client.Get(url)
-		if err != nil {
-			return false
-		}
-		resp.Body.Close()
-		return resp.StatusCode == http.StatusOK
-	}, append([]string{touchmark}, args...)...)
+	p := a.process(tb, c.Env, append([]string{c.Program}, args...))
 	p.URL = url
+	p.await(tb, transport, url)
+	p.findChild(tb)
 	return p
 }
 
 // launch starts a server on the host, as the user, with further environment, and waits until it is ready. It ends with the host at the latest.
 func (a Account) launch(tb testing.TB, env []string, ready func() bool, args ...string) *Process {
 	tb.Helper()
-	what := strings.Join(args, " ")
+	p := a.process(tb, env, args)
+	p.awaitReady(tb, ready)
+	p.findChild(tb)
+	return p
+}
+
+// process is a server on the host before its start.
+func (a Account) process(tb testing.TB, env, args []string) *Process {
+	tb.Helper()
 	c, args := a.command(args)
-	p := &Process{cmd: exec.Command(c.Program, args...), log: &syncBuffer{}}
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = append(append(Environment(tb), c.Env...), env...), p.log, p.log
-	if err := p.cmd.Start(); err != nil {
-		tb.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() { p.cmd.Wait(); close(exited) }()
-	for deadline := time.After(serveTimeout); !ready(); {
-		select {
-		case <-exited:
-			tb.Fatalf("%s ended at once:\n%s", what, p.log)
-		case <-deadline:
-			tb.Fatalf("%s does not get ready:\n%s", what, p.log)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
-	// nsenter, which was started, has the server as its child.
+	said := &syncBuffer{}
+	p := &Process{cmd: exec.Command(c.Program, args...), log: said}
+	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = append(append(Environment(tb), c.Env...), env...), said, said
+	return p
+}
+
+// findChild finds the server, which is the child of nsenter, which was started.
+func (p *Process) findChild(tb testing.TB) {
+	tb.Helper()
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", p.cmd.Process.Pid))
 	if err == nil {
 		_, err = fmt.Sscan(string(children), &p.pid)
 	}
 	if err != nil {
-		tb.Fatalf("finding the process of %s: %v", what, err)
+		tb.Fatalf("finding the process of %s: %v", strings.Join(p.cmd.Args, " "), err)
 	}
 	tb.Cleanup(p.Kill)
-	return p
 }
 
 // Suspend stops a server of a host from running, until it is resumed.
