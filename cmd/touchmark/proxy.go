@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
+	"github.com/touchmark/touchmark/core/trust/follow"
 	"github.com/touchmark/touchmark/core/trust/publicgood"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 	"github.com/touchmark/touchmark/registry-proxy/service"
@@ -70,7 +70,7 @@ Given by flags, the proxy's credentials for the registry are those of "docker lo
 for the account it runs under. One line of JSON per decision goes to standard error.
 
 Exit status: 0 told to stop, 2 a flag or a file is wrong (which is named, with line
-and field), 3 it cannot listen.`,
+and field), 3 it cannot listen, or has never seen a trust root that it is to follow.`,
 		Example: `  touchmark proxy --upstream https://registry.example --policy policy.yaml \
     --trusted-root trusted_root.json --listen 127.0.0.1:5000
   touchmark proxy --upstream https://registry-1.docker.io --policy policy.yaml --anonymous \
@@ -110,7 +110,7 @@ func (f proxyFlags) run(cmd *cobra.Command) error {
 	logger := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
 	s, err := service.New(cmd.Context(), service.Config{Read: read, Load: f.load, Keys: keyOptions(), Logger: logger, Ready: func() { tellSystemd(logger, daemon.SdNotifyReady) }})
 	switch {
-	case errors.Is(err, service.ErrListen):
+	case errors.Is(err, service.ErrListen), errors.Is(err, follow.ErrUnseen):
 		return undecided(err)
 	case err != nil:
 		return usageError(err)
@@ -194,16 +194,8 @@ func (f proxyFlags) trust() []config.Root {
 	return roots
 }
 
-// load reads a policy, and trust roots for it.
-func (f proxyFlags) load(ctx context.Context, file string, named []config.Root) (*policy.Set, []*trust.Root, error) {
-	var roots []*trust.Root
-	for _, r := range named {
-		loaded, err := loadRoots(r.Name, cmp.Or(r.File, publicgood.Name))
-		if err != nil {
-			return nil, nil, fmt.Errorf("trusted root: %w", err)
-		}
-		roots = append(roots, loaded...)
-	}
+// load reads a policy, for which there are these trust roots.
+func (f proxyFlags) load(ctx context.Context, file string, roots []*trust.Root) (*policy.Set, []*trust.Root, error) {
 	set, err := policy.Load(ctx, file, policyOptions(f.rules.ignoreClusterMatch))
 	if err != nil {
 		return nil, nil, err
@@ -257,6 +249,9 @@ func (f proxyFlags) printUnit(cmd *cobra.Command, read func() (*config.Config, e
 	}
 	if c.Decisions != "" {
 		o.Writes = append(o.Writes, filepath.Dir(c.Decisions))
+	}
+	if c.State != config.DefaultState { // which the unit makes
+		o.Writes = append(o.Writes, c.State)
 	}
 	unit, err := systemd.Unit(o)
 	if err != nil {

@@ -113,9 +113,9 @@ func scrape(t *testing.T) (metrics, labels map[string]bool) {
 	write("proxy.yaml", fmt.Sprintf("listen: 127.0.0.1:0\npolicy: policy.yaml\nmetrics: {listen: \"127.0.0.1:0\"}\nregistries:\n- {name: up.example, upstream: \"http://%s\"}\n- {name: down.example, upstream: \"http://127.0.0.1:1\"}\n", host))
 	s, err := service.New(t.Context(), service.Config{
 		Read: func() (*config.Config, error) { return config.Load(filepath.Join(dir, "proxy.yaml")) },
-		Load: func(ctx context.Context, file string, _ []config.Root) (*policy.Set, []*trust.Root, error) {
+		Load: func(ctx context.Context, file string, roots []*trust.Root) (*policy.Set, []*trust.Root, error) {
 			set, err := policy.Load(ctx, file, policy.Options{})
-			return set, nil, err
+			return set, roots, err
 		},
 	})
 	if err != nil {

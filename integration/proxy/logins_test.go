@@ -69,9 +69,9 @@ func newFronted(t *testing.T, registries string) *world {
 	}
 	s, err := service.New(t.Context(), service.Config{
 		Read: func() (*config.Config, error) { return config.Load(w.file) },
-		Load: func(ctx context.Context, file string, _ []config.Root) (*policy.Set, []*trust.Root, error) {
+		Load: func(ctx context.Context, file string, roots []*trust.Root) (*policy.Set, []*trust.Root, error) {
 			set, err := policy.Load(ctx, file, policy.Options{})
-			return set, nil, err
+			return set, roots, err
 		},
 		Logger: slog.New(slog.NewJSONHandler(w.log, nil)),
 	})

@@ -35,6 +35,7 @@ func fileCauses() []doctor.Cause {
 		doctor.Open.Cause("tls-writable", "others can write the certificate or its key: clients can be shown another proxy", toRoot, true),
 		doctor.Warning.Cause("login-writable", "others can write what clients are known by: they may read what was admitted", toRoot, true),
 		doctor.Warning.Cause("upstream-writable", "others can write by what the upstream is known, or the proxy's credentials there: they can have images refused", toRoot, true),
+		doctor.Warning.Cause("state-writable", "others can write what was seen of a trust root, or by what its repository is known: they can hold its changes back", toRoot, true),
 		doctor.Broken.Cause("logins-unusable", "what clients are known by cannot be used: the proxy does not start", correct, false),
 		doctor.Broken.Cause("unreadable", "a file or directory that matters could not be read", "run touchmark doctor proxy as root", false),
 	}
@@ -65,7 +66,10 @@ func policyCauses() []doctor.Cause {
 func trustCauses() []doctor.Cause {
 	return []doctor.Cause{
 		doctor.Broken.Cause("trust-unusable", "a trust root cannot be used", correct+"; or fetch it: touchmark trust fetch", false),
-		doctor.Broken.Cause("trust-ended", "a trust root has ended: nothing new can be verified by it", "fetch it: touchmark trust fetch", false),
+		doctor.Broken.Cause("trust-unseen", "nothing is there of a trust root that is to be followed: the proxy does not start before it can reach the repository", "see that it can be reached from here", false),
+		doctor.Broken.Cause("trust-ended", "a trust root has ended: nothing new can be verified by it", "fetch it: touchmark trust fetch; or see that its repository can be reached", false),
+		doctor.Warning.Cause("trust-expired", "the metadata of a trust root that is followed has expired, and is still used until maxStale is over", "see that its repository can be reached, and renews its metadata", false),
+		doctor.Warning.Cause("trust-refresh-failing", "a trust root that is followed could not be refreshed for three hours", "see the proxy's log, and that the repository can be reached from here", false),
 		doctor.Warning.Cause("trust-ends", "a trust root ends within 14 days", "fetch it: touchmark trust fetch", false),
 	}
 }

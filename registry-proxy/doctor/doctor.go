@@ -29,7 +29,6 @@ import (
 	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
-	"github.com/touchmark/touchmark/registry-proxy/config"
 )
 
 // Config says what to examine.
@@ -38,8 +37,8 @@ type Config struct {
 	File string
 	// Now is the time of the examination.
 	Now time.Time
-	// Load reads policies and trust roots, as the proxy is told to.
-	Load func(ctx context.Context, policy string, roots []config.Root) (*policy.Set, []*trust.Root, error)
+	// Load reads policies for trust roots, as the proxy is told to.
+	Load func(ctx context.Context, policy string, roots []*trust.Root) (*policy.Set, []*trust.Root, error)
 	// UID is the user that the proxy runs as, who may write what counts, as root may.
 	UID int
 	// Live says that the proxy ought to run on this machine.

@@ -53,7 +53,8 @@ var good = map[string]func(*place){
 		p.about("passThrough: true")
 		p.config.Network = true
 	},
-	"with TLS, on this machine": func(p *place) { p.tls(1000 * time.Hour) },
+	"a trust root that is followed": func(p *place) { p.follow() },
+	"with TLS, on this machine":     func(p *place) { p.tls(1000 * time.Hour) },
 }
 
 func mustRead(p *place, name string) string {
@@ -133,6 +134,12 @@ var cases = []struct {
 	}},
 	{"trust-unusable", "", func(p *place) { p.write("root.json", "{}") }},
 	{"trust-ended", "", func(p *place) { p.rootUntil(-time.Hour) }},
+	{"trust-ended", "a trust root that is followed", func(p *place) { p.config.Now = p.until }},
+	{"trust-expired", "a trust root that is followed", func(p *place) { p.config.Now = p.until.Add(-time.Minute) }},
+	{"trust-unseen", "a trust root that is followed", func(p *place) { p.set("state", "elsewhere") }},
+	{"trust-unusable", "a trust root that is followed", func(p *place) { p.edit("proxy.yaml", "root: tuf.json", "root: other.json") }},
+	{"trust-writable", "a trust root that is followed", func(p *place) { p.mode("tuf.json", 0o602) }},
+	{"state-writable", "a trust root that is followed", func(p *place) { p.mode("state/tuf/acme", 0o777) }},
 	{"trust-ends", "", func(p *place) { p.rootUntil(13 * 24 * time.Hour) }},
 	{"tls-unusable", "reached from elsewhere", func(p *place) { p.write("proxy.pem", "nonsense") }},
 	{"tls-unusable", "reached from elsewhere", func(p *place) { p.write("proxy.key", "nonsense") }},

@@ -31,6 +31,11 @@ func checkFiles(_ context.Context, s *snapshot) {
 	for _, i := range c.Auth.Issuers {
 		s.checkTree("login-writable", i.CA)
 	}
+	for _, r := range c.Followed() {
+		s.checkTree("trust-writable", r.TUF.Root)
+		s.checkTree("state-writable", r.TUF.CA)
+		s.checkTree("state-writable", c.TUFDir(r.Name))
+	}
 	for _, r := range c.Registries {
 		s.checkTree("policy-writable", r.Policy)
 		for _, root := range r.Trust {

@@ -8,7 +8,7 @@ import (
 
 var (
 	// writableFixes are closed by taking from others what they can write.
-	writableFixes = []string{"config-writable", "policy-writable", "trust-writable", "tls-writable", "login-writable", "upstream-writable", "cache-writable"}
+	writableFixes = []string{"config-writable", "policy-writable", "trust-writable", "tls-writable", "login-writable", "upstream-writable", "state-writable", "cache-writable"}
 	// readableFixes are closed by taking from others what they can read.
 	readableFixes = []string{"tls-key-readable", "countersign-key-readable", "peers-secret-readable", "password-readable", "credentials-readable", "decisions-readable"}
 )

@@ -2,6 +2,7 @@ package doctor_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -9,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
@@ -29,6 +31,7 @@ import (
 	"github.com/touchmark/touchmark/registry-proxy/config"
 	"github.com/touchmark/touchmark/registry-proxy/doctor"
 	"github.com/touchmark/touchmark/registry-proxy/service"
+	"github.com/touchmark/touchmark/services/trustroot"
 )
 
 // demand is a policy that names who signs, and another for images that need no signature.
@@ -56,12 +59,16 @@ type place struct {
 	// lines are those of proxy.yaml, by their fields; registry are more of the only registry's.
 	lines    map[string]string
 	registry string
-	config   doctor.Config
+	trust    string // trust roots
+	// mirror is the TUF repository of the one that is followed.
+	mirror *httptest.Server
+	until  time.Time // when it is not used any more
+	config doctor.Config
 }
 
 func newPlace(t *testing.T) *place {
 	t.Helper()
-	p := &place{t: t, dir: t.TempDir(), host: coretest.NewRegistry(t, true), lines: map[string]string{}}
+	p := &place{t: t, dir: t.TempDir(), host: coretest.NewRegistry(t, true), lines: map[string]string{}, trust: "{name: acme, file: root.json}"}
 	coretest.Push(t, p.host+"/app:v1", coretest.Image(t, 1))
 	coretest.Push(t, p.host+"/free:v1", coretest.Image(t, 2))
 	p.write("policy.d/policy.yaml", demand)
@@ -78,15 +85,7 @@ func newPlace(t *testing.T) *place {
 	return p
 }
 
-func load(ctx context.Context, file string, named []config.Root) (*policy.Set, []*trust.Root, error) {
-	var roots []*trust.Root
-	for _, r := range named {
-		loaded, err := trust.LoadAll(r.Name, r.File)
-		if err != nil {
-			return nil, nil, err
-		}
-		roots = append(roots, loaded...)
-	}
+func load(ctx context.Context, file string, roots []*trust.Root) (*policy.Set, []*trust.Root, error) {
 	set, err := policy.Load(ctx, file, policy.Options{})
 	return set, roots, err
 }
@@ -94,7 +93,7 @@ func load(ctx context.Context, file string, named []config.Root) (*policy.Set, [
 // configure writes proxy.yaml.
 func (p *place) configure() {
 	p.t.Helper()
-	text := "trust: [{name: acme, file: root.json}]\nregistries:\n- name: registry.acme.example\n  upstream: http://" + p.host + "\n" + p.registry
+	text := "trust: [" + p.trust + "]\nregistries:\n- name: registry.acme.example\n  upstream: http://" + p.host + "\n" + p.registry
 	for field, value := range p.lines {
 		text += field + ": " + value + "\n"
 	}
@@ -155,6 +154,37 @@ func (p *place) tls(ends time.Duration, names ...string) {
 	p.write("proxy.pem", cert)
 	p.write("proxy.key", key)
 	p.set("tls", "{cert: proxy.pem, key: proxy.key}")
+}
+
+// follow has the trust root followed by TUF, and seen once.
+func (p *place) follow() {
+	p.t.Helper()
+	repository, err := trustroot.CreateRepository(trustroot.RepositoryConfig{
+		Dir: p.t.TempDir(), Keys: trustroot.RepositoryKeys{Root: []crypto.Signer{coretest.NewKey(p.t)}, Targets: coretest.NewKey(p.t), Online: coretest.NewKey(p.t)},
+		Targets: map[string][]byte{trustroot.TrustedRootFile: coretest.New(p.t).TrustedRootJSON(p.t)}, Clock: time.Now, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { _ = repository.Close() })
+	p.mirror = httptest.NewServer(repository.Handler())
+	p.t.Cleanup(p.mirror.Close)
+	p.write("tuf.json", string(repository.Root()))
+	p.trust = fmt.Sprintf("{name: acme, mirror: %q, root: tuf.json}", p.mirror.URL)
+	p.set("state", "state")
+	conf, err := config.Load(p.path("proxy.yaml"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	f, err := service.Follower(conf.Followed()[0], conf.TUFDir("acme"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	root, err := f.Load(p.t.Context())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.until = root.Until
 }
 
 // elsewhere has the proxy listen where others reach it, as one may: with a certificate, for those who log in.

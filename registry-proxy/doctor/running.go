@@ -11,6 +11,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,6 +75,9 @@ func (s *snapshot) checkMetrics(where string, body []byte) {
 	if dropped := metrics["touchmark_proxy_decisions_dropped_total"]; dropped != "" && dropped != "0" {
 		s.Find("decisions-dropped", where, "%s of them", dropped)
 	}
+	for _, r := range s.conf.Followed() {
+		s.checkRefreshed(where, r.Name, metrics)
+	}
 	want := fmt.Sprintf("touchmark_proxy_configuration_info{digest=%q}", hex.EncodeToString(s.conf.Digest[:]))
 	if _, known := metrics[want]; !known {
 		s.Find("proxy-outdated", s.File, "the running proxy was made from another file than this one as it is now")
@@ -89,6 +93,24 @@ func (s *snapshot) checkMetrics(where string, body []byte) {
 				s.Find("proxy-outdated", r.section.Policy, "the running proxy judges images of %s by other policies or trust roots than these", name)
 			}
 		}
+	}
+}
+
+// refreshLate is how long a trust root may not have been refreshed. The repository is asked
+// every hour, and again after five minutes if it could not be.
+const refreshLate = 3 * time.Hour
+
+// checkRefreshed looks whether a trust root that is followed is still refreshed.
+func (s *snapshot) checkRefreshed(where, name string, metrics map[string]string) {
+	label := fmt.Sprintf("{name=%q}", name)
+	at, err := strconv.ParseFloat(metrics["touchmark_trust_root_refreshed_timestamp"+label], 64)
+	failures := metrics["touchmark_trust_root_refresh_failures_total"+label]
+	switch last := time.Unix(int64(at), 0); {
+	case err != nil: // the proxy goes by another file, as will be said
+	case at == 0 && failures != "0":
+		s.Find("trust-refresh-failing", where, "the trust root %s was not refreshed since the proxy was started, and %s attempts failed", name, failures)
+	case at != 0 && s.Now.Sub(last) > refreshLate:
+		s.Find("trust-refresh-failing", where, "the trust root %s was last refreshed on %s, and %s attempts failed", name, last.UTC().Format(time.RFC3339), failures)
 	}
 }
 

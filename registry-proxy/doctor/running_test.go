@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,10 @@ var live = []struct {
 	{"proxy-outdated", func(p *place) { p.set("page", "true") }},
 	{"proxy-outdated", func(p *place) { p.edit("policy.d/policy.yaml", "release@", "releases@") }},
 	{"proxy-outdated", func(p *place) { p.rootUntil(1000 * time.Hour) }},
+	{"trust-refresh-failing", func(p *place) {
+		p.await(`touchmark_trust_root_refreshed_timestamp\{name="acme"\} [1-9]`)
+		p.config.Now = p.config.Now.Add(4 * time.Hour)
+	}},
 	{"proxy-certificate-old", func(p *place) {
 		other := httptest.NewTLSServer(http.NotFoundHandler())
 		p.t.Cleanup(other.Close)
@@ -64,7 +69,7 @@ func (p *place) instead(url, before, after string) string {
 	return server.URL
 }
 
-// await waits until the running proxy's metrics say something.
+// await waits until the running proxy's metrics say something, a regular expression.
 func (p *place) await(line string) {
 	p.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -79,7 +84,7 @@ func (p *place) await(line string) {
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		if strings.Contains(string(body), line+"\n") {
+		if regexp.MustCompile(line).Match(body) {
 			return
 		}
 		select {
@@ -96,8 +101,11 @@ func TestRunning(t *testing.T) {
 		t.Run(c.code, func(t *testing.T) {
 			t.Parallel()
 			p := newPlace(t)
-			if c.code == "proxy-certificate-old" {
+			switch c.code {
+			case "proxy-certificate-old":
 				p.tls(1000 * time.Hour)
+			case "trust-refresh-failing":
+				p.follow()
 			}
 			p.run()
 			if report := p.examine(); len(report.Findings) > 0 {

@@ -2,17 +2,16 @@ package doctor
 
 import (
 	"context"
-	"fmt"
-
 	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/registry-proxy/config"
+	"github.com/touchmark/touchmark/registry-proxy/service"
 )
 
 // checks are all there are. Their order is that of the catalog.
 var checks = []func(context.Context, *snapshot){
-	checkFiles, checkSecrets, checkLogins, checkPolicies, checkRoots, checkCertificate,
+	checkFiles, checkSecrets, checkLogins, checkPolicies, checkRoots, checkFollowed, checkCertificate,
 	checkExposure, checkUpstreams, checkStorage, checkPeers, checkRunning, checkClock,
 }
 
@@ -34,6 +33,8 @@ type rules struct {
 	set     *policy.Set     // nil if they cannot be used
 	roots   []*trust.Root
 	err     error // that says why
+	// rootsFail says that it is the trust roots that cannot be used.
+	rootsFail bool
 }
 
 // take reads what several checks need.
@@ -45,10 +46,14 @@ func take(ctx context.Context, c Config) *snapshot {
 	}
 	known := map[string]*rules{}
 	for _, r := range s.conf.Registries {
-		key := fmt.Sprintf("%q %q", r.Policy, r.Trust)
+		key := r.Rules()
 		if known[key] == nil {
 			loaded := &rules{section: r}
-			loaded.set, loaded.roots, loaded.err = c.Load(ctx, r.Policy, r.Trust)
+			if loaded.roots, loaded.err = service.Roots(r.Trust, s.cached); loaded.err != nil {
+				loaded.rootsFail = true
+			} else {
+				loaded.set, loaded.roots, loaded.err = c.Load(ctx, r.Policy, loaded.roots)
+			}
 			known[key] = loaded
 			s.rules = append(s.rules, loaded)
 		}

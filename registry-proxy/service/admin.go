@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -15,13 +16,14 @@ import (
 
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
+	"github.com/touchmark/touchmark/core/trust/follow/metrics"
 )
 
 // adminHandler serves /metrics, /healthz and /readyz. They have a listener of their own,
 // because they tell everybody who asks about everybody's pulls.
 func (s *Service) adminHandler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(s.metrics, state{s}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(s.metrics, state{s}, metrics.Collector(s.trustRoots), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { say(w, http.StatusOK, "alive") })
@@ -42,8 +44,8 @@ func (s *Service) unready() string {
 		return "stopping"
 	}
 	for _, r := range s.world.Load().rules {
-		if needsRoots(r.set) && len(r.gate.Roots()) == 0 {
-			return "policy " + r.policy + " has no trust root"
+		if needsRoots(r.set) && !r.good(time.Now()) {
+			return "policy " + r.policy + " has no trust root, or none that is not out of date"
 		}
 	}
 	return ""

@@ -38,9 +38,9 @@ func run(t *testing.T, conf *config.Config) *Service {
 	t.Helper()
 	s, err := New(t.Context(), Config{
 		Read: func() (*config.Config, error) { return conf, nil },
-		Load: func(ctx context.Context, _ string, _ []config.Root) (*policy.Set, []*trust.Root, error) {
+		Load: func(ctx context.Context, _ string, roots []*trust.Root) (*policy.Set, []*trust.Root, error) {
 			set, err := policy.Parse(ctx, []byte(passPolicy), policy.Options{})
-			return set, nil, err
+			return set, roots, err
 		},
 	})
 	if err != nil {

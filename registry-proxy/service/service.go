@@ -37,8 +37,9 @@ import (
 type Config struct {
 	// Read reads the configuration; a second time and more often, too.
 	Read func() (*config.Config, error)
-	// Load reads policies, a file or a directory, and trust roots for them.
-	Load func(ctx context.Context, policy string, roots []config.Root) (*policy.Set, []*trust.Root, error)
+	// Load reads policies, a file or a directory, and returns them with the trust roots
+	// given, and further ones that they need.
+	Load func(ctx context.Context, policy string, roots []*trust.Root) (*policy.Set, []*trust.Root, error)
 	// Keys says how a key to countersign with is opened that lies elsewhere.
 	Keys keys.Options
 	// Logger gets what happens; nil discards it.
@@ -66,7 +67,7 @@ type Service struct {
 }
 
 // New reads everything, and listens. The error names the file and the field, or the
-// address ([ErrListen]).
+// address ([ErrListen]), or a trust root that could not be had yet (ErrUnseen of core/trust/follow).
 func New(ctx context.Context, c Config) (*Service, error) {
 	s := &Service{config: c, logger: c.Logger, metrics: registryproxy.NewMetrics(), announced: map[policy.Notice]bool{}}
 	if s.logger == nil {
@@ -152,10 +153,13 @@ func (s *Service) Run(ctx context.Context) error {
 	return err
 }
 
-// watch reloads when files have changed, until ctx ends.
+// watch reloads when files have changed, and keeps trust roots followed, until ctx ends.
 func (s *Service) watch(ctx context.Context) {
+	roots := following{told: s.logFollower, running: map[*followed]context.CancelFunc{}}
+	defer roots.end()
 	for ctx.Err() == nil {
 		w := s.world.Load()
+		roots.keep(ctx, w)
 		round, next := context.WithCancel(ctx)
 		_ = reload.Watch(round, w.files, w.seen, s.announce, func(ctx context.Context) {
 			s.reload(ctx)
@@ -223,6 +227,8 @@ func fixed(before, now *config.Config) string {
 		return "cache"
 	case fmt.Sprint(before.Countersign) != fmt.Sprint(now.Countersign):
 		return "countersign"
+	case before.State != now.State:
+		return "state"
 	case before.Offline != now.Offline:
 		return "offline"
 	case fmt.Sprint(before.Peers) != fmt.Sprint(now.Peers):

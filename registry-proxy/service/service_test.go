@@ -66,9 +66,9 @@ func (p *place) write(name, text string) {
 func (p *place) new() (*Service, error) {
 	return New(p.t.Context(), Config{
 		Read: func() (*config.Config, error) { return config.Load(p.path("proxy.yaml")) },
-		Load: func(ctx context.Context, file string, _ []config.Root) (*policy.Set, []*trust.Root, error) {
+		Load: func(ctx context.Context, file string, roots []*trust.Root) (*policy.Set, []*trust.Root, error) {
 			set, err := policy.Load(ctx, file, policy.Options{})
-			return set, nil, err
+			return set, roots, err
 		},
 		Logger: slog.New(slog.NewJSONHandler(p.log, nil)),
 	})

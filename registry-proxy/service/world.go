@@ -28,8 +28,10 @@ type world struct {
 	seen    reload.State // how they were before they were read
 	rules   map[string]*rules
 	proxies map[string]*mounted // by the place in the configuration that names them
-	names   []string
-	front   http.Handler
+	// followed are the trust roots that are followed, by name.
+	followed map[string]*followed
+	names    []string
+	front    http.Handler
 }
 
 // rules are one policy with its trust roots, for all registries that have the same.
@@ -51,7 +53,7 @@ type mounted struct {
 // build makes a world. It takes what has not changed from the one before, and changes
 // nothing there.
 func (s *Service) build(ctx context.Context, conf *config.Config, before *world) (*world, error) {
-	w := &world{conf: conf, files: conf.Files(), rules: map[string]*rules{}, proxies: map[string]*mounted{}}
+	w := &world{conf: conf, files: conf.Files(), rules: map[string]*rules{}, proxies: map[string]*mounted{}, followed: map[string]*followed{}}
 	w.seen = reload.Look(w.files)
 	var mounts []*registryproxy.Mount
 	for i, section := range conf.Registries {
@@ -83,18 +85,17 @@ func (s *Service) build(ctx context.Context, conf *config.Config, before *world)
 // demand loads the policy and trust roots of a registry, once for all that have the
 // same. A gate that exists gets them later, by enforce.
 func (w *world) demand(ctx context.Context, s *Service, section config.Registry, before *world) (key string, err error) {
-	key = fmt.Sprintf("%q %q", section.Policy, section.Trust)
+	key = section.Rules()
 	if w.rules[key] != nil {
 		return key, nil
 	}
 	r := &rules{policy: section.Policy}
-	if r.set, r.roots, err = s.config.Load(ctx, section.Policy, section.Trust); err != nil {
+	roots, err := Roots(section.Trust, func(root config.Root) (*trust.Root, error) { return w.follow(ctx, root, before) })
+	if err != nil {
 		return "", err
 	}
-	for _, root := range r.roots {
-		if err := root.Check(); err != nil { // it is kept for days: whoever set it up is to learn at once
-			return "", fmt.Errorf("trust: %w", err)
-		}
+	if r.set, r.roots, err = s.config.Load(ctx, section.Policy, roots); err != nil {
+		return "", err
 	}
 	if r.gate, err = gate.New(gate.Config{Policy: r.set, Roots: r.roots}); err != nil {
 		return "", fmt.Errorf("policy %s: %w", section.Policy, err)
