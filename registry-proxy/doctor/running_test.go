@@ -69,7 +69,7 @@ func (p *place) instead(url, before, after string) string {
 	return server.URL
 }
 
-// await waits until the running proxy's metrics say something, a regular expression.
+// await waits until the running proxy's metrics say something, a regular expression for the beginning of a line.
 func (p *place) await(line string) {
 	p.t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -84,7 +84,7 @@ func (p *place) await(line string) {
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		if regexp.MustCompile(line).Match(body) {
+		if regexp.MustCompile("(?m)^" + line).Match(body) {
 			return
 		}
 		select {
