@@ -95,6 +95,7 @@ func daemonCauses() []doctor.Cause {
 	return []doctor.Cause{
 		doctor.Broken.Cause("containerd-down", "containerd does not answer", "start it", false),
 		doctor.Broken.Cause("config-changed", "containerd's configuration was changed since containerd was started: what it does is another thing than what the files say", restart, true),
+		doctor.Broken.Cause("config-read-otherwise", "containerd's own program reads its configuration in another way than this doctor", "use a touchmark that knows this release of containerd, and go by --probe until then", false),
 		doctor.Warning.Cause("config-elsewhere", "containerd was started with another configuration than the one that Touchmark is told of", "name it in containerd.config of config.yaml", false),
 		doctor.Open.Cause("verifier-not-loaded", "the running containerd has no image verifiers, whatever its configuration says", restart+"; if that does not help, its log says why", true),
 		doctor.Broken.Cause("transfer-failed", "the transfer service could not be loaded: images cannot be pulled with verifiers", "see the message, and containerd's log", false),

@@ -12,7 +12,7 @@ import (
 // checks are all there are. Their order is that of the catalog.
 var checks = []func(context.Context, *snapshot){
 	checkDirectory, checkVerifier, checkMounts, checkPrograms,
-	checkConfig, checkCRI, checkDaemon, checkImages, checkNRI,
+	checkConfig, checkCRI, checkDaemon, checkReading, checkImages, checkNRI,
 	checkHosts, checkProxy, checkAgent, checkClock, checkFiles, checkOthers,
 }
 

@@ -14,7 +14,7 @@ var elsewhere = map[string]string{
 	// containerd/doctor has these, with a daemon or an agent that says so.
 	"release-without-verifiers": "TestCTRD09_Releases", "release-cri-local": "TestCTRD09_Releases", "nri-release": "TestCTRD09_Releases",
 	"trust-stale": "TestAgent", "agent-refresh-failing": "TestAgent", "agent-store-failing": "TestAgent",
-	"verifier-version": "TestVerifierVersion",
+	"verifier-version": "TestVerifierVersion", "config-read-otherwise": "TestCTRD09_ReadOtherwise",
 }
 
 // TestEveryCauseIsShown: there is a test for each.
