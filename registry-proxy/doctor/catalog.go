@@ -119,7 +119,8 @@ func peerCauses() []doctor.Cause {
 	return []doctor.Cause{
 		doctor.Broken.Cause("peers-secret-unusable", "the replicas' secret cannot be used: the proxy does not start", correct, false),
 		doctor.Warning.Cause("peers-http", "replicas ask each other by plain HTTP: who sits on the path reads the names of images", "use https addresses, or a network of their own", false),
-		doctor.Warning.Cause("peers-silent", "another replica does not answer (--network): pulls behind a load balancer fail more often", "see that it runs, and can be reached from here", false),
+		doctor.Warning.Cause("peers-silent", "another replica does not answer as one (--network): pulls behind a load balancer fail more often", "see that it runs, and can be reached from here", false),
+		doctor.Warning.Cause("peers-secret-differs", "another replica (--network), or the running proxy itself, does not go by the secret of the file: pulls behind a load balancer fail more often", "give all replicas the same secret, and restart them; see that their clocks agree", false),
 		doctor.Warning.Cause("peers-closed", "nothing listens where the other replicas ask this one", "restart the proxy, which listens there from its start on", false),
 	}
 }
@@ -127,6 +128,7 @@ func peerCauses() []doctor.Cause {
 func runningCauses() []doctor.Cause {
 	return []doctor.Cause{
 		doctor.Broken.Cause("proxy-down", "the proxy does not answer: nothing can be pulled", "start it; its log says why it does not", false),
+		doctor.Broken.Cause("proxy-authority-unknown", "the proxy's certificate, under the URL that clients use, is of no authority that is known here", "install the authority at the clients, and name it: --ca", false),
 		doctor.Open.Cause("proxy-foreign", "something else answers where the proxy ought to", "stop what listens there, and start the proxy", false),
 		doctor.Broken.Cause("proxy-not-ready", "the proxy runs, and says that clients should not be sent to it", "see the message", false),
 		doctor.Broken.Cause("proxy-reload-failed", "the files on disk cannot be used: the proxy goes by what it read before", "correct what its log names; some fields take a restart", false),

@@ -46,6 +46,10 @@ type Config struct {
 	// URL and Metrics are where the running proxy and its metrics are reached, such as
 	// https://proxy.example:5443; empty: where the file says that it listens.
 	URL, Metrics string
+	// CA is a file of authorities that may have issued the certificate there, besides the
+	// system's; empty for none. None is guessed, not even that of the configured
+	// certificate: that clients believe the proxy is part of what is asked.
+	CA string
 	// Network says that upstream registries and other replicas may be asked.
 	Network bool
 	// Free is how much is free on the disk of a directory, in bytes; nil asks the kernel.
@@ -64,7 +68,10 @@ func Examine(ctx context.Context, c Config) (*doctor.Report, error) {
 	if c.File, err = filepath.Abs(c.File); err != nil {
 		return nil, err
 	}
-	s := take(ctx, c)
+	s, err := take(ctx, c)
+	if err != nil {
+		return nil, err
+	}
 	for _, check := range checks {
 		check(ctx, s)
 	}

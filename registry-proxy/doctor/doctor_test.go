@@ -176,6 +176,14 @@ var cases = []struct {
 	{"peers-silent", "cache, log and replicas", func(p *place) {
 		p.set("peers", fmt.Sprintf("{urls: [%q], secretFile: peers.secret}", "http://"+closed(p.t)))
 	}},
+	{"peers-secret-differs", "cache, log and replicas", func(p *place) {
+		p.set("peers", fmt.Sprintf("{urls: [%q, %q], secretFile: peers.secret}", "http://"+p.replica("s"), "http://"+p.replica("x")))
+	}},
+	{"peers-secret-differs", "cache, log and replicas", func(p *place) { // the running proxy's own
+		p.config.Live, p.config.Network = true, false
+		p.set("peers", fmt.Sprintf("{listen: %q, secretFile: peers.secret}", p.replica("x")))
+	}},
+	{"config-unusable", "cache, log and replicas", func(p *place) { p.set("peers", `{urls: ["http://proxies.acme.example"], secretFile: peers.secret}`) }},
 	{"peers-closed", "cache, log and replicas", func(p *place) {
 		p.config.Live = true
 		p.set("peers", fmt.Sprintf("{listen: %q, secretFile: peers.secret}", closed(p.t)))

@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"math/big"
 	"net"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -22,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/touchmark/touchmark/core/coretest"
@@ -30,6 +30,7 @@ import (
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 	"github.com/touchmark/touchmark/registry-proxy/doctor"
+	"github.com/touchmark/touchmark/registry-proxy/peers"
 	"github.com/touchmark/touchmark/registry-proxy/service"
 	"github.com/touchmark/touchmark/services/trustroot"
 )
@@ -204,14 +205,18 @@ func (p *place) elsewhere() {
 func (p *place) peers() {
 	p.t.Helper()
 	p.write("peers.secret", strings.Repeat("s", 32))
-	p.set("peers", fmt.Sprintf("{listen: %q, urls: [%q], secretFile: peers.secret}", open(p.t), "http://"+open(p.t)))
+	p.set("peers", fmt.Sprintf("{listen: %q, urls: [%q], secretFile: peers.secret}", p.replica("s"), "http://"+p.replica("s")))
 }
 
-// open is an address at which something listens.
-func open(t *testing.T) string {
-	t.Helper()
-	server := httptest.NewServer(http.NotFoundHandler())
-	t.Cleanup(server.Close)
+// replica is the address of one that has a secret of a letter.
+func (p *place) replica(letter string) string {
+	p.t.Helper()
+	handler, err := peers.Handler([]byte(strings.Repeat(letter, 32)), nil, func(string, v1.Hash) []v1.Hash { return nil })
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	server := httptest.NewServer(handler)
+	p.t.Cleanup(server.Close)
 	return server.Listener.Addr().String()
 }
 

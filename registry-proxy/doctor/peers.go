@@ -2,8 +2,8 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"net"
-	"net/http"
 	"time"
 
 	"github.com/touchmark/touchmark/registry-proxy/peers"
@@ -18,30 +18,51 @@ func checkPeers(ctx context.Context, s *snapshot) {
 		return
 	}
 	c := s.conf.Peers
-	if _, err := peers.ReadSecret(c.SecretFile); err != nil && !s.found("peers-secret-readable") {
+	secret, err := peers.ReadSecret(c.SecretFile)
+	if err != nil && !s.found("peers-secret-readable") {
 		s.Find("peers-secret-unusable", c.SecretFile, "%v", err)
 	}
-	urls := c.URLs
+	ask := peers.Config{URLs: c.URLs, Secret: secret}
 	if c.DNS != "" {
-		urls = append(urls[:len(urls):len(urls)], "http://"+c.DNS)
+		ask.DNS = "http://" + c.DNS
 	}
-	for _, u := range urls {
-		if plain(u) {
+	for _, u := range append(c.URLs[:len(c.URLs):len(c.URLs)], ask.DNS) {
+		if u != "" && plain(u) {
 			s.Find("peers-http", s.field("peers"), "%s is asked by plain HTTP", u)
 		}
-		if s.Network {
-			if err := answers(ctx, u); err != nil {
-				s.Find("peers-silent", s.field("peers"), "%v", err)
-			}
-		}
+	}
+	if err == nil && len(c.URLs)+len(c.DNS) > 0 {
+		s.checkAnswers(ctx, "peers", ask, s.Network)
 	}
 	if _, port, _ := net.SplitHostPort(c.Listen); port != "" && port != "0" && s.Live && (s.URL == "" || s.ownAddress()) {
-		conn, err := (&net.Dialer{Timeout: peerTimeout}).DialContext(ctx, "tcp", reachable(c.Listen))
-		if err != nil {
-			s.Find("peers-closed", s.field("peers.listen"), "%v", err)
+		conn, dialed := (&net.Dialer{Timeout: peerTimeout}).DialContext(ctx, "tcp", reachable(c.Listen))
+		if dialed != nil {
+			s.Find("peers-closed", s.field("peers.listen"), "%v", dialed)
 			return
 		}
 		_ = conn.Close() // nothing was said
+		if err == nil {
+			s.checkAnswers(ctx, "peers.listen", peers.Config{URLs: []string{"http://" + reachable(c.Listen)}, Secret: secret}, true)
+		}
+	}
+}
+
+// checkAnswers asks replicas as the proxy would, if they may be asked.
+func (s *snapshot) checkAnswers(ctx context.Context, field string, c peers.Config, ask bool) {
+	client, err := peers.New(c)
+	if err != nil {
+		s.Find("config-unusable", s.field(field), "%v", err)
+		return
+	}
+	if !ask {
+		return
+	}
+	for _, wrong := range client.Check(ctx) {
+		code := "peers-silent"
+		if errors.Is(wrong, peers.ErrSecret) {
+			code = "peers-secret-differs"
+		}
+		s.Find(code, s.field(field), "%v", wrong)
 	}
 }
 
@@ -53,20 +74,4 @@ func (s *snapshot) found(code string) bool {
 		}
 	}
 	return false
-}
-
-// answers asks a replica something that needs no secret, and says why there is no
-// answer at all.
-func answers(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	return resp.Body.Close()
 }

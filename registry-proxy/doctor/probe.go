@@ -39,7 +39,10 @@ func (p Probe) Run(ctx context.Context, c Config, r *doctor.Report) error {
 	if c.File, err = filepath.Abs(c.File); err != nil {
 		return err
 	}
-	s := take(ctx, c)
+	s, err := take(ctx, c)
+	if err != nil {
+		return err
+	}
 	if s.conf == nil {
 		return fmt.Errorf("probing: %w", s.err)
 	}

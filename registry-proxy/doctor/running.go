@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -32,11 +33,13 @@ func checkRunning(ctx context.Context, s *snapshot) {
 	if s.conf == nil || !s.Live {
 		return
 	}
-	url, client := s.proxyURL(), s.client()
-	resp, _, err := ask(ctx, client, url+"/v2/", nil)
-	switch {
+	url := s.proxyURL()
+	resp, _, err := ask(ctx, s.client(), url+"/v2/", nil)
+	switch unknown := (x509.UnknownAuthorityError{}); {
 	case errors.Is(err, errOtherCertificate):
 		s.Find("proxy-certificate-old", url, "%v", err)
+	case errors.As(err, &unknown):
+		s.Find("proxy-authority-unknown", url, "%v", err)
 	case err != nil:
 		s.Find("proxy-down", url, "%v", err)
 	case resp.Header.Get("Docker-Distribution-Api-Version") == "":
@@ -46,7 +49,7 @@ func checkRunning(ctx context.Context, s *snapshot) {
 	if metrics == "" {
 		return
 	}
-	resp, body, err := ask(ctx, http.DefaultClient, metrics+"/readyz", nil)
+	resp, body, err := ask(ctx, s.metricsClient(), metrics+"/readyz", nil)
 	switch {
 	case err != nil:
 		s.Find("proxy-down", metrics, "%v", err)
@@ -54,7 +57,7 @@ func checkRunning(ctx context.Context, s *snapshot) {
 	case resp.StatusCode != http.StatusOK:
 		s.Find("proxy-not-ready", metrics+"/readyz", "HTTP %d: %s", resp.StatusCode, strings.TrimSpace(string(body[:min(len(body), maxSaid)])))
 	}
-	resp, body, err = ask(ctx, http.DefaultClient, metrics+"/metrics", nil)
+	resp, body, err = ask(ctx, s.metricsClient(), metrics+"/metrics", nil)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		s.Find("proxy-foreign", metrics+"/metrics", "there are no metrics")
 		return
@@ -171,22 +174,33 @@ var errOtherCertificate = errors.New("the proxy shows another certificate than t
 // client asks the running proxy. At its own address, which no certificate names, it is
 // known by the very certificate of the file; under a URL that clients use, as they do it.
 func (s *snapshot) client() *http.Client {
+	if s.conf.TLS.Cert == "" || s.URL != "" && !s.ownAddress() {
+		return asking(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.authorities})
+	}
+	want := s.served()
+	return asking(&tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: true, // VerifyConnection does it, by a stricter rule
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if want == nil || len(state.PeerCertificates) == 0 || !bytes.Equal(state.PeerCertificates[0].Raw, want.Raw) {
+				return errOtherCertificate
+			}
+			return nil
+		},
+	})
+}
+
+// metricsClient asks for the metrics, which something else may serve over TLS.
+func (s *snapshot) metricsClient() *http.Client {
+	return asking(&tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.authorities})
+}
+
+// asking is a client that goes where it is sent, and nowhere else.
+func asking(c *tls.Config) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DisableKeepAlives = true
 	transport.Proxy = nil
-	if s.conf.TLS.Cert != "" && (s.URL == "" || s.ownAddress()) {
-		want := s.served()
-		transport.TLSClientConfig = &tls.Config{
-			MinVersion:         tls.VersionTLS12,
-			InsecureSkipVerify: true, // VerifyConnection does it, by a stricter rule
-			VerifyConnection: func(state tls.ConnectionState) error {
-				if want == nil || len(state.PeerCertificates) == 0 || !bytes.Equal(state.PeerCertificates[0].Raw, want.Raw) {
-					return errOtherCertificate
-				}
-				return nil
-			},
-		}
-	}
+	transport.TLSClientConfig = c
 	return &http.Client{
 		Transport:     transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -1,10 +1,14 @@
 package doctor_test
 
 import (
+	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -38,6 +42,23 @@ var live = []struct {
 	{"trust-refresh-failing", func(p *place) {
 		p.await(`touchmark_trust_root_refreshed_timestamp\{name="acme"\} [1-9]`)
 		p.config.Now = p.config.Now.Add(4 * time.Hour)
+	}},
+	{"proxy-authority-unknown", func(p *place) {
+		target, err := url.Parse(p.config.URL)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		front := httptest.NewUnstartedServer(httputil.NewSingleHostReverseProxy(target))
+		front.Config.ErrorLog = log.New(io.Discard, "", 0) // which says that it was not believed
+		front.StartTLS()
+		p.t.Cleanup(front.Close)
+		p.config.URL = front.URL
+		p.write("ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: front.Certificate().Raw})))
+		p.config.CA = p.path("ca.pem")
+		if report := p.examine(); len(report.Findings) > 0 {
+			p.t.Errorf("by an authority that is named: %v", report.Findings)
+		}
+		p.config.CA = ""
 	}},
 	{"proxy-certificate-old", func(p *place) {
 		other := httptest.NewTLSServer(http.NotFoundHandler())
@@ -161,5 +182,14 @@ func TestProbe(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A file of authorities that cannot be read is an error of whoever named it, and no finding.
+func TestAuthoritiesUnreadable(t *testing.T) {
+	p := newPlace(t)
+	p.config.CA = p.path("nowhere.pem")
+	if report, err := doctor.Examine(t.Context(), p.config); err == nil || !strings.Contains(err.Error(), "nowhere.pem") {
+		t.Errorf("%v, %v", report, err)
 	}
 }

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"crypto/x509"
 	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
@@ -21,6 +22,9 @@ type snapshot struct {
 	Config
 	doctor.Examination
 
+	// authorities are those of the certificates of the running proxy; nil: the system's.
+	authorities *x509.CertPool
+
 	conf  *config.Config // nil if it cannot be used
 	err   error          // that says why
 	rules []*rules
@@ -37,12 +41,18 @@ type rules struct {
 	rootsFail bool
 }
 
-// take reads what several checks need.
-func take(ctx context.Context, c Config) *snapshot {
+// take reads what several checks need. The error is about the arguments.
+func take(ctx context.Context, c Config) (*snapshot, error) {
 	s := &snapshot{Config: c, Examination: doctor.Examination{Client: "proxy", UID: c.UID, Catalog: Catalog()}}
+	if c.CA != "" {
+		var err error
+		if s.authorities, err = service.Authorities(c.CA); err != nil {
+			return nil, err
+		}
+	}
 	if s.conf, s.err = config.Load(c.File); s.err != nil {
 		s.conf = nil
-		return s
+		return s, nil
 	}
 	known := map[string]*rules{}
 	for _, r := range s.conf.Registries {
@@ -59,7 +69,7 @@ func take(ctx context.Context, c Config) *snapshot {
 		}
 		known[key].names = append(known[key].names, r.LogicalName())
 	}
-	return s
+	return s, nil
 }
 
 // registries are the names of what is fronted.

@@ -1,9 +1,11 @@
 package peers
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -16,6 +18,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -163,20 +166,46 @@ func (c *Client) Holders(ctx context.Context, repository string, digest v1.Hash)
 	return all
 }
 
+// ErrSecret is wrapped by the error about a replica that has another secret, or a clock that is more than a minute off.
+var ErrSecret = errors.New("it does not have the same secret, or another time")
+
+// Check asks every replica, those that failed lately too, whether it would answer this one. It returns what is wrong, for each replica with which
+// something is.
+func (c *Client) Check(ctx context.Context) (wrong []error) {
+	nothing := v1.Hash{Algorithm: "sha256", Hex: strings.Repeat("0", sha256.Size*2)} // which no manifest lists
+	if c.dns != nil && len(c.resolve(ctx)) == 0 {
+		wrong = append(wrong, fmt.Errorf("%s: the name has no address", c.dns.Host))
+	}
+	for _, p := range c.all(ctx) {
+		own, cancel := context.WithTimeout(ctx, askTimeout)
+		_, err := c.ask(own, p, "", nothing)
+		cancel()
+		if err != nil {
+			wrong = append(wrong, fmt.Errorf("%s: %w", cmp.Or(p.address, p.url), err))
+		}
+	}
+	return wrong
+}
+
 // peers lists the replicas that are not left out.
 func (c *Client) peers(ctx context.Context) []peer {
-	var all []peer
+	all := c.all(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.now()
+	all = slices.DeleteFunc(all, func(p peer) bool { return now.Before(c.failed[p]) })
+	return all[:min(len(all), maxPeers)]
+}
+
+// all lists the replicas.
+func (c *Client) all(ctx context.Context) (all []peer) {
 	for _, u := range c.urls {
 		all = append(all, peer{url: u.Scheme + "://" + u.Host})
 	}
 	if c.dns != nil {
 		all = append(all, c.resolve(ctx)...)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	now := c.now()
-	all = slices.DeleteFunc(all, func(p peer) bool { return now.Before(c.failed[p]) })
-	return all[:min(len(all), maxPeers)]
+	return all
 }
 
 // resolve asks the DNS, if it was not asked a moment ago.
@@ -230,6 +259,9 @@ func (c *Client) ask(ctx context.Context, p peer, repository string, digest v1.H
 		return nil, err
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusUnauthorized {
+		return nil, ErrSecret
+	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("it answers HTTP %d", resp.StatusCode)
 	}
@@ -240,7 +272,7 @@ func (c *Client) ask(ctx context.Context, p peer, repository string, digest v1.H
 	case len(body) > maxAnswer:
 		return nil, errors.New("its answer is too long")
 	case !hmac.Equal([]byte(resp.Header.Get(headerMAC)), []byte(mac(c.secret, "answer", nonce, repository, digest.String(), string(body)))):
-		return nil, errors.New("its answer is not one of a replica with the same secret")
+		return nil, fmt.Errorf("its answer is not one of a replica of this proxy: %w", ErrSecret)
 	}
 	var a answer
 	if err := json.Unmarshal(body, &a); err != nil {

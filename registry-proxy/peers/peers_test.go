@@ -254,3 +254,23 @@ func TestReadSecret(t *testing.T) {
 		t.Error("no file is accepted")
 	}
 }
+
+// TestPeers_Check: each replica is asked, and named if it would not answer.
+func TestPeers_Check(t *testing.T) {
+	same, other := replica(t, secret, nil), replica(t, []byte(strings.Repeat("x", MinSecret)), nil)
+	late := replica(t, secret, func() time.Time { return time.Now().Add(2 * maxSkew) })
+	gone := httptest.NewServer(http.NotFoundHandler())
+	gone.Close()
+	c := client(t, Config{URLs: []string{same, other, late, gone.URL}})
+	for range 2 { // one that failed is asked again
+		wrong := c.Check(t.Context())
+		if len(wrong) != 3 {
+			t.Fatal(wrong)
+		}
+		for i, url := range []string{other, late, gone.URL} {
+			if secret := errors.Is(wrong[i], ErrSecret); !strings.Contains(wrong[i].Error(), url) || secret != (url != gone.URL) {
+				t.Errorf("%s: %v", url, wrong[i])
+			}
+		}
+	}
+}

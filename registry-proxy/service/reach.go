@@ -16,7 +16,7 @@ func Reach(ctx context.Context, section config.Registry) (err error) {
 		return fmt.Errorf("credentials: %w", err)
 	}
 	if section.CA != "" {
-		if c.RootCAs, err = authorities(section.CA); err != nil {
+		if c.RootCAs, err = Authorities(section.CA); err != nil {
 			return fmt.Errorf("ca: %w", err)
 		}
 	}

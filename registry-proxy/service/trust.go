@@ -63,7 +63,7 @@ func Follower(r config.Root, dir string) (*follow.Follower, error) {
 		}
 	}
 	if r.TUF.CA != "" {
-		pool, err := authorities(r.TUF.CA)
+		pool, err := Authorities(r.TUF.CA)
 		if err != nil {
 			return nil, fmt.Errorf("%s: ca: %w", r.Name, err)
 		}

@@ -138,7 +138,7 @@ func (s *Service) proxy(w *world, section config.Registry, rules string, before 
 		return nil, fmt.Errorf("credentials: %w", err)
 	}
 	if section.CA != "" {
-		if c.RootCAs, err = authorities(section.CA); err != nil {
+		if c.RootCAs, err = Authorities(section.CA); err != nil {
 			return nil, fmt.Errorf("ca: %w", err)
 		}
 	}
@@ -150,8 +150,8 @@ func (s *Service) proxy(w *world, section config.Registry, rules string, before 
 	return p, nil
 }
 
-// authorities are the system's, and those of a file.
-func authorities(file string) (*x509.CertPool, error) {
+// Authorities are the system's, and those of a file.
+func Authorities(file string) (*x509.CertPool, error) {
 	pem, err := configfile.Read(file, maxCA)
 	if err != nil {
 		return nil, err
