@@ -70,35 +70,12 @@ func NewFront(c FrontConfig) (*Front, error) {
 	if len(f.mounts) == 0 {
 		return nil, errors.New("registries: is empty")
 	}
-	seen := map[string]bool{}
-	for i, m := range f.mounts {
-		for _, other := range f.mounts {
-			if other != m && slices.Contains(m.Hosts, other.registry) {
-				return nil, fmt.Errorf("registries[%d].hosts: %s is another registry's name", i, other.registry)
-			}
-		}
-		names := []string{"name " + m.registry}
-		for _, h := range m.Hosts {
-			if h == "" || h != strings.ToLower(h) || strings.ContainsAny(h, "/@ ") {
-				return nil, fmt.Errorf("registries[%d].hosts: %q is not a host name in lower case, with a port where clients say one", i, h)
-			}
-			names = append(names, "host "+h)
-		}
-		if m.Prefix != "" {
-			if !repositoryPattern.MatchString(m.Prefix) {
-				return nil, fmt.Errorf("registries[%d].prefix: %q is not the beginning of a repository's name", i, m.Prefix)
-			}
-			names = append(names, "prefix "+m.Prefix)
-		}
-		for _, n := range names {
-			if seen[n] {
-				return nil, fmt.Errorf("registries[%d]: %s stands twice", i, n)
-			}
-			seen[n] = true
-		}
-		if m.upstream.passThrough && len(m.Hosts) == 0 && !f.alone() {
-			return nil, fmt.Errorf("registries[%d].hosts: is missing: clients are passed through to %s, and log in to a host", i, m.registry)
-		}
+	var addresses []Address
+	for _, m := range f.mounts {
+		addresses = append(addresses, Address{Registry: m.registry, Hosts: m.Hosts, Prefix: m.Prefix, PassThrough: m.upstream.passThrough})
+	}
+	if field, err := CheckAddresses(addresses); err != nil {
+		return nil, fmt.Errorf("%s: %w", field, err)
 	}
 	return f, nil
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/touchmark/touchmark/core/configfile/yamlfile"
+	registryproxy "github.com/touchmark/touchmark/registry-proxy"
 	"github.com/touchmark/touchmark/registry-proxy/auth"
 	"github.com/touchmark/touchmark/registry-proxy/tracing"
 )
@@ -208,7 +209,19 @@ func (p parser) registries(doc *document, c *Config) error {
 		}
 		c.Registries = append(c.Registries, r)
 	}
+	if field, err := c.checkAddresses(); err != nil {
+		return p.Fail(field, "%v", err)
+	}
 	return nil
+}
+
+// checkAddresses says which registry could not be addressed.
+func (c *Config) checkAddresses() (field string, err error) {
+	var all []registryproxy.Address
+	for _, r := range c.Registries {
+		all = append(all, registryproxy.Address{Registry: r.LogicalName(), Hosts: r.Hosts, Prefix: r.Prefix, PassThrough: r.PassThrough})
+	}
+	return registryproxy.CheckAddresses(all)
 }
 
 // check says which field is wrong, and why.

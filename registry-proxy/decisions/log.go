@@ -3,7 +3,9 @@ package decisions
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync"
@@ -72,7 +74,10 @@ func Open(c Config) (*Log, error) {
 		}
 	}
 	f, err := openFile(c.File)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("opening the decision log: %w; make its directory, as the user that this process runs as", err)
+	case err != nil:
 		return nil, fmt.Errorf("opening the decision log: %w", err)
 	}
 	l.file, l.queue = f, make(chan Decision, maxQueue)

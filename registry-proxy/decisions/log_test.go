@@ -235,6 +235,8 @@ func TestOPS_WhatIsNoFile(t *testing.T) {
 	for _, path := range []string{fifo, dir, filepath.Join(dir, "none", "log")} {
 		if l, err := Open(Config{File: path}); err == nil || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v, %v", path, l, err)
+		} else if told := strings.Contains(err.Error(), "make its directory"); told != strings.Contains(path, "none") {
+			t.Errorf("%s: %v", path, err)
 		}
 	}
 }
