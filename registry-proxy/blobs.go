@@ -72,12 +72,17 @@ func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*gra
 	var t tried
 	var notEvidence *failure
 	var searchErr error
+	partitioned := partition(ctx) + req.repository
 	for stage := range 3 {
+		unlisted := t.holders == 0 && notEvidence == nil // as far as is known
+		if stage == 2 && unlisted && p.fruitless.held(partitioned, req.digest, p.now()) {
+			break
+		}
 		switch stage {
 		case 1:
 			p.learn(ctx, req.repository, req.digest)
 		case 2:
-			if t.holders == 0 && notEvidence == nil && !p.upstream.passThrough { // or a made-up digest would cost the upstream thousands of requests
+			if unlisted && !p.upstream.passThrough { // or a made-up digest would cost the upstream thousands of requests
 				if _, fail := p.probeBlob(ctx, req.repository, req.digest, -1); fail != nil && fail.status == http.StatusNotFound {
 					return nil, fail
 				}
@@ -92,6 +97,9 @@ func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*gra
 		if t.granted != nil {
 			p.logBlob(r, req, t.verdict, nil, p.now().Sub(start))
 			return t.granted, nil
+		}
+		if stage == 2 && searchErr == nil && t.holders == 0 && notEvidence == nil {
+			p.fruitless.note(partitioned, req.digest, p.now())
 		}
 	}
 	if p.observe {

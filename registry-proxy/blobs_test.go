@@ -12,7 +12,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/touchmark/touchmark/core/gate"
@@ -402,5 +404,52 @@ func TestPX27_MadeUpDigestsAreNotSearchedFor(t *testing.T) {
 	}
 	if n := l.seen("/manifests/"); n != 0 {
 		t.Errorf("%d manifests were read", n)
+	}
+}
+
+// PX-27: a blob that is there, but that no manifest lists, is searched for again after twice the time, ten minutes at most. Another blob, and
+// one whose repository has a manifest more, are not held back.
+func TestPX27_FruitlessSearchesPause(t *testing.T) {
+	l := newLab(t)
+	for i := range 20 {
+		l.pushImage("app:v" + strconv.Itoa(i))
+	}
+	orphan, other := l.putBlob("app", layerType, []byte("orphan")), l.putBlob("app", layerType, []byte("other"))
+	searched := func(blob descriptor) bool {
+		t.Helper()
+		l.seen("")
+		l.want(l.get("/v2/app/blobs/"+blob.UntrustedDigest), http.StatusServiceUnavailable, codeUnavailable)
+		return l.seen("/tags/list") > 0
+	}
+	var at []time.Duration
+	for passed := time.Duration(0); passed < 45*time.Minute; passed += walkFresh {
+		if searched(orphan) {
+			at = append(at, passed/time.Second)
+		}
+		l.clock.Advance(walkFresh)
+	}
+	want := []time.Duration{0, 10, 30, 70, 150, 310, 630, 1230, 1830, 2430}
+	if diff := cmp.Diff(want, at); diff != "" {
+		t.Error(diff)
+	}
+	if searched(orphan) || !searched(other) {
+		t.Error("the pause is one of that blob alone")
+	}
+	l.clock.Advance(walkFresh)
+	img := l.pushImage("app:unsigned")
+	l.want(l.get("/v2/app/manifests/unsigned"), http.StatusForbidden, codeDenied)
+	if searched(orphan) {
+		t.Error("a manifest that was refused ended the pause")
+	}
+	l.admitter.sign(digestOf(t, img), l.put("app", "new", typeOCIManifest, ociManifest(other, []descriptor{orphan}, "")))
+	l.clock.Advance(walkFresh)
+	l.want(l.get("/v2/app/manifests/unsigned"), http.StatusOK, "")
+	l.want(l.get("/v2/app/blobs/"+orphan.UntrustedDigest), http.StatusOK, "")
+	var f fruitless
+	for i := range 3 * maxFruitless {
+		f.note("app", tableDigest(i), time.Time{})
+		if f.size != len(f.repositories["app"]) || f.size > maxFruitless {
+			t.Fatalf("%d of %d", f.size, len(f.repositories["app"]))
+		}
 	}
 }

@@ -182,7 +182,9 @@ func (p *Proxy) resolveAnew(ctx context.Context, req request) (judged, *failure)
 	case p.observe && !v.Admitted():
 		p.table.record(newNode(req.repository, m.digest, m.doc, false), false)
 	case v.Admitted():
-		p.table.record(newNode(req.repository, m.digest, m.doc, false), true)
+		if p.table.record(newNode(req.repository, m.digest, m.doc, false), true) {
+			p.fruitless.forget(partition(ctx) + req.repository)
+		}
 	case p.isFallbackIndex(req.repository, req.reference(), m): // as the search for parents has found
 		m.evidence = true
 	}

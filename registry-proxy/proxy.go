@@ -135,6 +135,7 @@ type Proxy struct {
 	walkFlights     flights[struct{}]
 	countersigned   *countersigned // nil if nothing is
 	learnFlights    flights[struct{}]
+	fruitless       fruitless // searches for blobs
 	sightings       sightings // of blobs
 
 	mu     sync.Mutex

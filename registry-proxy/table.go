@@ -43,7 +43,7 @@ type tableKey struct {
 	digest     v1.Hash
 }
 
-// node is one manifest. Its fields are written once, but places.
+// node is one manifest. Its fields are written once, but the last two.
 type node struct {
 	key       tableKey
 	mediaType string
@@ -51,7 +51,8 @@ type node struct {
 	config    v1.Hash
 	blobs     []sizedBlob // config and layers
 	children  []v1.Hash   // of an index that is not merely a list of referrers
-	places    []place     // while it is in the table, whose mutex guards it
+	places    []place     // while it is in the table, whose mutex guards it and admitted
+	admitted  bool        // once, which says nothing of now
 }
 
 type sizedBlob struct {
@@ -107,8 +108,9 @@ func newNode(repository string, digest v1.Hash, doc *document, evidence bool) *n
 	return n
 }
 
-// record adds a manifest, or marks the one that is there as used; admitted says that the gate has just admitted it.
-func (t *table) record(n *node, admitted bool) {
+// record adds a manifest, or marks the one that is there as used; admitted says that the gate has just admitted it. It
+// reports whether that is so for the first time.
+func (t *table) record(n *node, admitted bool) (first bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e, ok := t.nodes[n.key]
@@ -127,6 +129,9 @@ func (t *table) record(n *node, admitted bool) {
 			p.among.order.MoveToFront(p.at)
 		}
 	}
+	first = admitted && !n.admitted
+	n.admitted = n.admitted || admitted
+	return first
 }
 
 func (t *table) add(n *node) {

@@ -50,7 +50,7 @@ func (p *Proxy) walk(ctx context.Context, repository string) error {
 	p.mu.Lock()
 	last, ok := p.walks[key]
 	p.mu.Unlock()
-	if ok && p.now().Sub(last.at) < walkFresh {
+	if ok && p.now().Sub(last.at).Abs() < walkFresh { // or the clock was set back
 		return last.err
 	}
 	_, err := p.walkFlights.do(ctx, key, func(ctx context.Context) (struct{}, error) {
