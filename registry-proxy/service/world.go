@@ -31,6 +31,7 @@ type world struct {
 	// followed are the trust roots that are followed, by name.
 	followed map[string]*followed
 	names    []string
+	clients  *auth.Clients
 	front    http.Handler
 }
 
@@ -68,11 +69,16 @@ func (s *Service) build(ctx context.Context, conf *config.Config, before *world)
 		w.names = append(w.names, proxy.Registry())
 		mounts = append(mounts, &registryproxy.Mount{Proxy: proxy, Hosts: section.Hosts, Prefix: section.Prefix})
 	}
-	clients, err := auth.New(conf.Auth)
-	if err != nil {
+	var known *auth.Clients
+	if before != nil {
+		known = before.clients
+	}
+	var err error
+	if w.clients, err = auth.Renew(known, conf.Auth); err != nil {
 		return nil, fmt.Errorf("auth.%w", err)
 	}
-	front := registryproxy.FrontConfig{Mounts: mounts, Clients: clients, Metrics: s.metrics, Tracer: s.kept.tracer, Logger: s.logger}
+	front := registryproxy.FrontConfig{Mounts: mounts, Clients: w.clients, Metrics: s.metrics, Tracer: s.kept.tracer, Logger: s.logger}
+	front.Names, front.OnlyNames = conf.OwnNames()
 	if conf.Page {
 		front.Page = page.Handler(page.Config{Decisions: s.decisions, Title: "Touchmark proxy"})
 	}
