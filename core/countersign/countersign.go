@@ -108,6 +108,9 @@ func Open(ctx context.Context, c Config) (*Key, error) {
 		c.Public, keys.Redact(c.Key))
 }
 
+// Fingerprint names the key as [Fingerprints] does.
+func (k *Key) Fingerprint() string { return k.public.name }
+
 // checked fills in defaults.
 func (c Config) checked() (Config, error) {
 	if c.Form == "" {

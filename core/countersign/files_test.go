@@ -33,6 +33,9 @@ func TestRotation(t *testing.T) {
 			if len(both) != 2 || both[0] == first[0] || both[1] != first[0] {
 				t.Fatalf("keys %v after rotation, before %v", both, first)
 			}
+			if was, is := old.Fingerprint(), open(t, c).Fingerprint(); was != first[0] || is != both[0] {
+				t.Errorf("the keys' own fingerprints are %s and %s, want %s and %s", was, is, first[0], both[0])
+			}
 			if form == countersign.OpenPGP {
 				for name, key := range map[string]*countersign.Key{"old": old, "new": open(t, c)} {
 					blob, err := key.Countersign(repository, digest, start)

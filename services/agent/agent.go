@@ -111,6 +111,9 @@ type Config struct {
 	Logger *slog.Logger // nil discards
 	// Version is the program's, for the status.
 	Version string
+	// Key is the fingerprint of the key that the agent countersigns with, for the
+	// status; "" for none.
+	Key string
 	// Peer tells which user's socket is at the other end of a connection on
 	// loopback, so that one user cannot have all of them; nil knows nobody.
 	Peer func(local, remote netip.AddrPort) (uid int, ok bool)

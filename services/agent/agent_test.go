@@ -80,6 +80,9 @@ func TestDecidesRecordsAndTells(t *testing.T) {
 			t.Errorf("the metrics lack %s", want)
 		}
 	}
+	if s, err := c.Status(t.Context()); err != nil || s.Key != "a fingerprint" {
+		t.Errorf("status: %+v, %v", s, err)
+	}
 	if _, err := agent.NewClient(w.socket() + "none").Status(t.Context()); !errors.Is(err, agent.ErrAway) {
 		t.Errorf("nobody there: %v", err)
 	}

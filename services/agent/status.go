@@ -12,6 +12,9 @@ import (
 type Status struct {
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
+	// Key is the fingerprint of the key that this agent countersigns with; it was read
+	// at the start.
+	Key string `json:"key,omitempty"`
 	// Enforcing is false if anything is admitted that enforcing would refuse.
 	Enforcing bool `json:"enforcing"`
 	// Observing says what that is: "the whole site", "policy NAME", "images that no
@@ -104,7 +107,7 @@ func (a *Agent) Status() Status {
 	rules := a.watcher.Status()
 	site := rules.Set.Enforcement
 	s := Status{
-		Version: a.config.Version, Started: a.started.UTC(), Observing: append(observing(rules.Set), a.config.Observing...),
+		Version: a.config.Version, Started: a.started.UTC(), Key: a.config.Key, Observing: append(observing(rules.Set), a.config.Observing...),
 		Policy: PolicyStatus{Digest: fmt.Sprintf("%x", rules.Set.Digest), Loaded: rules.Enforced.UTC()},
 	}
 	if rules.Err != nil {

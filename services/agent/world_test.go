@@ -94,7 +94,7 @@ func start(t *testing.T, change func(*agent.Config)) *world {
 	}
 	w.config = agent.Config{
 		Gate: g, Set: set, Files: []string{w.policy}, Load: w.load, Recorder: agent.NewRecorder(g, records, logger), Source: w.source,
-		Listeners: listeners, Store: records, Logger: logger, Version: "test",
+		Listeners: listeners, Store: records, Logger: logger, Version: "test", Key: "a fingerprint",
 	}
 	if change != nil {
 		change(&w.config)
