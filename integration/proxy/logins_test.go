@@ -216,3 +216,32 @@ func TestClientConfig_Containerd(t *testing.T) {
 		}
 	}
 }
+
+// PX-16: a proxy on loopback that asks for no login answers to its own names. Whoever gave it another one in /etc/hosts is told.
+func TestPX16_AliasIsToldWhatToDo(t *testing.T) {
+	w := newWorld(t, "names: [known.example]\n")
+	h := lab.NewHost(t, lab.Debian13)
+	h.Write(t, "/etc/containers/policy.json", `{"default":[{"type":"insecureAcceptAnything"}]}`)
+	h.Write(t, "/etc/hosts", "127.0.0.1 localhost alias.example known.example\n")
+	h.Install(t, lab.Tool(t, "crane-v0.22.1"), "/usr/local/bin/crane")
+	_, port, _ := strings.Cut(w.host, ":")
+	for _, args := range [][]string{
+		{"podman", "pull", "--tls-verify=false"},
+		{"skopeo", "inspect", "--tls-verify=false", "--no-tags"},
+		{"crane", "manifest", "--insecure"},
+	} {
+		ask := func(host string) lab.Result {
+			image := host + ":" + port + "/acme/good:1"
+			if args[0] == "skopeo" {
+				image = "docker://" + image
+			}
+			return h.Root().Run(t, append(args, image)...)
+		}
+		if r := ask("known.example"); r.Status != 0 {
+			t.Errorf("%s: %s", args[0], r.Output())
+		}
+		if r := ask("alias.example"); r.Status == 0 || !strings.Contains(r.Output(), "names in proxy.yaml") {
+			t.Errorf("%s is told %s", args[0], r.Output())
+		}
+	}
+}
