@@ -22,7 +22,7 @@ import (
 )
 
 // What the upstream answered while an image was judged (its manifest, lists of referrers, signatures, and that there is nothing at a
-// tag) is kept in the cache when the image was admitted. If the operator wants that ([Config.Offline]), these answers are
+// tag) is kept in the cache when the image was admitted, and so is a complete list of tags that a client has read. If the operator wants that ([Config.Offline]), these answers are
 // given again when the upstream cannot be asked, and never otherwise:
 //
 //   - The upstream is asked first. Only a connection that fails, a time limit, and a status of 500 and above count as an
@@ -38,7 +38,7 @@ import (
 // outageFresh is how long an upstream that could not be reached is not tried again, so that clients don't wait for it.
 const outageFresh = 5 * time.Second
 
-// headerOffline tells the client that a manifest is the upstream's answer of that time.
+// headerOffline tells the client that a manifest or a list is the upstream's answer of that time.
 const headerOffline = "Touchmark-Offline"
 
 const (
@@ -58,7 +58,8 @@ type answers struct {
 	logger  *slog.Logger
 	now     func() time.Time
 
-	heard atomic.Uint64 // answers of the upstream
+	heard    atomic.Uint64 // answers of the upstream
+	listings listings      // of tags
 
 	mu   sync.Mutex
 	down time.Time // until when the upstream is not tried

@@ -37,7 +37,7 @@ type failure struct {
 	detail  json.RawMessage // the Verdict of a refusal
 	cause   error
 
-	outage    bool   // the upstream could not be asked about a blob
+	outage    bool   // the upstream could not be asked
 	upstream  int    // the upstream's own 401 or 403, which is the client's where it is passed through
 	challenge string // WWW-Authenticate of a 401
 }

@@ -1,6 +1,7 @@
 package registryproxy
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -20,11 +21,25 @@ const (
 )
 
 // serveTags answers with one page of the upstream's tags. Tags are names, not content: they are passed on whatever the
-// policy says about what they point to.
+// policy says about what they point to. During an outage they are those of the last complete list, under the rules of
+// answers.go.
 func (p *Proxy) serveTags(w http.ResponseWriter, r *http.Request, req request) *failure {
 	tags, more, fail := p.fetchTags(r.Context(), req.repository, req.pageSize, req.last)
-	if fail != nil {
+	switch {
+	case fail == nil:
+		p.keepTags(req, tags, more)
+	case fail.status == http.StatusNotFound:
+		p.forgetTags(req.repository)
 		return fail
+	case !fail.outage:
+		return fail
+	default:
+		kept, further, at, ok := p.keptTags(req)
+		if !ok {
+			return fail
+		}
+		tags, more = kept, further
+		w.Header().Set(headerOffline, at)
 	}
 	if more && len(tags) > 0 {
 		next := url.Values{"last": {tags[len(tags)-1]}}
@@ -55,11 +70,15 @@ func (p *Proxy) fetchTags(ctx context.Context, repository string, pageSize int, 
 	a, err := p.upstream.read(ctx, call{repository: repository, path: "tags/list", query: query, accept: "application/json"}, maxList)
 	switch {
 	case err != nil:
-		return nil, false, explain(what, err)
+		fail := explain(what, err)
+		fail.outage = isOutage(ctx, err)
+		return nil, false, fail
 	case a.status == http.StatusNotFound:
 		return nil, false, notFound(codeNameUnknown, "repository "+repository+" is not known to the upstream registry")
 	case a.status != http.StatusOK:
-		return nil, false, statusFailure(what, a.status)
+		fail := statusFailure(what, a.status)
+		fail.outage = a.status >= http.StatusInternalServerError
+		return nil, false, fail
 	}
 	var list struct {
 		Tags []string `json:"tags"`
@@ -89,9 +108,12 @@ func (p *Proxy) fetchTags(ctx context.Context, repository string, pageSize int, 
 func (p *Proxy) serveReferrers(w http.ResponseWriter, r *http.Request, req request) *failure {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*fetchTimeout)
 	defer cancel()
-	all, fail := p.fetchReferrers(ctx, req)
+	all, offline, fail := p.fetchReferrers(ctx, req)
 	if fail != nil {
 		return fail
+	}
+	if offline != "" {
+		w.Header().Set(headerOffline, offline)
 	}
 	list := referrerList{SchemaVersion: 2, MediaType: typeOCIIndex, Manifests: make([]descriptor, 0, len(all))}
 	for _, d := range all {
@@ -114,37 +136,40 @@ type referrerList struct {
 
 // fetchReferrers gathers the upstream's pages. Only 404 means that the registry has no referrers API, and only then is
 // the fallback tag read (distribution-spec, "Unavailable Referrers API"): taking an outage for that would hide signatures.
-func (p *Proxy) fetchReferrers(ctx context.Context, req request) ([]descriptor, *failure) {
+// offline is when the upstream said so, if it cannot be asked now.
+func (p *Proxy) fetchReferrers(ctx context.Context, req request) (all []descriptor, offline string, fail *failure) {
 	what := "referrers of " + req.digest.String()
 	path := "referrers/" + req.digest.String()
-	var all []descriptor
 	var query url.Values
 	for range maxReferrerPages {
 		a, err := p.upstream.read(ctx, call{repository: req.repository, path: path, query: query, accept: typeOCIIndex}, maxList)
 		switch {
 		case err != nil:
-			return nil, explain(what, err)
+			return nil, "", explain(what, err)
 		case a.status == http.StatusNotFound && query == nil:
 			return p.fallbackReferrers(ctx, req)
 		case a.status != http.StatusOK:
-			return nil, statusFailure(what, a.status)
+			return nil, "", statusFailure(what, a.status)
+		}
+		if p.upstream.answers != nil { // who takes the upstream's own header of that name away
+			offline = cmp.Or(offline, a.header.Get(headerOffline))
 		}
 		page, err := parseReferrers(a)
 		if err != nil {
-			return nil, badUpstream(codeUnknown, what+": the upstream registry's list cannot be used: "+err.Error(), nil)
+			return nil, "", badUpstream(codeUnknown, what+": the upstream registry's list cannot be used: "+err.Error(), nil)
 		}
 		if all = append(all, page...); len(all) > maxReferrers {
-			return nil, tooManyReferrers(what)
+			return nil, "", tooManyReferrers(what)
 		}
 		next, ok := nextLink(a.header)
 		if !ok {
-			return all, nil
+			return all, offline, nil
 		}
 		if query, ok = nextQuery(next, "/v2/"+req.repository+"/"+path, p.upstream.guard.host); !ok {
-			return nil, badUpstream(codeUnknown, what+": the upstream registry's next page lies somewhere else", nil)
+			return nil, "", badUpstream(codeUnknown, what+": the upstream registry's next page lies somewhere else", nil)
 		}
 	}
-	return nil, tooManyReferrers(what)
+	return nil, "", tooManyReferrers(what)
 }
 
 func tooManyReferrers(what string) *failure {
@@ -163,17 +188,17 @@ func parseReferrers(a answer) ([]descriptor, error) {
 }
 
 // fallbackReferrers reads the list that clients keep at the tag sha256-<hex> of a registry without a referrers API.
-func (p *Proxy) fallbackReferrers(ctx context.Context, req request) ([]descriptor, *failure) {
+func (p *Proxy) fallbackReferrers(ctx context.Context, req request) (all []descriptor, offline string, fail *failure) {
 	m, fail := p.fetchManifest(ctx, req.repository, "sha256-"+req.digest.Hex)
 	switch {
 	case fail != nil && fail.status == http.StatusNotFound:
-		return nil, nil
+		return nil, "", nil
 	case fail != nil:
-		return nil, fail
+		return nil, "", fail
 	case m.doc.mediaType != typeOCIIndex:
-		return nil, badUpstream(codeUnknown, "referrers of "+req.digest.String()+": the fallback tag holds something else than an index", nil)
+		return nil, "", badUpstream(codeUnknown, "referrers of "+req.digest.String()+": the fallback tag holds something else than an index", nil)
 	}
-	return m.doc.manifests, nil
+	return m.doc.manifests, m.offline, nil
 }
 
 // nextLink reads the target of Link: <...>; rel="next" (RFC 8288, as registries write it).
