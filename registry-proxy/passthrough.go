@@ -1,6 +1,7 @@
 package registryproxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -99,7 +100,8 @@ func (u *upstream) rewrite(asked *transport.Challenge) (string, error) {
 	if !own && !(realm.Scheme == "https" && u.guard.tokenHosts[realm.Host]) {
 		return "", errNoChallenge
 	}
-	service := asked.Parameters["service"]
+	// Google's Artifact Registry names no service. Clients that then take the name of the host they ask would take this proxy's.
+	service := cmp.Or(asked.Parameters["service"], u.guard.host)
 	if strings.ContainsFunc(service, func(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }) {
 		return "", errNoChallenge
 	}

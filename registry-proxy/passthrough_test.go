@@ -2,10 +2,14 @@ package registryproxy
 
 import (
 	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/touchmark/touchmark/registry-proxy/auth"
 )
@@ -143,7 +147,7 @@ func TestPX17_NoSharedFlights(t *testing.T) {
 func TestPX15_ChallengesThatArePassedOn(t *testing.T) {
 	for challenge, want := range map[string]string{
 		ownRealm:                                   `Bearer realm="UPSTREAM/token",service="registry"`,
-		`Bearer realm="UPSTREAM/token"`:            `Bearer realm="UPSTREAM/token",service=""`,
+		`Bearer realm="UPSTREAM/token"`:            `Bearer realm="UPSTREAM/token",service="HOST"`,
 		`Basic realm="anything"`:                   `Basic realm="registry"`,
 		`Bearer realm="https://evil.example/t"`:    "",
 		`Bearer realm="http://auth.example/t"`:     "",
@@ -160,11 +164,66 @@ func TestPX15_ChallengesThatArePassedOn(t *testing.T) {
 			}
 			continue
 		}
-		if got := r.Header.Get("WWW-Authenticate"); r.StatusCode != http.StatusUnauthorized || got != strings.ReplaceAll(want, "UPSTREAM", l.upstream.URL) {
+		if got := r.Header.Get("WWW-Authenticate"); r.StatusCode != http.StatusUnauthorized || got != strings.NewReplacer("UPSTREAM", l.upstream.URL, "HOST", strings.TrimPrefix(l.upstream.URL, "http://")).Replace(want) {
 			t.Errorf("%s: got %d, %s", challenge, r.StatusCode, got)
 		}
 		l.want(l.get("/v2/", "Authorization", "Bearer alice"), http.StatusOK, "")
 		l.want(l.get("/v2/", "Authorization", "Bearer bob"), http.StatusForbidden, codeDenied)
 		l.want(l.do("GET", "/v2/", "Authorization", "Bearer alice", "Authorization", "Bearer bob"), http.StatusBadRequest, codeUnsupported)
 	}
+}
+
+// PX-15: the token services of the registries that people have are known, and none of them may be another's.
+func TestPX15_WellKnownTokenServices(t *testing.T) {
+	elsewhere := map[string]string{"registry-1.docker.io": "auth.docker.io", "registry.gitlab.com": "gitlab.com", "docker.elastic.co": "docker-auth.elastic.co", "registry.digitalocean.com": "api.digitalocean.com"}
+	for _, c := range []struct{ registry, realm, service, want string }{ // realm and service as the registry answers /v2/
+		{"registry-1.docker.io", "https://auth.docker.io/token", "registry.docker.io", "registry.docker.io"},
+		{"ghcr.io", "https://ghcr.io/token", "ghcr.io", "ghcr.io"},
+		{"quay.io", "https://quay.io/v2/auth", "quay.io", "quay.io"},
+		{"registry.gitlab.com", "https://gitlab.com/jwt/auth", "container_registry", "container_registry"},
+		{"gcr.io", "https://gcr.io/v2/token", "gcr.io", "gcr.io"},
+		{"us-central1-docker.pkg.dev", "https://us-central1-docker.pkg.dev/v2/token", "", "us-central1-docker.pkg.dev"},
+		{"public.ecr.aws", "https://public.ecr.aws/token/", "public.ecr.aws", "public.ecr.aws"},
+		{"acme.azurecr.io", "https://acme.azurecr.io/oauth2/token", "acme.azurecr.io", "acme.azurecr.io"},
+		{"mcr.microsoft.com", "https://mcr.microsoft.com/oauth2/token", "mcr.microsoft.com", "mcr.microsoft.com"},
+		{"registry.k8s.io", "https://registry.k8s.io/token", "registry.k8s.io", "registry.k8s.io"},
+		{"docker.elastic.co", "https://docker-auth.elastic.co/auth", "token-service", "token-service"},
+		{"registry.digitalocean.com", "https://api.digitalocean.com/v2/registry/auth", "registry.digitalocean.com", "registry.digitalocean.com"},
+		{"harbor.acme.example", "https://harbor.acme.example/service/token", "harbor-registry", "harbor-registry"},
+	} {
+		u, err := newUpstream(Config{Upstream: "https://" + c.registry, Transport: granting{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		realm := func(raw string) (challenge string, refused error) {
+			challenge, err := u.rewrite(&transport.Challenge{Scheme: "Bearer", Parameters: map[string]string{"realm": raw, "service": c.service}})
+			resp, refused := u.guard.RoundTrip(httptest.NewRequest(http.MethodGet, raw+"?service=x", nil))
+			if (err == nil) != (refused == nil) {
+				t.Errorf("%s: clients are sent to %s: %v; the proxy goes there: %v", c.registry, raw, err, refused)
+			}
+			if refused == nil {
+				resp.Body.Close()
+			}
+			return challenge, err
+		}
+		if got, err := realm(c.realm); err != nil || got != fmt.Sprintf(`Bearer realm=%q,service=%q`, c.realm, c.want) {
+			t.Errorf("%s: got %s, %v", c.registry, got, err)
+		}
+		for registry, host := range elsewhere {
+			if registry == c.registry {
+				continue
+			}
+			if got, err := realm("https://" + host + "/token"); err == nil {
+				t.Errorf("%s may send clients to %s: %s", c.registry, host, got)
+			}
+		}
+	}
+}
+
+// granting is a network where everybody gets a token.
+type granting struct{}
+
+// RoundTrip implements http.RoundTripper.
+func (granting) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Request: r, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(`{"token":"t"}`))}, nil
 }

@@ -143,11 +143,14 @@ type Proxy struct {
 	loaded map[string]bool   // repositories that were read from the cache
 }
 
-// builtInTokenHosts are the token services of registries that keep theirs on another host.
+// builtInTokenHosts are the token services of well-known registries that keep theirs on another host. Most have it on their own:
+// ghcr.io, quay.io, gcr.io and *.pkg.dev, public.ecr.aws, *.azurecr.io, registry.k8s.io.
 var builtInTokenHosts = map[string]string{
-	"index.docker.io":      "auth.docker.io",
-	"registry-1.docker.io": "auth.docker.io",
-	"registry.gitlab.com":  "gitlab.com",
+	"docker.elastic.co":         "docker-auth.elastic.co",
+	"index.docker.io":           "auth.docker.io",
+	"registry-1.docker.io":      "auth.docker.io",
+	"registry.digitalocean.com": "api.digitalocean.com",
+	"registry.gitlab.com":       "gitlab.com",
 }
 
 // New checks the configuration and returns a proxy. It contacts nobody.
