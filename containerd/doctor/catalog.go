@@ -21,7 +21,7 @@ func Catalog() doctor.Catalog {
 
 const (
 	reinstall = "run touchmark install containerd"
-	restart   = "restart containerd (--restart)"
+	restart   = "restart containerd"
 	toRoot    = "give it to root, with mode 0755, and the directories above it too"
 )
 
