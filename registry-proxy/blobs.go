@@ -91,7 +91,7 @@ func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*gra
 		}
 		var served bool
 		if served, notEvidence = p.tryEvidence(ctx, w, r, req); served {
-			return nil, nil
+			return nil, notEvidence
 		}
 		t = p.tryHolders(ctx, req, stage == 2 && searchErr == nil)
 		if t.granted != nil {

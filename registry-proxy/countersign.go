@@ -78,8 +78,7 @@ func (p *Proxy) serveCountersigned(w http.ResponseWriter, r *http.Request, req r
 		return false, nil
 	}
 	if part, ok := p.countersigned.part(r.Context(), req); ok && part.manifest != nil {
-		writeManifest(w, r, *part.manifest)
-		return true, nil
+		return true, p.writeManifest(w, r, *part.manifest)
 	}
 	of := signatureTag.FindStringSubmatch(req.tag)
 	if of == nil {
@@ -97,8 +96,7 @@ func (p *Proxy) serveCountersigned(w http.ResponseWriter, r *http.Request, req r
 	if fail != nil {
 		return true, fail
 	}
-	writeManifest(w, r, *m)
-	return true, nil
+	return true, p.writeManifest(w, r, *m)
 }
 
 // countersign makes the manifest for an admitted image once for all who ask at the same time: its key may lie in a KMS.

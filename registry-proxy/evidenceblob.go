@@ -5,14 +5,13 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"strconv"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 // tryEvidence serves a blob that a manifest of evidence lists, after reading the whole of it, which is small. It comes
-// before any question to the gate: evidence must be readable when nothing can be decided. served is false if nothing was
-// written; fail then says why, unless no evidence lists the blob.
+// before any question to the gate: evidence must be readable when nothing can be decided. served is false if it is not for here to
+// answer; fail then says why, unless no evidence lists the blob. If both are set, the blob is evidence, and cannot be written now.
 func (p *Proxy) tryEvidence(ctx context.Context, w http.ResponseWriter, r *http.Request, req request) (served bool, fail *failure) {
 	nodes, _ := p.table.holdersOf(req.repository, req.digest)
 	var body []byte
@@ -34,12 +33,7 @@ func (p *Proxy) tryEvidence(ctx context.Context, w http.ResponseWriter, r *http.
 			fail = &failure{status: http.StatusForbidden, code: codeDenied, message: "blob " + req.digest.String() + " is listed as evidence only, and " + err.Error()}
 			continue
 		}
-		w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-		w.WriteHeader(http.StatusOK)
-		if r.Method == http.MethodGet {
-			_, _ = w.Write(body) // the client may be gone
-		}
-		return true, nil
+		return true, p.held.write(w, r, body)
 	}
 	return false, fail
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -65,8 +64,7 @@ func (p *Proxy) serveManifest(w http.ResponseWriter, r *http.Request, req reques
 		}
 		warn(w, j.verdict)
 	}
-	writeManifest(w, r, j.manifest)
-	return nil
+	return p.writeManifest(w, r, j.manifest)
 }
 
 // judgedManifest resolves a reference once for all who ask at the same time.
@@ -86,19 +84,15 @@ func (p *Proxy) judgedManifest(ctx context.Context, req request) (judged, *failu
 }
 
 // writeManifest writes the answer.
-func writeManifest(w http.ResponseWriter, r *http.Request, m manifest) {
+func (p *Proxy) writeManifest(w http.ResponseWriter, r *http.Request, m manifest) *failure {
 	h := w.Header()
 	h.Set("Content-Type", m.doc.mediaType)
-	h.Set("Content-Length", strconv.Itoa(len(m.bytes)))
 	h.Set("Docker-Content-Digest", m.digest.String())
 	h.Set("Etag", `"`+m.digest.String()+`"`)
 	if m.offline != "" {
 		h.Set(headerOffline, m.offline)
 	}
-	w.WriteHeader(http.StatusOK)
-	if r.Method == http.MethodGet {
-		_, _ = w.Write(m.bytes) // the client may be gone
-	}
+	return p.held.write(w, r, m.bytes)
 }
 
 // asFailure gives a flight's error back as what it was.

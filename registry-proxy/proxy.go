@@ -92,6 +92,8 @@ type Config struct {
 	Tracer *tracing.Tracer
 	// Metrics counts what happens; nil does not. Several proxies may have one.
 	Metrics *Metrics
+	// Held bounds the memory of answers; nil is a bound of this proxy's own. Several proxies may have one.
+	Held *Held
 	// Cache keeps blobs, and what admissions were based on; nil keeps nothing. Several proxies may have one.
 	Cache *cache.Cache
 	// Offline is how long after the upstream said it, what led to an admission is used again while the upstream cannot be asked; 0 is never. It
@@ -122,6 +124,7 @@ type Proxy struct {
 	logger    *slog.Logger
 	decisions *decisions.Log
 	metrics   *Metrics
+	held      *Held
 	now       func() time.Time
 
 	cache           *cache.Cache // may be nil
@@ -189,6 +192,7 @@ func New(c Config) (*Proxy, error) {
 		logger:    c.Logger,
 		decisions: c.Decisions,
 		metrics:   c.Metrics,
+		held:      c.Held,
 		now:       c.Now,
 		cache:     c.Cache,
 		peers:     c.Peers,
@@ -201,6 +205,9 @@ func New(c Config) (*Proxy, error) {
 	}
 	if p.metrics == nil {
 		p.metrics = NewMetrics()
+	}
+	if p.held == nil {
+		p.held = NewHeld()
 	}
 	if p.logger == nil {
 		p.logger = slog.New(slog.DiscardHandler)

@@ -53,6 +53,7 @@ type Service struct {
 	config    Config
 	logger    *slog.Logger
 	metrics   *registryproxy.Metrics
+	held      *registryproxy.Held
 	decisions *decisions.Log
 	server    *server
 	admin     *server // nil if there is none
@@ -69,7 +70,7 @@ type Service struct {
 // New reads everything, and listens. The error names the file and the field, or the
 // address ([ErrListen]), or a trust root that could not be had yet (ErrUnseen of core/trust/follow).
 func New(ctx context.Context, c Config) (*Service, error) {
-	s := &Service{config: c, logger: c.Logger, metrics: registryproxy.NewMetrics(), announced: map[policy.Notice]bool{}}
+	s := &Service{config: c, logger: c.Logger, metrics: registryproxy.NewMetrics(), held: registryproxy.NewHeld(), announced: map[policy.Notice]bool{}}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}

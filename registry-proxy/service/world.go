@@ -136,7 +136,7 @@ func (s *Service) proxy(w *world, section config.Registry, rules string, before 
 	c := registryproxy.Config{
 		Upstream: section.Upstream, LogicalName: section.Name, Admitter: w.rules[rules].gate, TokenHosts: section.TokenHosts,
 		PassThrough: section.PassThrough, Observe: section.Observe, Fetches: section.Limits.Fetches, Rate: section.Limits.Rate,
-		Decisions: s.decisions, Metrics: s.metrics, Logger: s.logger,
+		Decisions: s.decisions, Metrics: s.metrics, Held: s.held, Logger: s.logger,
 	}
 	s.kept.configure(&c, section, w.conf)
 	var err error

@@ -1,0 +1,88 @@
+package registryproxy
+
+import (
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+)
+
+const (
+	// maxHeld bounds what answers hold in memory while they are written. Ten thousand clients that read slowly, each another manifest, would
+	// take as much as they like otherwise.
+	maxHeld = 192 << 20
+	// maxHeldLarge is how far it may be filled by answers above smallAnswer: sixteen of the largest evidence. The rest is left to
+	// ordinary manifests, so that whoever reads large ones slowly keeps nobody from pulling an image.
+	maxHeldLarge = 128 << 20
+	smallAnswer  = 256 << 10
+
+	// An answer has answerGrace and the time that it takes at answerRate, in bytes per second (a line of one Mbit/s), before the
+	// connection is cut: so long is it held at most.
+	answerGrace = 10 * time.Second
+	answerRate  = 128 << 10
+)
+
+// Held bounds the memory of answers that are written from there: manifests and evidence, which are read as a whole before any of it
+// leaves. Blobs stream, and are not counted. Its zero value is not usable; see [NewHeld].
+type Held struct {
+	most, mostLarge int // bytes
+
+	mu      sync.Mutex
+	held    int
+	readers map[*byte]int // by what they read: all clients of one manifest share its bytes
+}
+
+// NewHeld returns a bound that several proxies may share.
+func NewHeld() *Held {
+	return &Held{most: maxHeld, mostLarge: maxHeldLarge, readers: map[*byte]int{}}
+}
+
+// write answers with a body that nobody changes any more, and the header that is set already. If too much is held, nothing is
+// written, and what the header says about the body is taken back.
+func (a *Held) write(w http.ResponseWriter, r *http.Request, body []byte) *failure {
+	h := w.Header()
+	if r.Method == http.MethodGet && len(body) > 0 {
+		if !a.take(body) {
+			for _, about := range []string{"Content-Type", "Docker-Content-Digest", "Etag", headerOffline} {
+				h.Del(about)
+			}
+			return unavailable("clients that read slowly hold as much of this proxy's memory as answers may take; nothing was decided about any signature", nil)
+		}
+		defer a.release(body)
+		allowed := answerGrace + time.Duration(len(body))*time.Second/answerRate
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(allowed)) // a writer that can't is a test's recorder
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(http.StatusOK)
+	if r.Method == http.MethodGet {
+		_, _ = w.Write(body) // the client may be gone
+	}
+	return nil
+}
+
+// take reports whether there is room for another reader of the body.
+func (a *Held) take(body []byte) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.readers[&body[0]] == 0 {
+		most := a.most
+		if len(body) > smallAnswer {
+			most = a.mostLarge
+		}
+		if a.held+len(body) > most {
+			return false
+		}
+		a.held += len(body)
+	}
+	a.readers[&body[0]]++
+	return true
+}
+
+func (a *Held) release(body []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.readers[&body[0]]--; a.readers[&body[0]] == 0 {
+		delete(a.readers, &body[0])
+		a.held -= len(body)
+	}
+}
