@@ -59,12 +59,18 @@ type Forward struct {
 // Forward lets the host reach what listens on this machine's loopback, under the very same address and port, until the Forward is closed or the test ends.
 func (h *Host) Forward(tb testing.TB, address string) *Forward {
 	tb.Helper()
+	return h.forward(tb, address, address)
+}
+
+// forward lets the host reach an address of this machine as another one of its own.
+func (h *Host) forward(tb testing.TB, as, address string) *Forward {
+	tb.Helper()
 	if !h.ownNetwork {
 		tb.Fatal("the host has the network of this machine, where nothing is to be forwarded")
 	}
 	f := &Forward{address: address, conns: map[net.Conn]bool{}}
 	err := h.inNetwork(func() (err error) {
-		f.listener, err = net.Listen("tcp", address)
+		f.listener, err = net.Listen("tcp", as)
 		return err
 	})
 	if err != nil {
