@@ -101,21 +101,23 @@ func (a *answers) RoundTrip(req *http.Request) (*http.Response, error) {
 			return kept, nil
 		}
 	}
-	if rec := transcriptOf(req.Context()); ok && rec != nil {
+	if rec := transcriptOf(req.Context()); ok && rec != nil && req.Method == http.MethodGet {
 		rec.listen(resp, cache.Answer{Repository: a.name + "/" + repository, Key: key, At: a.now()})
 	}
 	return resp, nil
 }
 
-// question says what a request of the upstream's API, or one that it redirected, asks for: everything that is kept is GET.
+// question says what a request of the upstream's API, or one that it redirected, asks for: everything that is kept is GET, and whether a manifest is there
+// (HEAD, which the gate asks before it calls one unsigned) follows from that.
 func (a *answers) question(req *http.Request) (repository, key string, ok bool) {
 	origin, _ := chain(req)
 	path, ok := strings.CutPrefix(origin.URL.Path, "/v2/")
-	if !ok || origin.Method != http.MethodGet || origin.URL.Host != a.host || origin.Header.Get("Range") != "" {
+	head := origin.Method == http.MethodHead
+	if !ok || origin.Method != http.MethodGet && !head || origin.URL.Host != a.host || origin.Header.Get("Range") != "" {
 		return "", "", false
 	}
 	for _, kind := range []string{"/manifests/", "/referrers/", "/blobs/"} {
-		if at := strings.LastIndex(path, kind); at > 0 {
+		if at := strings.LastIndex(path, kind); at > 0 && (!head || kind == "/manifests/") {
 			key = path[at+1:]
 			if origin.URL.RawQuery != "" {
 				key += "?" + origin.URL.RawQuery
@@ -140,6 +142,9 @@ func (a *answers) again(req *http.Request, repository, key string, ok bool, why 
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{headerOffline: {kept.At.UTC().Format(time.RFC3339)}},
 		Body:   io.NopCloser(bytes.NewReader(kept.Body)), ContentLength: int64(len(kept.Body)), Request: req,
+	}
+	if req.Method == http.MethodHead {
+		resp.Body = http.NoBody
 	}
 	if kept.ContentType != "" {
 		resp.Header.Set("Content-Type", kept.ContentType)

@@ -14,6 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/touchmark/touchmark/core/countersign"
+	"github.com/touchmark/touchmark/core/gate"
 )
 
 // Countersigning has clients hold an image to the proxy's own signature, wherever they got it: podman's policy.json demands
@@ -87,8 +88,13 @@ func (p *Proxy) serveCountersigned(w http.ResponseWriter, r *http.Request, req r
 	image := request{endpoint: endpointManifest, repository: req.repository, digest: v1.Hash{Algorithm: "sha256", Hex: of[1]}}
 	j, fail := p.judgedManifest(r.Context(), image)
 	switch {
-	case fail != nil && fail.status >= http.StatusInternalServerError:
+	case fail != nil && fail.status != http.StatusNotFound:
 		return true, fail // an outage must not look like an image that nobody vouches for
+	case fail == nil && !j.evidence && !j.verdict.Admitted() && j.verdict.Outcome != gate.OutcomeRefused:
+		if fail = p.serveManifest(w, r, req); fail != nil && fail.status == http.StatusNotFound {
+			fail = p.refusal(j.verdict) // nor one about which nothing could be decided
+		}
+		return true, fail
 	case fail != nil || j.evidence || !j.verdict.Admitted():
 		return false, nil
 	}

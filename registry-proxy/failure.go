@@ -2,6 +2,7 @@ package registryproxy
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 )
@@ -38,6 +39,7 @@ type failure struct {
 	cause   error
 
 	outage    bool   // the upstream could not be asked
+	broken    bool   // a manifest that no registry would have taken: half of one, or a web page
 	upstream  int    // the upstream's own 401 or 403, which is the client's where it is passed through
 	challenge string // WWW-Authenticate of a 401
 }
@@ -59,8 +61,12 @@ func notFound(code, message string) *failure {
 	return &failure{status: http.StatusNotFound, code: code, message: message}
 }
 
-// unavailable is for what may work later: an outage, or a decision that could not be made.
+// unavailable is for what may work later: an outage, or a decision that could not be made. A cause that is an answer itself is told, too.
 func unavailable(message string, cause error) *failure {
+	var told *failure
+	if errors.As(cause, &told) {
+		message += ": " + told.message
+	}
 	return &failure{status: http.StatusServiceUnavailable, code: codeUnavailable, message: message, cause: cause}
 }
 

@@ -207,7 +207,9 @@ func (p *Proxy) fetchManifest(ctx context.Context, repository, reference string)
 	}
 	m, err := p.readManifest(repository, reference, a.body, a.contentType)
 	if err != nil {
-		return manifest{}, badUpstream(codeManifestInvalid, what+err.Error(), nil)
+		fail := badUpstream(codeManifestInvalid, what+err.Error(), nil)
+		fail.broken = !json.Valid(a.body) || errors.Is(err, errOtherBytes)
+		return manifest{}, fail
 	}
 	if p.upstream.answers != nil { // who takes the upstream's own header of that name away
 		m.offline = a.header.Get(headerOffline)
@@ -215,13 +217,16 @@ func (p *Proxy) fetchManifest(ctx context.Context, repository, reference string)
 	return m, nil
 }
 
+// errOtherBytes says that a digest was asked for, and something else came.
+var errOtherBytes = errors.New("the upstream registry sent other bytes")
+
 // readManifest reads the bytes that are said to be a manifest. Its errors continue a sentence that begins with its name.
 func (p *Proxy) readManifest(repository, reference string, untrusted []byte, contentType string) (manifest, error) {
 	sum := sha256.Sum256(untrusted)
 	m := manifest{bytes: untrusted, digest: sha256Hash(hex.EncodeToString(sum[:]))}
 	byDigest := strings.HasPrefix(reference, "sha256:")
 	if byDigest && m.digest.String() != reference {
-		return manifest{}, fmt.Errorf(": the upstream registry sent other bytes, with digest %s", m.digest)
+		return manifest{}, fmt.Errorf(": %w, with digest %s", errOtherBytes, m.digest)
 	}
 	var err error
 	if m.doc, err = parseDocument(untrusted, contentType); err != nil {
