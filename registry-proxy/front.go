@@ -19,7 +19,7 @@ import (
 // Mount is a registry at a [Front], and how clients address it. ?ns= with the registry's logical name always does.
 type Mount struct {
 	*Proxy
-	// Hosts are values of the Host header, such as hub.example or hub.example:5443.
+	// Hosts are host names, such as hub.example, which stands for all its ports, or hub.example:5443, which comes before it.
 	Hosts []string
 	// Prefix is what repositories' names begin with: with "hub", clients say <proxy>/hub/library/alpine.
 	Prefix string
@@ -163,7 +163,7 @@ func (f *Front) serve(w http.ResponseWriter, r *http.Request, a *answering) *fai
 				return fail
 			}
 		}
-		return writeJSON(w, r, "application/json", struct{}{})
+		return writeJSON(w, r, nil, "application/json", struct{}{})
 	}
 	if !a.caller.MayRead(a.mount.registry + "/" + a.req.repository) {
 		return f.mayNot(a.caller)
@@ -190,7 +190,7 @@ func (f *Front) route(host string, req *request) (*Mount, *failure) {
 		}
 		m = named
 	}
-	if m != nil && m.upstream.passThrough && !f.alone() && !m.at(host) {
+	if m != nil && m.upstream.passThrough && !f.alone() && f.hosted(host) != m {
 		return nil, invalid(codeUnsupported, "clients of this registry are passed through to it: it is addressed by its own host name, for which they have its credentials")
 	}
 	if m == nil && req.endpoint != endpointBase {
@@ -207,10 +207,8 @@ func (f *Front) addressed(host string, req *request) *Mount {
 	if f.alone() {
 		return f.mounts[0]
 	}
-	for _, m := range f.mounts {
-		if m.at(host) {
-			return m
-		}
+	if m := f.hosted(host); m != nil {
+		return m
 	}
 	var found *Mount
 	for _, m := range f.mounts {
@@ -224,8 +222,17 @@ func (f *Front) addressed(host string, req *request) *Mount {
 	return found
 }
 
-// at reports whether a host name stands for the registry.
-func (m *Mount) at(host string) bool { return slices.Contains(m.Hosts, strings.ToLower(host)) }
+// hosted is the registry that a Host header stands for: one that has it with its port, else one that has it without.
+func (f *Front) hosted(header string) *Mount {
+	for _, host := range []string{strings.ToLower(header), hostname(header)} {
+		for _, m := range f.mounts {
+			if slices.Contains(m.Hosts, host) {
+				return m
+			}
+		}
+	}
+	return nil
+}
 
 func (f *Front) named(registry string) *Mount {
 	for _, m := range f.mounts {

@@ -22,8 +22,8 @@ const (
 	answerRate  = 128 << 10
 )
 
-// Held bounds the memory of answers that are written from there: manifests and evidence, which are read as a whole before any of it
-// leaves. Blobs stream, and are not counted. Its zero value is not usable; see [NewHeld].
+// Held bounds the memory of answers that are written from there: manifests, lists and evidence, which are complete before any of it
+// leaves. Blobs stream, and are not counted. See [NewHeld]; nil bounds nothing, for answers of some bytes.
 type Held struct {
 	most, mostLarge int // bytes
 
@@ -62,6 +62,9 @@ func (a *Held) write(w http.ResponseWriter, r *http.Request, body []byte) *failu
 
 // take reports whether there is room for another reader of the body.
 func (a *Held) take(body []byte) bool {
+	if a == nil {
+		return true
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.readers[&body[0]] == 0 {
@@ -79,6 +82,9 @@ func (a *Held) take(body []byte) bool {
 }
 
 func (a *Held) release(body []byte) {
+	if a == nil {
+		return
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.readers[&body[0]]--; a.readers[&body[0]] == 0 {

@@ -48,7 +48,7 @@ func (p *Proxy) serveTags(w http.ResponseWriter, r *http.Request, req request) *
 		}
 		w.Header().Set("Link", fmt.Sprintf(`</v2/%s/tags/list?%s>; rel="next"`, req.visible, next.Encode()))
 	}
-	return writeJSON(w, r, "application/json", tagList{Name: req.visible, Tags: tags})
+	return writeJSON(w, r, p.held, "application/json", tagList{Name: req.visible, Tags: tags})
 }
 
 type tagList struct {
@@ -125,7 +125,7 @@ func (p *Proxy) serveReferrers(w http.ResponseWriter, r *http.Request, req reque
 	if req.artifactType != "" {
 		w.Header().Set("OCI-Filters-Applied", "artifactType")
 	}
-	return writeJSON(w, r, typeOCIIndex, list)
+	return writeJSON(w, r, p.held, typeOCIIndex, list)
 }
 
 type referrerList struct {
@@ -225,16 +225,11 @@ func nextQuery(link, path, host string) (url.Values, bool) {
 	return query, err == nil && len(query) > 0
 }
 
-func writeJSON(w http.ResponseWriter, r *http.Request, contentType string, v any) *failure {
+func writeJSON(w http.ResponseWriter, r *http.Request, held *Held, contentType string, v any) *failure {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return badUpstream(codeUnknown, "the list could not be written", err)
 	}
 	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	w.WriteHeader(http.StatusOK)
-	if r.Method == http.MethodGet {
-		_, _ = w.Write(body) // the client may be gone
-	}
-	return nil
+	return held.write(w, r, body)
 }
