@@ -49,8 +49,8 @@ func TestPX21_PX33_ManyRegistries(t *testing.T) {
 	acme.admitter.sign(digestOf(t, signed))
 	hub.admitter.sign(digestOf(t, alpine))
 	hub.behind(FrontConfig{Mounts: []*Mount{
-		{Proxy: hub.proxy, Hosts: []string{"hub.example", "hub.example:5443"}, Prefix: "hub"},
-		{Proxy: acme.proxy, Hosts: []string{"acme.example"}},
+		{Proxy: hub.proxy, Hosts: []string{"hub.example", "two.example:5443"}, Prefix: "hub"},
+		{Proxy: acme.proxy, Hosts: []string{"acme.example", "two.example"}},
 	}})
 	for _, c := range []struct {
 		name, host, path string
@@ -64,7 +64,10 @@ func TestPX21_PX33_ManyRegistries(t *testing.T) {
 		{"host of the other", "hub.example", "/v2/library/app/manifests/v1", 403, codeDenied, v1.Hash{}},
 		{"host with its port", "hub.example:5443", "/v2/library/alpine/manifests/v1", 200, "", digestOf(t, alpine)},
 		{"host in capitals", "HUB.example", "/v2/library/alpine/manifests/v1", 200, "", digestOf(t, alpine)},
-		{"host with another port", "hub.example:1", "/v2/library/alpine/manifests/v1", 404, codeNameUnknown, v1.Hash{}},
+		{"host with a port that is named", "two.example:5443", "/v2/library/alpine/manifests/v1", 200, "", digestOf(t, alpine)},
+		{"host with another port", "two.example:1", "/v2/library/app/manifests/v1", 200, "", digestOf(t, signed)},
+		{"host without that port", "two.example", "/v2/library/app/manifests/v1", 200, "", digestOf(t, signed)},
+		{"part of a host", "example:5443", "/v2/library/alpine/manifests/v1", 404, codeNameUnknown, v1.Hash{}},
 		{"short name", "hub.example", "/v2/alpine/manifests/v1", 200, "", digestOf(t, alpine)},
 		{"prefix", "", "/v2/hub/library/alpine/manifests/v1", 200, "", digestOf(t, alpine)},
 		{"prefix and short name", "", "/v2/hub/alpine/manifests/v1", 200, "", digestOf(t, alpine)},
@@ -394,12 +397,12 @@ func TestPX17_OtherCredentialsAreNotPassedThrough(t *testing.T) {
 	through := newLab(t, withConfig(func(c *Config) { c.LogicalName, c.PassThrough = "through.example", true }))
 	img := through.pushImage("app:v1")
 	through.admitter.sign(digestOf(t, img))
-	own.behind(FrontConfig{Mounts: []*Mount{{Proxy: own.proxy, Prefix: "acme"}, {Proxy: through.proxy, Hosts: []string{"through.pull.example"}, Prefix: "through"}}})
+	own.behind(FrontConfig{Mounts: []*Mount{{Proxy: own.proxy, Prefix: "acme", Hosts: []string{"own.pull.example:5443"}}, {Proxy: through.proxy, Hosts: []string{"through.pull.example", "own.pull.example"}, Prefix: "through"}}})
 	through.seen("")
 	secret := []string{"Authorization", "Basic cHJveHk6c2VjcmV0"}
 	for _, c := range []struct{ host, path string }{
 		{"", "/v2/app/manifests/v1?ns=through.example"}, {"pull.example", "/v2/through/app/manifests/v1"}, {"", "/v2/?ns=through.example"},
-		{"through.pull.example:1", "/v2/app/tags/list?ns=through.example"},
+		{"through.pull.example.evil:1", "/v2/app/tags/list?ns=through.example"}, {"own.pull.example:5443", "/v2/app/tags/list?ns=through.example"},
 	} {
 		if r := own.request(c.host, c.path, secret...); r.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s%s: %d %s", c.host, c.path, r.StatusCode, r.body)
