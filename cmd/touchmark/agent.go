@@ -25,49 +25,15 @@ import (
 	"github.com/touchmark/touchmark/services/agent/store"
 )
 
-// hostFlags say which host's or user's agent is meant.
-type hostFlags struct {
-	config string
-	user   bool
-}
-
-func (f *hostFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.config, "config", "", "`file` of the configuration (default: /etc/touchmark/config.yaml, or the user's with --user)")
-	cmd.Flags().BoolVar(&f.user, "user", false, "the agent of this user, not of the host")
-}
-
-// load reads the configuration.
-func (f hostFlags) load() (*hostconfig.Config, error) {
-	d, err := hostconfig.Default(f.user)
-	if err != nil {
-		return nil, usageError(err)
-	}
-	c, err := hostconfig.Load(f.config, d)
-	if err != nil {
-		return nil, usageError(err)
-	}
-	return c, nil
-}
-
-// host is where the clients' configuration lies.
-func (f hostFlags) host() podman.Host {
-	if !f.user {
-		return podman.Host{}
-	}
-	return podman.Host{
-		Home: os.Getenv("HOME"), ConfigHome: os.Getenv("XDG_CONFIG_HOME"), RuntimeDir: os.Getenv("XDG_RUNTIME_DIR"),
-		DataHome: os.Getenv("XDG_DATA_HOME"), StateHome: os.Getenv("XDG_STATE_HOME"), UID: os.Getuid(),
-	}
-}
-
 // agentFlags are what "touchmark agent" is told.
 type agentFlags struct {
+	version  string // of this program
 	host     hostFlags
 	logLevel string
 }
 
-func newAgent() *cobra.Command {
-	var f agentFlags
+func newAgent(version string) *cobra.Command {
+	f := agentFlags{version: version}
 	cmd := &cobra.Command{
 		Use:   "agent",
 		Short: "Decide for this host, or this user, which images may be pulled",
@@ -108,11 +74,11 @@ func (f agentFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	return runAgent(cmd.Context(), c, f.host, logger)
+	return f.serve(cmd.Context(), c, logger)
 }
 
-// runAgent puts an agent together, and runs it until ctx ends.
-func runAgent(ctx context.Context, c *hostconfig.Config, flags hostFlags, logger *slog.Logger) error {
+// serve puts an agent together, and runs it until ctx ends.
+func (f agentFlags) serve(ctx context.Context, c *hostconfig.Config, logger *slog.Logger) error {
 	rules, err := newHostRules(c)
 	if err != nil {
 		return usageError(err)
@@ -123,7 +89,7 @@ func runAgent(ctx context.Context, c *hostconfig.Config, flags hostFlags, logger
 		return err
 	}
 	hostname, _ := os.Hostname() // a host without a name is one
-	records := store.Open(ctx, store.Config{Dir: c.Agent.State, Version: version(), Host: hostname, Changed: func(err error) { logStore(logger, err) }})
+	records := store.Open(ctx, store.Config{Dir: c.Agent.State, Version: f.version, Host: hostname, Changed: func(err error) { logStore(logger, err) }})
 	defer func() { _ = records.Close() }() // it has said what is wrong
 	g, err := gate.New(gate.Config{Policy: set, Roots: roots, Store: records})
 	if err != nil {
@@ -132,7 +98,7 @@ func runAgent(ctx context.Context, c *hostconfig.Config, flags hostFlags, logger
 	finder := parents.New(parents.Config{Admitter: g, Store: records, Rule: g.IndexRule})
 	defer func() { _ = finder.Close() }() // nothing can go wrong there
 	recorder := agent.NewRecorder(finder, records, logger)
-	host := flags.host()
+	host := f.host.host()
 	files := &clientFiles{host: host}
 	if err := files.load(); err != nil {
 		return usageError(err)
@@ -141,7 +107,7 @@ func runAgent(ctx context.Context, c *hostconfig.Config, flags hostFlags, logger
 	if err != nil {
 		return usageError(err)
 	}
-	listeners, err := listenAgent(ctx, c, flags.user)
+	listeners, err := listenAgent(ctx, c, f.host.user)
 	if err != nil {
 		return undecided(err)
 	}
@@ -151,7 +117,7 @@ func runAgent(ctx context.Context, c *hostconfig.Config, flags hostFlags, logger
 		Observing: observingClients(c),
 		Further:   furtherFiles(c, host, files), Listeners: listeners, Mounts: map[string]http.Handler{lookaside.Prefix: mount},
 		Parts: nriParts(c, finder, recorder, logger),
-		Store: records, Logger: logger, Version: version(), Peer: new(lookaside.Peers).UID, User: flags.user,
+		Store: records, Logger: logger, Version: f.version, Peer: new(lookaside.Peers).UID, User: f.host.user,
 	})
 	if err != nil {
 		return errors.Join(err, listeners.Close())

@@ -24,7 +24,7 @@ Exit status: 0 listed, 2 there is none, or a file is wrong.`,
   touchmark agent key rotate && systemctl restart touchmark-agent`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := f.key()
+			c, err := hostKey(f)
 			if err != nil {
 				return err
 			}
@@ -52,7 +52,7 @@ Exit status: 0 rotated, 2 a file is wrong, or the key is not in a file.`,
 		Example: `  touchmark agent key rotate && systemctl restart touchmark-agent`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := f.change(cmd, func(c countersign.Config) error { return countersign.Rotate(cmd.Context(), c) }); err != nil {
+			if err := changeKeys(cmd, f, func(c countersign.Config) error { return countersign.Rotate(cmd.Context(), c) }); err != nil {
 				return err
 			}
 			fmt.Fprintln(cmd.ErrOrStderr(), "now restart the agent, and ten minutes later: touchmark agent key retire")
@@ -76,15 +76,15 @@ Exit status: 0 retired, 2 a file is wrong.`,
 		Example: `  touchmark agent key retire`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return f.change(cmd, func(c countersign.Config) error { return countersign.Retire(cmd.Context(), c) })
+			return changeKeys(cmd, f, func(c countersign.Config) error { return countersign.Retire(cmd.Context(), c) })
 		},
 	}
 	f.register(cmd)
 	return cmd
 }
 
-// key is where the host's key lies.
-func (f hostFlags) key() (countersign.Config, error) {
+// hostKey is where the host's key lies.
+func hostKey(f hostFlags) (countersign.Config, error) {
 	c, err := f.load()
 	if err != nil {
 		return countersign.Config{}, err
@@ -92,9 +92,9 @@ func (f hostFlags) key() (countersign.Config, error) {
 	return countersign.ForHost(c, keyOptions()), nil
 }
 
-// change changes the host's keys, and lists what they are then.
-func (f hostFlags) change(cmd *cobra.Command, change func(countersign.Config) error) error {
-	c, err := f.key()
+// changeKeys changes the host's keys, and lists what they are then.
+func changeKeys(cmd *cobra.Command, f hostFlags, change func(countersign.Config) error) error {
+	c, err := hostKey(f)
 	if err != nil {
 		return err
 	}

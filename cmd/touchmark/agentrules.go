@@ -18,6 +18,10 @@ type hostRules struct {
 	followers []*follow.Follower
 }
 
+// maxTUFRoot bounds a root.json from which a TUF client starts, in bytes: what TUF
+// clients read of one.
+const maxTUFRoot = 512_000
+
 // newHostRules reads what the TUF clients start from.
 func newHostRules(c *hostconfig.Config) (*hostRules, error) {
 	r := &hostRules{config: c}
@@ -28,7 +32,7 @@ func newHostRules(c *hostconfig.Config) (*hostRules, error) {
 		}
 		if t.Root != "" {
 			var err error
-			if f.Root, err = configfile.Read(t.Root, maxRootFile); err != nil {
+			if f.Root, err = configfile.Read(t.Root, maxTUFRoot); err != nil {
 				return nil, fmt.Errorf("%s: trust.tuf %s: root: %w", c.File, t.Name, err)
 			}
 		}

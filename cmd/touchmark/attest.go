@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
@@ -56,33 +55,18 @@ which readers fall over. For "custom" it may be any text.`
 
 // predicateFlags name a predicate.
 type predicateFlags struct {
-	file, kind string
+	file string
+	kind typeFlag
 }
 
 func (f *predicateFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.file, "predicate", "", "`file` with the predicate; - is standard input")
-	f.registerType(cmd)
-}
-
-func (f *predicateFlags) registerType(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&f.kind, "type", "", "predicate `type`: "+strings.Join(predicate.Names(), ", ")+", or a URI")
-}
-
-// typeURI is the predicate type. None is an error: cosign's default, custom, would hide an SBOM from those who look for one.
-func (f predicateFlags) typeURI() (string, error) {
-	if f.kind == "" {
-		return "", usageError(fmt.Errorf("--type is missing: one of %s, or a URI", strings.Join(predicate.Names(), ", ")))
-	}
-	uri, err := predicate.TypeURI(f.kind)
-	if err != nil {
-		return "", usageError(fmt.Errorf("--type: %w", err))
-	}
-	return uri, nil
+	f.kind.register(cmd)
 }
 
 // load reads the predicate; what is in it is checked where it is signed.
 func (f predicateFlags) load(cmd *cobra.Command) (sign.Attestation, error) {
-	uri, err := f.typeURI()
+	uri, err := f.kind.uri()
 	if err != nil {
 		return sign.Attestation{}, err
 	}

@@ -138,10 +138,3 @@ func checkBundleFlag(bundle string) error {
 	}
 	return nil
 }
-
-func oneFile(_ *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return usageError(fmt.Errorf("want exactly one file, have %d arguments", len(args)))
-	}
-	return nil
-}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 )
@@ -61,6 +63,38 @@ func writeNewFile(path string, content []byte) error {
 	if err := os.Rename(temporary, path); err != nil {
 		os.Remove(temporary)
 		return err
+	}
+	return nil
+}
+
+// replaceFile puts content in the place of a file, which nobody but its owner can read before it is complete. Whoever reads it meanwhile sees the old content or the new.
+func replaceFile(path string, content []byte, mode os.FileMode) error {
+	file, err := os.CreateTemp(filepath.Dir(path), ".touchmark-*")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	defer func() { _ = os.Remove(file.Name()) }() // nothing is there after the rename
+	_, err = file.Write(content)
+	if err == nil {
+		err = file.Chmod(mode)
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	err = errors.Join(err, file.Close())
+	if err == nil {
+		err = os.Rename(file.Name(), path)
+	}
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}
+
+// oneFile wants one argument: a file.
+func oneFile(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usageError(fmt.Errorf("want exactly one file, have %d arguments", len(args)))
 	}
 	return nil
 }

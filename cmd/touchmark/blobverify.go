@@ -40,7 +40,7 @@ Exit status: 0 verified, 1 refused, 2 wrong usage.`,
 
 func newVerifyBlobAttestation() *cobra.Command {
 	var v blobVerification
-	var p predicateFlags
+	var kind typeFlag
 	cmd := &cobra.Command{
 		Use:   "verify-blob-attestation FILE",
 		Short: "Decide whether the right signer made a statement about a file",
@@ -53,7 +53,7 @@ Exit status: 0 verified, 1 refused, 2 wrong usage.`,
     --certificate-identity alice@acme.example --certificate-oidc-issuer https://login.acme.example app.tar.gz`,
 		Args: oneFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			uri, err := p.typeURI()
+			uri, err := kind.uri()
 			if err != nil {
 				return err
 			}
@@ -61,7 +61,7 @@ Exit status: 0 verified, 1 refused, 2 wrong usage.`,
 		},
 	}
 	v.register(cmd)
-	p.registerType(cmd)
+	kind.register(cmd)
 	return cmd
 }
 

@@ -16,16 +16,6 @@ import (
 	skopeosigning "github.com/touchmark/touchmark/skopeo/signing"
 )
 
-func newClientConfig() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "client-config",
-		Short: "Write configuration with which other clients sign, or pull through a proxy",
-	}
-	cmd.AddCommand(newClientConfigSkopeo())
-	cmd.AddCommand(newClientConfigProxies()...)
-	return cmd
-}
-
 func newClientConfigSkopeo() *cobra.Command {
 	var f clientConfigFlags
 	cmd := &cobra.Command{

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
@@ -136,7 +134,7 @@ func (f *copyFlags) options(ctx context.Context) (skopeo.Options, error) {
 		}
 	}
 	if f.skipVerify {
-		if f.rules.config+f.rules.policy+f.rules.key+f.rules.identity+f.rules.identityRegexp != "" {
+		if f.rules.demand() {
 			return o, usageError(errors.New("--insecure-skip-verify contradicts --policy, --key and --certificate-identity"))
 		}
 		return o, nil
@@ -192,7 +190,7 @@ type meter struct {
 }
 
 func newMeter(w io.Writer) *meter {
-	if file, ok := w.(*os.File); !ok || !term.IsTerminal(int(file.Fd())) {
+	if !isTerminal(w) {
 		return &meter{}
 	}
 	return &meter{w: w}

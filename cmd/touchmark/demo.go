@@ -5,7 +5,6 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/demo"
 )
@@ -30,7 +29,7 @@ Exit status: 0 if every step went as it must, otherwise 3.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			slog.SetDefault(slog.New(slog.DiscardHandler)) // the library of the issuer logs there
 			c.Out = cmd.OutOrStdout()
-			c.Color = c.Out == os.Stdout && term.IsTerminal(int(os.Stdout.Fd())) && os.Getenv("NO_COLOR") == ""
+			c.Color = c.Out == os.Stdout && isTerminal(c.Out) && os.Getenv("NO_COLOR") == ""
 			if err := demo.Run(cmd.Context(), c); err != nil {
 				return undecided(err)
 			}

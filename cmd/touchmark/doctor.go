@@ -238,11 +238,7 @@ func (f *doctorFlags) remedies(cmd *cobra.Command, host podman.Host, config *hos
 	}}
 	if _, installed, err := install.Installed(host); err == nil && installed {
 		how.Install = func(context.Context) error {
-			again := newInstallPodman()
-			again.SetContext(cmd.Context())
-			again.SetOut(cmd.ErrOrStderr())
-			i := installFlags{where: f.where, yes: true}
-			return i.run(again)
+			return installPodmanAgain(cmd.Context(), cmd.ErrOrStderr(), f.where)
 		}
 	}
 	return how

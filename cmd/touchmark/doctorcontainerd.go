@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
-	"os/exec"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -181,22 +178,15 @@ func (f *doctorContainerdFlags) node(ctx context.Context) (c containerddoctor.Co
 // remedies are what the doctor leaves to others.
 func (f *doctorContainerdFlags) remedies(cmd *cobra.Command, c containerddoctor.Config) containerddoctor.Remedies {
 	how := containerddoctor.Remedies{Install: func(context.Context) error {
-		again := newInstallContainerd()
-		again.SetContext(cmd.Context())
-		again.SetOut(cmd.ErrOrStderr())
-		args := []string{"--yes", "--no-probe", "--fix", "--root", f.root}
+		args := []string{"--root", f.root}
 		if c.Intent.NRI {
 			args = append(args, "--nri")
 		}
 		if c.Intent.Observe {
 			args = append(args, "--mode", "observe")
 		}
-		if err := again.ParseFlags(args); err != nil {
-			return err
-		}
-		err := again.RunE(again, nil)
-		var status *exitError
-		if errors.As(err, &status) && status.status == exitRefused {
+		err := installContainerdAgain(cmd.Context(), cmd.ErrOrStderr(), args...)
+		if exitStatus(err) == exitRefused {
 			return nil // what is open still, the next examination says
 		}
 		return err
@@ -205,31 +195,4 @@ func (f *doctorContainerdFlags) remedies(cmd *cobra.Command, c containerddoctor.
 		how.Restart = func(ctx context.Context) error { return restartContainerd(ctx, c) }
 	}
 	return how
-}
-
-// restartTimeout is for a containerd with thousands of containers.
-const restartTimeout = 2 * time.Minute
-
-// restartContainerd restarts containerd's unit, and waits until it answers.
-func restartContainerd(ctx context.Context, c containerddoctor.Config) error {
-	unit := distribution.Detect(c.Host).Service
-	if unit == "" {
-		return fmt.Errorf("restarting containerd: it is not known by which unit it runs; restart it by hand")
-	}
-	ctx, cancel := context.WithTimeout(ctx, restartTimeout)
-	defer cancel()
-	if out, err := exec.CommandContext(ctx, "systemctl", "restart", unit).CombinedOutput(); err != nil {
-		return fmt.Errorf("restarting %s: %w: %s", unit, err, strings.TrimSpace(string(out)))
-	}
-	for {
-		daemon, err := node.Dial(ctx, c.Address())
-		if err == nil {
-			return daemon.Close()
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("restarting %s: %w", unit, err)
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
 }

@@ -104,9 +104,8 @@ func (f *doctorProxyFlags) examine(cmd *cobra.Command) (*doctor.Report, error) {
 	if f.uid < 0 {
 		f.uid = os.Getuid()
 	}
-	load := proxyFlags{rules: ruleFlags{ignoreClusterMatch: f.ignoreMatch}}.load
 	c := proxydoctor.Config{
-		File: f.config, Now: time.Now(), Load: load, UID: f.uid, Live: !f.filesOnly, URL: f.url, Metrics: f.metrics,
+		File: f.config, Now: time.Now(), Load: loadRules(f.ignoreMatch), UID: f.uid, Live: !f.filesOnly, URL: f.url, Metrics: f.metrics,
 		Network: f.network, Clock: doctor.KernelClock,
 	}
 	report, err := proxydoctor.Examine(ctx, c)

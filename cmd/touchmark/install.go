@@ -118,6 +118,16 @@ Exit status: 0 installed, or there was nothing to do; 2 wrong usage, or not conf
 	return cmd
 }
 
+// installPodmanAgain installs what was installed before, as it was said then, without
+// asking: what somebody changed since is put right.
+func installPodmanAgain(ctx context.Context, out io.Writer, where whereFlags) error {
+	cmd := newInstallPodman()
+	cmd.SetContext(ctx)
+	cmd.SetOut(out)
+	f := installFlags{where: where, yes: true}
+	return f.run(cmd)
+}
+
 func (f *installFlags) run(cmd *cobra.Command) error {
 	host, defaults, err := f.where.host()
 	if err != nil {

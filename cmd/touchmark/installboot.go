@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -191,4 +192,12 @@ func (b *boot) platforms(ctx context.Context, image node.Image) ([]string, error
 		}
 	}
 	return out, nil
+}
+
+// bootBy names who pins, in the policy file.
+func bootBy() string {
+	if host, err := os.Hostname(); err == nil {
+		return "touchmark install containerd on " + host
+	}
+	return "touchmark install containerd"
 }

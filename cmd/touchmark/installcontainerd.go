@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -100,6 +100,18 @@ and why; 2 wrong usage, or not confirmed; 3 could not be done.`,
 	fl.BoolVar(&f.noProbe, "no-probe", false, "don't pull an unsigned image at the end")
 	fl.BoolVar(&f.yes, "yes", false, "change it without asking")
 	return cmd
+}
+
+// installContainerdAgain installs what was installed before, as it was said then and is
+// said by further flags, without asking: what somebody changed since is put right.
+func installContainerdAgain(ctx context.Context, out io.Writer, flags ...string) error {
+	cmd := newInstallContainerd()
+	cmd.SetContext(ctx)
+	cmd.SetOut(out)
+	if err := cmd.ParseFlags(append([]string{"--yes", "--no-probe", "--fix"}, flags...)); err != nil {
+		return err
+	}
+	return cmd.RunE(cmd, nil)
 }
 
 // target is the containerd that is meant.
@@ -330,52 +342,4 @@ func (f *installContainerdFlags) remember(cmd *cobra.Command, t *target) error {
 		return refused(fmt.Errorf("nothing was written: containerd %s has no image verifiers; upgrade to 2.1 or later, or run the registry proxy and say where it is with --proxy (docs/proxy.md)", t.release))
 	}
 	return nil
-}
-
-func newUninstallContainerd() *cobra.Command {
-	var root string
-	var leave []string
-	var yes bool
-	cmd := &cobra.Command{
-		Use:   "containerd",
-		Short: "Put containerd's configuration back as it was before it was installed",
-		Long: `uninstall containerd restores, byte for byte, every file that "touchmark install
-containerd" changed, and takes away what it made. What the agent remembers (verdicts, its
-log) stays in its state directory.
-
-From then on every image is admitted. A file that somebody edited in between is not
-touched, and nothing else is either: undo the edit, or say --leave FILE to keep it as it
-is now. In config.yaml, which others share, what is Touchmark's is taken out.
-
-Exit status: 0 done; 2 wrong usage, or not confirmed; 3 could not be done.`,
-		Example: `  touchmark uninstall containerd
-  touchmark uninstall containerd --leave /etc/containerd/config.toml`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			changes, err := install.Removal(containerd.Host{Root: root}, leave)
-			if err != nil {
-				return usageError(err)
-			}
-			if err := confirm(cmd, install.Conceal(changes.Diff()), changes.Notes, yes); err != nil {
-				return err
-			}
-			if err := changes.Apply(cmd.Context()); err != nil {
-				return undecided(fmt.Errorf("%w; run it again to finish", err))
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), "uninstalled; restart containerd if its configuration was among the files, and stop the agent, if nobody else asks it")
-			return nil
-		},
-	}
-	cmd.Flags().StringVar(&root, "root", "", "`directory` in the place of /, such as a mounted image of a node")
-	cmd.Flags().StringArrayVar(&leave, "leave", nil, "`file` to leave as it is now; can be repeated")
-	cmd.Flags().BoolVar(&yes, "yes", false, "change it without asking")
-	return cmd
-}
-
-// bootBy names who pins, in the policy file.
-func bootBy() string {
-	if host, err := os.Hostname(); err == nil {
-		return "touchmark install containerd on " + host
-	}
-	return "touchmark install containerd"
 }

@@ -100,3 +100,12 @@ func environmentSecret(variable, fileVariable string) (secret []byte, ok bool, e
 	}
 	return nil, false, nil
 }
+
+// keyError is about a key that cannot be opened: a file is the user's business, a KMS may be down.
+func keyError(ref string, err error) error {
+	err = fmt.Errorf("--key: %w", err)
+	if keys.IsRemote(ref) {
+		return undecided(err)
+	}
+	return usageError(err)
+}

@@ -8,8 +8,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -18,31 +16,6 @@ import (
 
 	"github.com/spf13/cobra"
 )
-
-// Exit statuses.
-const (
-	exitRefused   = 1
-	exitUsage     = 2
-	exitUndecided = 3
-)
-
-// exitError is an error that knows the exit status it leads to.
-type exitError struct {
-	status int
-	err    error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-// usageError is for flags, arguments and files that are wrong.
-func usageError(err error) error { return &exitError{exitUsage, err} }
-
-// undecided is for everything that could not be had: a registry, a service.
-func undecided(err error) error { return &exitError{exitUndecided, err} }
-
-// refused is for images that the policy does not admit.
-func refused(err error) error { return &exitError{exitRefused, err} }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -55,20 +28,7 @@ func main() {
 
 // run is the whole command; tests call it in process.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := newRoot()
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return 0
-	}
-	fmt.Fprintf(stderr, "touchmark: %s\n", printable(err.Error()))
-	var exit *exitError
-	if errors.As(err, &exit) {
-		return exit.status
-	}
-	return exitUsage // cobra's own errors are about flags and arguments
+	return execute(ctx, newRoot(), args, stdout, stderr)
 }
 
 func newRoot() *cobra.Command {
@@ -83,9 +43,7 @@ Start with "touchmark demo", which shows the whole story on this machine.
 
 Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 3 could not decide (network, service, trust root).`,
-		Version:       version(),
-		SilenceUsage:  true,
-		SilenceErrors: true,
+		Version: version(),
 	}
 	root.AddCommand(
 		newDemo(), newUp(), newUser(), newClient(), newToken(),
@@ -94,10 +52,21 @@ Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 		newPolicy(), newAllow(), newPin(), newRevoke(),
 		newGenerateKeyPair(), newImportKeyPair(), newPublicKey(),
 		newProxy(), newTrust(),
-		newAgent(), newWhy(), newReport(), newClientConfig(), newSweep(), newDoctor(),
+		newAgent(version()), newWhy(), newReport(), newClientConfig(), newSweep(), newDoctor(),
 		newInstall(), newUninstall(), newRender(),
 	)
 	return root
+}
+
+// newClientConfig has two halves: how clients sign, and how they pull.
+func newClientConfig() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "client-config",
+		Short: "Write configuration with which other clients sign, or pull through a proxy",
+	}
+	cmd.AddCommand(newClientConfigSkopeo())
+	cmd.AddCommand(newClientConfigProxies()...)
+	return cmd
 }
 
 // version is the module's version, or the commit that the program was built

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -57,35 +56,4 @@ func passwordLine(in io.Reader) (string, error) {
 		return "", usageError(errors.New("reading password from standard input: it has more than one line"))
 	}
 	return line, nil
-}
-
-// ask asks for a line that is not shown. A signal gives the terminal back as it was.
-func ask(ctx context.Context, prompt io.Writer, terminal *os.File, question string) (string, error) {
-	fd := int(terminal.Fd())
-	before, err := term.GetState(fd)
-	if err != nil {
-		return "", undecided(fmt.Errorf("asking for password: %w", err))
-	}
-	fmt.Fprint(prompt, question)
-	type line struct {
-		text []byte
-		err  error
-	}
-	read := make(chan line, 1)
-	go func() {
-		text, err := term.ReadPassword(fd)
-		read <- line{text, err}
-	}()
-	select {
-	case <-ctx.Done():
-		_ = term.Restore(fd, before)
-		fmt.Fprintln(prompt)
-		return "", undecided(errors.New("asking for password: interrupted"))
-	case l := <-read:
-		fmt.Fprintln(prompt)
-		if l.err != nil {
-			return "", undecided(fmt.Errorf("asking for password: %w", l.err))
-		}
-		return string(l.text), nil
-	}
 }

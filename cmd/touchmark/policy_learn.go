@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/pem"
 	"errors"
@@ -189,7 +190,7 @@ func printLearned(w io.Writer, learned []learn.Learned) {
 			if s.PredicateType != "" {
 				who += ", who attests " + s.PredicateType
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\n", image, printable(who), orNone(s.Root))
+			fmt.Fprintf(t, "%s\t%s\t%s\n", image, printable(who), cmp.Or(s.Root, "none"))
 		}
 	}
 	_ = t.Flush() // what can't be shown is in the draft

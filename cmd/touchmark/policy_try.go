@@ -151,8 +151,7 @@ func (f tryFlags) verdict(ctx context.Context, g *gate.Gate, transport http.Roun
 	if err != nil {
 		return gate.Verdict{}, err
 	}
-	d := decision{repository: e.Repository}
-	repository, err := d.logicalName(place)
+	repository, err := logicalName(place, e.Repository)
 	if err != nil {
 		return gate.Verdict{}, usageError(fmt.Errorf("image %s: repository: %w", e.Image, err))
 	}

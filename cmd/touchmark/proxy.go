@@ -13,6 +13,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/core/loopback"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/trust/follow"
@@ -108,7 +109,7 @@ func (f proxyFlags) run(cmd *cobra.Command) error {
 		return f.printUnit(cmd, read)
 	}
 	logger := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
-	s, err := service.New(cmd.Context(), service.Config{Read: read, Load: f.load, Keys: keyOptions(), Logger: logger, Ready: func() { tellSystemd(logger, daemon.SdNotifyReady) }})
+	s, err := service.New(cmd.Context(), service.Config{Read: read, Load: loadRules(f.rules.ignoreClusterMatch), Keys: keyOptions(), Logger: logger, Ready: func() { tellSystemd(logger, daemon.SdNotifyReady) }})
 	switch {
 	case errors.Is(err, service.ErrListen), errors.Is(err, follow.ErrUnseen):
 		return undecided(err)
@@ -175,33 +176,28 @@ func (f proxyFlags) settings() (*config.Config, error) {
 	return c, c.Check()
 }
 
-// trust are the trust roots; files without a name are called default, default-2 and so on.
+// trust are the trust roots.
 func (f proxyFlags) trust() []config.Root {
 	var roots []config.Root
-	unnamed := 0
-	for _, flag := range f.rules.roots.files {
-		name, file := splitRoot(flag)
-		if name == defaultRoot {
-			if unnamed++; unnamed > 1 {
-				name = fmt.Sprintf("%s-%d", defaultRoot, unnamed)
-			}
+	for _, r := range f.rules.roots.named() {
+		if r.file == publicgood.Name {
+			r.file = "" // what is built in
 		}
-		if file == publicgood.Name {
-			file = "" // what is built in
-		}
-		roots = append(roots, config.Root{Name: name, File: file})
+		roots = append(roots, config.Root{Name: r.name, File: r.file})
 	}
 	return roots
 }
 
-// load reads a policy, for which there are these trust roots.
-func (f proxyFlags) load(ctx context.Context, file string, roots []*trust.Root) (*policy.Set, []*trust.Root, error) {
-	set, err := policy.Load(ctx, file, policyOptions(f.rules.ignoreClusterMatch))
-	if err != nil {
-		return nil, nil, err
+// loadRules returns what reads a proxy's policy, for which there are these trust roots.
+func loadRules(ignoreClusterMatch bool) func(ctx context.Context, file string, roots []*trust.Root) (*policy.Set, []*trust.Root, error) {
+	return func(ctx context.Context, file string, roots []*trust.Root) (*policy.Set, []*trust.Root, error) {
+		set, err := policy.Load(ctx, file, policyOptions(ignoreClusterMatch))
+		if err != nil {
+			return nil, nil, err
+		}
+		roots, err = withPublicGood(roots, set)
+		return set, roots, err
 	}
-	roots, err = withPublicGood(roots, set)
-	return set, roots, err
 }
 
 // checkUpstream refuses plain HTTP by the same rule as everywhere: only on loopback, or where it was asked for.
@@ -213,7 +209,7 @@ func (f proxyFlags) checkUpstream() error {
 	if err != nil || u.Host == "" {
 		return errors.New("--upstream is not a URL such as https://registry.example")
 	}
-	if u.Scheme == "http" && !loopbackHost(u.Hostname()) && !f.registry.allowHTTP {
+	if u.Scheme == "http" && !loopback.Host(u.Hostname()) && !f.registry.allowHTTP {
 		return errors.New("--upstream is plain HTTP: anybody on the way could answer in the registry's place; give --allow-http-registry if that is meant")
 	}
 	return nil
@@ -223,7 +219,7 @@ func (f proxyFlags) checkUpstream() error {
 func (f proxyFlags) checkListen() error {
 	host, _, err := net.SplitHostPort(f.listen)
 	switch {
-	case err != nil || loopbackHost(host):
+	case err != nil || loopback.Host(host):
 		return nil // what is no address, the configuration says
 	case !f.anonymous:
 		return fmt.Errorf("--listen %s: others than this machine reach it; give --anonymous to let them all read, or --config with logins for clients", f.listen)

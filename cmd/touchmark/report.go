@@ -36,7 +36,7 @@ be read.`,
 				return err
 			}
 			ctx := cmd.Context()
-			found, err := f.recorded(ctx, func(c *agent.Client) (agent.Decisions, error) { return c.Report(ctx) },
+			found, err := recorded(ctx, f, func(c *agent.Client) (agent.Decisions, error) { return c.Report(ctx) },
 				func(s *store.Store) ([]store.Decision, error) { return s.Problems(ctx) })
 			if err != nil {
 				return err

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"reflect"
-	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -21,7 +19,6 @@ import (
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/predicate"
 	"github.com/touchmark/touchmark/core/trust"
-	"github.com/touchmark/touchmark/core/trust/publicgood"
 )
 
 // ruleFlags say what is demanded of an image: a host's configuration, a policy file, or one signer.
@@ -52,6 +49,11 @@ func (f *ruleFlags) register(cmd *cobra.Command) {
 	fl.BoolVar(&f.timestamps, "use-signed-timestamps", false, "demand an RFC 3161 timestamp of an authority of the trusted root")
 	fl.BoolVar(&f.insecureIgnoreTlog, "insecure-ignore-tlog", false, "with --key, accept signatures that are in no log (then no trusted root is needed)")
 	fl.BoolVar(&f.insecureIgnoreSCT, "insecure-ignore-sct", false, "accept certificates that are in no certificate log")
+}
+
+// demand reports whether the flags say what is demanded.
+func (f ruleFlags) demand() bool {
+	return f.config+f.policy+f.key+f.identity+f.identityRegexp != ""
 }
 
 // gate loads everything and makes the gate. Every error is one of usage.
@@ -226,74 +228,4 @@ func readCertificates(path string) ([]*x509.Certificate, error) {
 		return nil, fmt.Errorf("%s: holds no PEM certificate", path)
 	}
 	return chain, nil
-}
-
-// withPublicGood adds the embedded root of Sigstore's public-good instance if a policy names it and no other root has its name.
-func withPublicGood(roots []*trust.Root, set *policy.Set) ([]*trust.Root, error) {
-	for _, root := range roots {
-		if root.Name == publicgood.Name {
-			return roots, nil
-		}
-	}
-	for _, p := range set.Policies {
-		for _, a := range p.Authorities {
-			if slices.Contains([]string{a.TrustRoot, a.LogTrustRoot, a.TimestampTrustRoot}, publicgood.Name) {
-				root, err := publicgood.Root(publicgood.Name)
-				return append(roots, root), err
-			}
-		}
-	}
-	return roots, nil
-}
-
-// rootFlags name trusted_root.json files.
-type rootFlags struct {
-	files []string
-}
-
-func (f *rootFlags) register(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.files, "trusted-root", nil, "`file` (or NAME=FILE, for a policy's trustRootRef) of a trusted_root.json or .jsonl, or public-good for Sigstore's own, as of "+publicgood.Date+"; may be repeated")
-}
-
-// splitRoot splits NAME=FILE.
-func splitRoot(flag string) (name, file string) {
-	if flag == publicgood.Name {
-		return publicgood.Name, flag
-	}
-	if before, after, found := strings.Cut(flag, "="); found && !strings.Contains(before, "/") {
-		return before, after
-	}
-	return defaultRoot, flag
-}
-
-// defaultRoot is the name of a trust root that is given without one.
-const defaultRoot = "default"
-
-// load reads the trust roots. Files without a name are called default, default-2 and so on.
-func (f rootFlags) load() ([]*trust.Root, error) {
-	var roots []*trust.Root
-	unnamed := 0
-	for _, flag := range f.files {
-		name, file := splitRoot(flag)
-		if name == defaultRoot {
-			if unnamed++; unnamed > 1 {
-				name = fmt.Sprintf("%s-%d", defaultRoot, unnamed)
-			}
-		}
-		loaded, err := loadRoots(name, file)
-		if err != nil {
-			return nil, usageError(fmt.Errorf("--trusted-root: %w", err))
-		}
-		roots = append(roots, loaded...)
-	}
-	return roots, nil
-}
-
-// loadRoots reads a file, or takes the embedded root that has a name in the place of one.
-func loadRoots(name, file string) ([]*trust.Root, error) {
-	if file == publicgood.Name {
-		root, err := publicgood.Root(name)
-		return []*trust.Root{root}, err
-	}
-	return trust.LoadAll(name, file)
 }

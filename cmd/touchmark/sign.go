@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -144,7 +143,7 @@ func signFailure(failures []error, images int) error {
 	}
 	err := fmt.Errorf("%d of %d images could not be signed", len(failures), images)
 	for _, failure := range failures {
-		if status := (*exitError)(nil); errors.As(failure, &status) && status.status != exitUsage {
+		if exitStatus(failure) != exitUsage {
 			return undecided(err)
 		}
 	}

@@ -107,15 +107,6 @@ func (f signFlags) services(ctx context.Context) (*trust.SigningConfig, error) {
 	return signing, nil
 }
 
-// keyError is about a key that cannot be opened: a file is the user's business, a KMS may be down.
-func keyError(ref string, err error) error {
-	err = fmt.Errorf("--key: %w", err)
-	if keys.IsRemote(ref) {
-		return undecided(err)
-	}
-	return usageError(err)
-}
-
 // signError gives an error its exit status: the user's mistake, a wrong password and a sign-in that was declined among them, or something that could not be had.
 func signError(err error) error {
 	var fetch *token.FetchError

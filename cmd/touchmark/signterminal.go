@@ -8,16 +8,8 @@ import (
 	"os/exec"
 	"runtime"
 
-	"golang.org/x/term"
-
 	"github.com/touchmark/touchmark/core/sign"
 )
-
-// isTerminal reports whether a stream is a terminal.
-func isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
 
 // openBrowser opens an address in the user's browser, where there is one. The address was printed too, so that a failure does no harm.
 func openBrowser(ctx context.Context, address string) {

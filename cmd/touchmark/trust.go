@@ -18,9 +18,6 @@ import (
 	"github.com/touchmark/touchmark/core/trust/tuf"
 )
 
-// maxRootFile bounds the file of --root: what TUF clients read of a root.
-const maxRootFile = 512_000
-
 func newTrust() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "trust",
@@ -139,7 +136,7 @@ func (f fetchFlags) client() (tuf.Client, error) {
 	case f.out == "":
 		return client, errors.New("--out is missing")
 	case f.root != "":
-		if client.Root, err = configfile.Read(f.root, maxRootFile); err != nil {
+		if client.Root, err = configfile.Read(f.root, maxTUFRoot); err != nil {
 			return client, fmt.Errorf("--root: %w", err)
 		}
 	case f.mirror == publicgood.Name:
@@ -159,28 +156,4 @@ func (f fetchFlags) client() (tuf.Client, error) {
 		client.CacheDir = filepath.Join(dir, "touchmark", "tuf", hex.EncodeToString(sum[:8]))
 	}
 	return client, nil
-}
-
-// replaceFile puts content in the place of a file, which nobody but its owner can read before it is complete. Whoever reads it meanwhile sees the old content or the new.
-func replaceFile(path string, content []byte, mode os.FileMode) error {
-	file, err := os.CreateTemp(filepath.Dir(path), ".touchmark-*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	defer func() { _ = os.Remove(file.Name()) }() // nothing is there after the rename
-	_, err = file.Write(content)
-	if err == nil {
-		err = file.Chmod(mode)
-	}
-	if err == nil {
-		err = file.Sync()
-	}
-	err = errors.Join(err, file.Close())
-	if err == nil {
-		err = os.Rename(file.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
 }

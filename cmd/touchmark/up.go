@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/core/loopback"
 	"github.com/touchmark/touchmark/services/ca"
 	"github.com/touchmark/touchmark/services/stack"
 )
@@ -160,7 +161,7 @@ func (f upFlags) check() error {
 	if f.publicURL == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
 		return fmt.Errorf("--listen %s is every address of this machine: say with --public-url at which URL clients reach it", f.listen)
 	}
-	if f.insecureDevIssuer && !loopbackHost(host) {
+	if f.insecureDevIssuer && !loopback.Host(host) {
 		return fmt.Errorf("--insecure-dev-issuer gives tokens to anybody who asks: it needs a loopback address, and --listen is %s", f.listen)
 	}
 	if f.publicURL == "" {
@@ -236,10 +237,5 @@ func (f upFlags) announce(w io.Writer, s *stack.Stack, listening string) {
 
 func loopbackURL(s string) bool {
 	u, err := url.Parse(s)
-	return err == nil && loopbackHost(u.Hostname())
-}
-
-func loopbackHost(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return err == nil && loopback.Host(u.Hostname())
 }

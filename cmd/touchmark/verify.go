@@ -2,18 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
 
-	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/skopeo"
 )
@@ -120,7 +114,7 @@ func (d *decision) judge(ctx context.Context, image string) (gate.Verdict, error
 	if err != nil {
 		return gate.Verdict{}, err
 	}
-	repository, err := d.logicalName(place)
+	repository, err := logicalName(place, d.repository)
 	if err != nil {
 		return gate.Verdict{}, usageError(err)
 	}
@@ -136,92 +130,4 @@ func (d *decision) judge(ctx context.Context, image string) (gate.Verdict, error
 	return g.Admit(ctx, gate.Request{
 		Repository: repository, Digest: found.Digest, MediaType: string(found.MediaType), ParentsKnown: true, Source: src,
 	}), nil
-}
-
-// logicalName is the name by which policies know the image.
-func (d *decision) logicalName(place skopeo.Place) (string, error) {
-	switch {
-	case d.repository != "":
-		repository, err := attach.NormalizeRepository(d.repository)
-		if err != nil {
-			return "", fmt.Errorf("--repository: %w", err)
-		}
-		return repository, nil
-	case place.Kind != skopeo.Registry:
-		return "", fmt.Errorf("%s: say with --repository which image this is", place)
-	}
-	return attach.LogicalName(place.Source.Repository), nil
-}
-
-// verdictError gives a verdict's exit status.
-func verdictError(v gate.Verdict) error {
-	switch v.Outcome {
-	case gate.OutcomeAdmitted:
-		return nil
-	case gate.OutcomeRefused:
-		return refused(fmt.Errorf("refused: %s", v.Reason))
-	}
-	return undecided(errors.New(v.Reason))
-}
-
-// registryFlags say how to reach the image's registry.
-type registryFlags struct {
-	allowHTTP bool
-}
-
-func (f *registryFlags) register(cmd *cobra.Command) {
-	cmd.Flags().BoolVar(&f.allowHTTP, "allow-http-registry", false, "allow plain HTTP to the registry (loopback addresses are always allowed to)")
-}
-
-func (f registryFlags) parse(image string) (name.Reference, error) {
-	opts := []name.Option{}
-	if f.allowHTTP {
-		opts = append(opts, name.Insecure)
-	}
-	ref, err := name.ParseReference(image, opts...)
-	if err != nil {
-		return nil, usageError(fmt.Errorf("image %q: %w", image, err))
-	}
-	return ref, nil
-}
-
-// place is where an image lies: in a registry, a layout or an archive.
-func (f registryFlags) place(arg string) (skopeo.Place, error) {
-	var opts []name.Option
-	if f.allowHTTP {
-		opts = append(opts, name.Insecure)
-	}
-	p, err := skopeo.ParsePlace(arg, opts...)
-	if err != nil {
-		return p, usageError(err)
-	}
-	if p.Kind == skopeo.Registry {
-		p.Source = f.source(p.Source.Repository)
-	}
-	return p, nil
-}
-
-func (f registryFlags) source(repo name.Repository) attach.Source {
-	return attach.Source{Repository: repo, Transport: http.DefaultTransport, Keychain: authn.DefaultKeychain, UserAgent: "touchmark"}
-}
-
-func oneImage(_ *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return usageError(fmt.Errorf("want exactly one image, have %d arguments", len(args)))
-	}
-	return nil
-}
-
-func checkOutput(output string) error {
-	if output != "text" && output != "json" {
-		return usageError(fmt.Errorf("--output %q is not text or json", output))
-	}
-	return nil
-}
-
-func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -44,7 +43,7 @@ Exit status: 0 the last decision admitted the image, 1 it refused it, 2 wrong us
 			if err := checkOutput(output); err != nil {
 				return err
 			}
-			found, err := f.decisions(cmd.Context(), args[0])
+			found, err := decisions(cmd.Context(), f, args[0])
 			if err != nil {
 				return err
 			}
@@ -72,12 +71,12 @@ Exit status: 0 the last decision admitted the image, 1 it refused it, 2 wrong us
 }
 
 // decisions asks the agent, or reads its file if it is not running.
-func (f hostFlags) decisions(ctx context.Context, image string) ([]store.Decision, error) {
+func decisions(ctx context.Context, f hostFlags, image string) ([]store.Decision, error) {
 	repository, digest, err := agent.ParseImage(image)
 	if err != nil {
 		return nil, usageError(err)
 	}
-	return f.recorded(ctx, func(c *agent.Client) (agent.Decisions, error) { return c.Why(ctx, image) },
+	return recorded(ctx, f, func(c *agent.Client) (agent.Decisions, error) { return c.Why(ctx, image) },
 		func(s *store.Store) ([]store.Decision, error) {
 			return s.Decisions(ctx, store.Query{Repository: repository, Digest: digest})
 		})
@@ -85,7 +84,7 @@ func (f hostFlags) decisions(ctx context.Context, image string) ([]store.Decisio
 
 // recorded gets decisions from the agent or, if it does not answer, from its
 // file.
-func (f hostFlags) recorded(ctx context.Context, ask func(*agent.Client) (agent.Decisions, error), read func(*store.Store) ([]store.Decision, error)) ([]store.Decision, error) {
+func recorded(ctx context.Context, f hostFlags, ask func(*agent.Client) (agent.Decisions, error), read func(*store.Store) ([]store.Decision, error)) ([]store.Decision, error) {
 	c, err := f.find().load()
 	if err != nil {
 		return nil, err
@@ -107,19 +106,6 @@ func (f hostFlags) recorded(ctx context.Context, ask func(*agent.Client) (agent.
 		return nil, undecided(err)
 	}
 	return found, nil
-}
-
-// find takes a user's own agent for the one that is meant, if the user has one
-// and nothing else is said.
-func (f hostFlags) find() hostFlags {
-	if f.user || f.config != "" || os.Getuid() == 0 {
-		return f
-	}
-	own := hostFlags{user: true}
-	if _, err := own.load(); err == nil {
-		return own
-	}
-	return f
 }
 
 // printDecisions shows decisions to a person.
