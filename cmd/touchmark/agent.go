@@ -14,6 +14,10 @@ import (
 	"github.com/coreos/go-systemd/v22/activation"
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/asagent"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/keyopen"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/gate/parents"
 	"github.com/touchmark/touchmark/core/gate/reload"
@@ -28,7 +32,7 @@ import (
 // agentFlags are what "touchmark agent" is told.
 type agentFlags struct {
 	version  string // of this program
-	host     hostFlags
+	host     rules.HostFlags
 	logLevel string
 }
 
@@ -58,7 +62,7 @@ Exit status: 0 told to stop, 2 a file is wrong (which is named, with line and fi
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
-	f.host.register(cmd)
+	f.host.Register(cmd)
 	cmd.Flags().StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error; at debug, repeated admissions are logged too")
 	cmd.AddCommand(newAgentStatus(), newAgentKey())
 	return cmd
@@ -67,10 +71,10 @@ Exit status: 0 told to stop, 2 a file is wrong (which is named, with line and fi
 func (f agentFlags) run(cmd *cobra.Command) error {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
-		return usageError(fmt.Errorf("--log-level %q is not debug, info, warn or error", f.logLevel))
+		return exit.Usage(fmt.Errorf("--log-level %q is not debug, info, warn or error", f.logLevel))
 	}
 	logger := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
-	c, err := f.host.load()
+	c, err := f.host.Load()
 	if err != nil {
 		return err
 	}
@@ -79,12 +83,12 @@ func (f agentFlags) run(cmd *cobra.Command) error {
 
 // serve puts an agent together, and runs it until ctx ends.
 func (f agentFlags) serve(ctx context.Context, c *hostconfig.Config, logger *slog.Logger) error {
-	rules, err := newHostRules(c)
+	rules, err := rules.NewHostRules(c)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	seen := reload.Look(c.Files())
-	set, roots, err := rules.load(ctx)
+	set, roots, err := rules.Load(ctx)
 	if err != nil {
 		return err
 	}
@@ -93,37 +97,37 @@ func (f agentFlags) serve(ctx context.Context, c *hostconfig.Config, logger *slo
 	defer func() { _ = records.Close() }() // it has said what is wrong
 	g, err := gate.New(gate.Config{Policy: set, Roots: roots, Store: records})
 	if err != nil {
-		return usageError(fmt.Errorf("%s: %w", c.Policy, err))
+		return exit.Usage(fmt.Errorf("%s: %w", c.Policy, err))
 	}
 	finder := parents.New(parents.Config{Admitter: g, Store: records, Rule: g.IndexRule})
 	defer func() { _ = finder.Close() }() // nothing can go wrong there
 	recorder := agent.NewRecorder(finder, records, logger)
-	host := f.host.host()
+	host := f.host.Podman()
 	files := &clientFiles{host: host}
 	if err := files.load(); err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	mount, err := mountLookaside(ctx, c, host, recorder, logger)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
-	listeners, err := listenAgent(ctx, c, f.host.user)
+	listeners, err := listenAgent(ctx, c, f.host.User)
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	a, err := agent.New(agent.Config{
-		Gate: g, Set: set, Files: c.Files(), Seen: seen, Load: rules.load, Recorder: recorder, Source: files.source, Followers: rules.followers,
-		Clients:   map[string]func(context.Context, gate.Request, string, bool) gate.Verdict{containerdClient: asContainerd(c, finder)},
-		Observing: observingClients(c),
+		Gate: g, Set: set, Files: c.Files(), Seen: seen, Load: rules.Load, Recorder: recorder, Source: files.source, Followers: rules.Followers,
+		Clients:   map[string]func(context.Context, gate.Request, string, bool) gate.Verdict{asagent.Client: asagent.Containerd(c, finder)},
+		Observing: asagent.Observing(c),
 		Further:   furtherFiles(c, host, files), Listeners: listeners, Mounts: map[string]http.Handler{lookaside.Prefix: mount},
 		Parts: nriParts(c, finder, recorder, logger),
-		Store: records, Logger: logger, Version: f.version, Peer: new(lookaside.Peers).UID, User: f.host.user,
+		Store: records, Logger: logger, Version: f.version, Peer: new(lookaside.Peers).UID, User: f.host.User,
 	})
 	if err != nil {
 		return errors.Join(err, listeners.Close())
 	}
 	if err := a.Run(ctx); err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	return nil
 }
@@ -146,7 +150,7 @@ func listenAgent(ctx context.Context, c *hostconfig.Config, user bool) (agent.Li
 
 // mountLookaside makes the lookaside. A host without a key for it, one with containerd alone, has none, and says so to whoever asks.
 func mountLookaside(ctx context.Context, c *hostconfig.Config, host podman.Host, admitter gate.Admitter, logger *slog.Logger) (http.Handler, error) {
-	h, err := newLookaside(ctx, c, host, admitter, keyOptions())
+	h, err := newLookaside(ctx, c, host, admitter, keyopen.Public())
 	if !errors.Is(err, fs.ErrNotExist) {
 		return h, err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/bundle"
 	"github.com/touchmark/touchmark/core/coretest"
@@ -219,12 +220,12 @@ func TestAgentKilledAndRestarted(t *testing.T) {
 	}{
 		{0, []string{"agent", "status", "--user"}},
 		{0, []string{"agent", "status", "--user", "-o", "json"}},
-		{exitUndecided, []string{"why", "--user", "registry.example/never"}},
-		{exitUndecided, []string{"why", "--user", h.registry + "/app@" + other.String()}},
-		{exitUsage, []string{"why", "--user", "UPPER CASE"}},
-		{exitUsage, []string{"why", "--user"}},
-		{exitUsage, []string{"report", "--user", "-o", "xml"}},
-		{exitUndecided, []string{"agent", "--user"}}, // there is one already
+		{exit.StatusUndecided, []string{"why", "--user", "registry.example/never"}},
+		{exit.StatusUndecided, []string{"why", "--user", h.registry + "/app@" + other.String()}},
+		{exit.StatusUsage, []string{"why", "--user", "UPPER CASE"}},
+		{exit.StatusUsage, []string{"why", "--user"}},
+		{exit.StatusUsage, []string{"report", "--user", "-o", "xml"}},
+		{exit.StatusUndecided, []string{"agent", "--user"}}, // there is one already
 	} {
 		if status, out := h.run(t, c.args...); status != c.status {
 			t.Errorf("%q: exit status %d, want %d\n%s", c.args, status, c.status, out)
@@ -322,7 +323,7 @@ func TestAgentNamesWhatIsWrong(t *testing.T) {
 		h := newAgentHome(t)
 		h.write(t, ".config/touchmark/"+c.file, c.text)
 		status, out := h.run(t, "agent", "--user")
-		if status != exitUsage {
+		if status != exit.StatusUsage {
 			t.Errorf("%s: exit status %d", c.name, status)
 		}
 		for _, want := range c.want {

@@ -7,11 +7,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/keyopen"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/core/countersign"
 )
 
 func newAgentKey() *cobra.Command {
-	var f hostFlags
+	var f rules.HostFlags
 	cmd := &cobra.Command{
 		Use:   "key",
 		Short: "Show the key of this host's countersignatures, or exchange it",
@@ -31,13 +34,13 @@ Exit status: 0 listed, 2 there is none, or a file is wrong.`,
 			return showKeys(cmd, c)
 		},
 	}
-	f.register(cmd)
+	f.Register(cmd)
 	cmd.AddCommand(newAgentKeyRotate(), newAgentKeyRetire())
 	return cmd
 }
 
 func newAgentKeyRotate() *cobra.Command {
-	var f hostFlags
+	var f rules.HostFlags
 	cmd := &cobra.Command{
 		Use:   "rotate",
 		Short: "Make a new key; the previous one is still accepted",
@@ -59,12 +62,12 @@ Exit status: 0 rotated, 2 a file is wrong, or the key is not in a file.`,
 			return nil
 		},
 	}
-	f.register(cmd)
+	f.Register(cmd)
 	return cmd
 }
 
 func newAgentKeyRetire() *cobra.Command {
-	var f hostFlags
+	var f rules.HostFlags
 	cmd := &cobra.Command{
 		Use:   "retire",
 		Short: "Stop accepting countersignatures by previous keys",
@@ -79,21 +82,21 @@ Exit status: 0 retired, 2 a file is wrong.`,
 			return changeKeys(cmd, f, func(c countersign.Config) error { return countersign.Retire(cmd.Context(), c) })
 		},
 	}
-	f.register(cmd)
+	f.Register(cmd)
 	return cmd
 }
 
 // hostKey is where the host's key lies.
-func hostKey(f hostFlags) (countersign.Config, error) {
-	c, err := f.load()
+func hostKey(f rules.HostFlags) (countersign.Config, error) {
+	c, err := f.Load()
 	if err != nil {
 		return countersign.Config{}, err
 	}
-	return countersign.ForHost(c, keyOptions()), nil
+	return countersign.ForHost(c, keyopen.Public()), nil
 }
 
 // changeKeys changes the host's keys, and lists what they are then.
-func changeKeys(cmd *cobra.Command, f hostFlags, change func(countersign.Config) error) error {
+func changeKeys(cmd *cobra.Command, f rules.HostFlags, change func(countersign.Config) error) error {
 	c, err := hostKey(f)
 	if err != nil {
 		return err
@@ -102,7 +105,7 @@ func changeKeys(cmd *cobra.Command, f hostFlags, change func(countersign.Config)
 		return noKeys(err)
 	}
 	if err := change(c); err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	return showKeys(cmd, c)
 }
@@ -127,5 +130,5 @@ func noKeys(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("%w; \"touchmark install podman\" makes a key", err)
 	}
-	return usageError(err)
+	return exit.Usage(err)
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/asagent"
 	"github.com/touchmark/touchmark/containerd/nri"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/hostconfig"
@@ -20,7 +21,7 @@ func nriParts(c *hostconfig.Config, admitter gate.Admitter, recorder *agent.Reco
 	if !c.Containerd.NRI {
 		return nil
 	}
-	judge := asContainerd(c, admitter)
+	judge := asagent.Containerd(c, admitter)
 	plugin := nri.New(nri.Config{Socket: c.Containerd.NRISocket, Logger: logger, Decide: func(ctx context.Context, req gate.Request, repository string) gate.Verdict {
 		ctx = gate.WithAsker(ctx, gate.Asker{Client: nriClient}) // containerd is root's
 		start := time.Now()

@@ -9,12 +9,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/services/agent"
 )
 
 // newAgentStatus is "touchmark agent status".
 func newAgentStatus() *cobra.Command {
-	var f hostFlags
+	var f rules.HostFlags
 	var output string
 	cmd := &cobra.Command{
 		Use:   "status",
@@ -27,29 +30,29 @@ Exit status: 0 all is well, 2 wrong usage, 3 the agent does not answer, or somet
 needs to be seen to.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkOutput(output); err != nil {
+			if err := console.CheckOutput(output); err != nil {
 				return err
 			}
-			c, err := f.find().load()
+			c, err := f.Find().Load()
 			if err != nil {
 				return err
 			}
 			s, err := agent.NewClient(c.Agent.Socket).Status(cmd.Context())
 			if err != nil {
-				return undecided(err)
+				return exit.Undecided(err)
 			}
 			if output == "json" {
-				err = printJSON(cmd.OutOrStdout(), s)
+				err = console.JSON(cmd.OutOrStdout(), s)
 			} else {
 				printStatus(cmd.OutOrStdout(), s, time.Now())
 			}
 			if problems := s.Problems(); err == nil && len(problems) > 0 {
-				return undecided(errors.Join(problems...))
+				return exit.Undecided(errors.Join(problems...))
 			}
 			return err
 		},
 	}
-	f.register(cmd)
+	f.Register(cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	return cmd
 }
@@ -90,5 +93,5 @@ func printStatus(w io.Writer, s agent.Status, now time.Time) {
 	for _, n := range s.Notices {
 		line("notice:      %s", n)
 	}
-	fmt.Fprint(w, printable(text.String()))
+	fmt.Fprint(w, console.Printable(text.String()))
 }

@@ -8,6 +8,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/predicatetype"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/userfile"
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/predicate"
 	"github.com/touchmark/touchmark/core/sign"
@@ -56,31 +59,31 @@ which readers fall over. For "custom" it may be any text.`
 // predicateFlags name a predicate.
 type predicateFlags struct {
 	file string
-	kind typeFlag
+	kind predicatetype.Flag
 }
 
 func (f *predicateFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.file, "predicate", "", "`file` with the predicate; - is standard input")
-	f.kind.register(cmd)
+	f.kind.Register(cmd)
 }
 
 // load reads the predicate; what is in it is checked where it is signed.
 func (f predicateFlags) load(cmd *cobra.Command) (sign.Attestation, error) {
-	uri, err := f.kind.uri()
+	uri, err := f.kind.URI()
 	if err != nil {
 		return sign.Attestation{}, err
 	}
 	if f.file == "" {
-		return sign.Attestation{}, usageError(errors.New("--predicate is missing: the file that holds it, or -"))
+		return sign.Attestation{}, exit.Usage(errors.New("--predicate is missing: the file that holds it, or -"))
 	}
-	in, err := openInput(cmd, f.file)
+	in, err := userfile.Open(cmd, f.file)
 	if err != nil {
-		return sign.Attestation{}, usageError(fmt.Errorf("--predicate: %w", err))
+		return sign.Attestation{}, exit.Usage(fmt.Errorf("--predicate: %w", err))
 	}
 	defer in.Close()
-	text, err := readSmall(in, f.file, predicate.MaxSize)
+	text, err := userfile.Read(in, f.file, predicate.MaxSize)
 	if err != nil {
-		return sign.Attestation{}, usageError(fmt.Errorf("--predicate: %w", err))
+		return sign.Attestation{}, exit.Usage(fmt.Errorf("--predicate: %w", err))
 	}
 	return sign.Attestation{Type: uri, Predicate: text}, nil
 }

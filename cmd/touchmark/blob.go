@@ -10,6 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/userfile"
 	"github.com/touchmark/touchmark/core/predicate"
 	"github.com/touchmark/touchmark/core/sign"
 )
@@ -28,14 +31,14 @@ cosign reads it too. - is standard input.
 
 Exit status: 0 signed, 2 wrong usage, 3 could not sign.`,
 		Example: `  touchmark sign-blob --bundle app.tar.gz.sigstore.json app.tar.gz`,
-		Args:    oneFile,
+		Args:    userfile.One,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkBundleFlag(bundle); err != nil {
 				return err
 			}
-			in, err := openInput(cmd, args[0])
+			in, err := userfile.Open(cmd, args[0])
 			if err != nil {
-				return usageError(err)
+				return exit.Usage(err)
 			}
 			defer in.Close()
 			config, err := flags.config(cmd)
@@ -70,13 +73,13 @@ file, by its SHA-256 digest, and writes it to the Sigstore bundle --bundle.
 
 Exit status: 0 attested, 2 wrong usage, 3 could not sign.`,
 		Example: `  touchmark attest-blob --type slsaprovenance1 --predicate provenance.json --bundle app.tar.gz.provenance.json app.tar.gz`,
-		Args:    oneFile,
+		Args:    userfile.One,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := checkBundleFlag(bundle); err != nil {
 				return err
 			}
 			if args[0] == "-" && p.file == "-" {
-				return usageError(errors.New("file and predicate can't both be standard input"))
+				return exit.Usage(errors.New("file and predicate can't both be standard input"))
 			}
 			attestation, err := p.load(cmd)
 			if err != nil {
@@ -84,7 +87,7 @@ Exit status: 0 attested, 2 wrong usage, 3 could not sign.`,
 			}
 			statement, err := blobStatement(cmd, args[0], attestation)
 			if err != nil {
-				return usageError(err)
+				return exit.Usage(err)
 			}
 			config, err := flags.config(cmd)
 			if err != nil {
@@ -105,7 +108,7 @@ Exit status: 0 attested, 2 wrong usage, 3 could not sign.`,
 
 // blobStatement makes the statement about a file.
 func blobStatement(cmd *cobra.Command, path string, a sign.Attestation) ([]byte, error) {
-	in, err := openInput(cmd, path)
+	in, err := userfile.Open(cmd, path)
 	if err != nil {
 		return nil, err
 	}
@@ -122,10 +125,10 @@ func blobStatement(cmd *cobra.Command, path string, a sign.Attestation) ([]byte,
 }
 
 func writeBundle(cmd *cobra.Command, path string, bundle []byte, verb, what string, config sign.Config) error {
-	if err := writeNewFile(path, append(bundle, '\n')); err != nil {
-		return undecided(fmt.Errorf("--bundle: %w", err))
+	if err := userfile.Write(path, append(bundle, '\n')); err != nil {
+		return exit.Undecided(fmt.Errorf("--bundle: %w", err))
 	}
-	fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s, bundle in %s\n", verb, printable(what), printable(path))
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s, bundle in %s\n", verb, console.Printable(what), console.Printable(path))
 	if config.Root == nil {
 		fmt.Fprintln(cmd.ErrOrStderr(), "not verified: no --trusted-root given")
 	}
@@ -134,7 +137,7 @@ func writeBundle(cmd *cobra.Command, path string, bundle []byte, verb, what stri
 
 func checkBundleFlag(bundle string) error {
 	if bundle == "" {
-		return usageError(errors.New("--bundle is missing: the file for the signature and what belongs to it"))
+		return exit.Usage(errors.New("--bundle is missing: the file for the signature and what belongs to it"))
 	}
 	return nil
 }

@@ -11,6 +11,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/keyopen"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/predicatetype"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/userfile"
 	"github.com/touchmark/touchmark/core/bundle"
 	"github.com/touchmark/touchmark/core/identity"
 	"github.com/touchmark/touchmark/core/keys"
@@ -31,7 +37,7 @@ Exit status: 0 verified, 1 refused, 2 wrong usage.`,
 		Example: `  touchmark verify-blob --bundle app.tar.gz.sigstore.json --trusted-root trusted_root.json \
     --certificate-identity alice@acme.example --certificate-oidc-issuer https://login.acme.example app.tar.gz
   touchmark verify-blob --bundle app.tar.gz.sigstore.json --trusted-root trusted_root.json --key release.pub app.tar.gz`,
-		Args: oneFile,
+		Args: userfile.One,
 		RunE: func(cmd *cobra.Command, args []string) error { return v.run(cmd, args[0], "") },
 	}
 	v.register(cmd)
@@ -40,7 +46,7 @@ Exit status: 0 verified, 1 refused, 2 wrong usage.`,
 
 func newVerifyBlobAttestation() *cobra.Command {
 	var v blobVerification
-	var kind typeFlag
+	var kind predicatetype.Flag
 	cmd := &cobra.Command{
 		Use:   "verify-blob-attestation FILE",
 		Short: "Decide whether the right signer made a statement about a file",
@@ -51,9 +57,9 @@ file. With --output statement, the verified in-toto statement is printed.
 Exit status: 0 verified, 1 refused, 2 wrong usage.`,
 		Example: `  touchmark verify-blob-attestation --type slsaprovenance1 --bundle app.tar.gz.provenance.json --trusted-root trusted_root.json \
     --certificate-identity alice@acme.example --certificate-oidc-issuer https://login.acme.example app.tar.gz`,
-		Args: oneFile,
+		Args: userfile.One,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			uri, err := kind.uri()
+			uri, err := kind.URI()
 			if err != nil {
 				return err
 			}
@@ -61,58 +67,58 @@ Exit status: 0 verified, 1 refused, 2 wrong usage.`,
 		},
 	}
 	v.register(cmd)
-	kind.register(cmd)
+	kind.Register(cmd)
 	return cmd
 }
 
 // blobVerification verifies a bundle about a file.
 type blobVerification struct {
 	bundle, output string
-	roots          rootFlags
+	roots          rules.RootFlags
 	signer         expectedFlags
 }
 
 func (v *blobVerification) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&v.bundle, "bundle", "", "`file` that holds the Sigstore bundle")
 	cmd.Flags().StringVarP(&v.output, "output", "o", "text", "text, json for all that was verified, or statement")
-	v.roots.register(cmd)
+	v.roots.Register(cmd)
 	v.signer.register(cmd)
 }
 
 func (v *blobVerification) run(cmd *cobra.Command, path, predicateType string) error {
 	if v.output != "statement" || predicateType == "" {
-		if err := checkOutput(v.output); err != nil {
+		if err := console.CheckOutput(v.output); err != nil {
 			return err
 		}
 	}
 	if v.bundle == "" {
-		return usageError(errors.New("--bundle is missing: the file with the signature"))
+		return exit.Usage(errors.New("--bundle is missing: the file with the signature"))
 	}
 	expected, err := v.signer.expected(cmd.Context())
 	if err != nil {
 		return err
 	}
-	roots, err := v.roots.load()
+	roots, err := v.roots.Load()
 	if err != nil {
 		return err
 	}
 	if len(roots) == 0 {
 		if v.signer.key == "" || !v.signer.insecureIgnoreTlog {
-			return usageError(errors.New("--trusted-root is missing: what to trust"))
+			return exit.Usage(errors.New("--trusted-root is missing: what to trust"))
 		}
 		roots = []*trust.Root{nil}
 	}
-	untrusted, err := readSmallFile(v.bundle, bundle.MaxSize)
+	untrusted, err := userfile.ReadFile(v.bundle, bundle.MaxSize)
 	if err != nil {
-		return usageError(fmt.Errorf("--bundle: %w", err))
+		return exit.Usage(fmt.Errorf("--bundle: %w", err))
 	}
 	evidence, err := bundle.Parse(untrusted)
 	if err != nil {
-		return refused(fmt.Errorf("refused: %w", err))
+		return exit.Refused(fmt.Errorf("refused: %w", err))
 	}
 	artifact, err := digestFor(cmd, path, evidence)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	result, err := verifyUnder(roots, verify.Input{
 		Evidence: evidence, Artifact: artifact, PredicateType: predicateType, Signer: expected, Now: time.Now(),
@@ -120,9 +126,9 @@ func (v *blobVerification) run(cmd *cobra.Command, path, predicateType string) e
 	})
 	switch {
 	case errors.Is(err, verify.ErrInput):
-		return usageError(err)
+		return exit.Usage(err)
 	case err != nil:
-		return refused(fmt.Errorf("refused: %w", err))
+		return exit.Refused(fmt.Errorf("refused: %w", err))
 	}
 	return v.show(cmd.OutOrStdout(), path, artifact, result)
 }
@@ -152,7 +158,7 @@ func digestFor(cmd *cobra.Command, path string, untrusted *bundle.Evidence) (ver
 			algorithm, hash = "sha512", crypto.SHA512
 		}
 	}
-	in, err := openInput(cmd, path)
+	in, err := userfile.Open(cmd, path)
 	if err != nil {
 		return verify.Digest{}, err
 	}
@@ -170,7 +176,7 @@ func (v *blobVerification) show(w io.Writer, path string, artifact verify.Digest
 		_, err := fmt.Fprintf(w, "%s\n", r.Statement)
 		return err
 	case "json":
-		return printJSON(w, struct {
+		return console.JSON(w, struct {
 			File   string `json:"file"`
 			Digest string `json:"digest"`
 			*verify.Result
@@ -181,7 +187,7 @@ func (v *blobVerification) show(w io.Writer, path string, artifact verify.Digest
 	if len(r.Times) > 0 {
 		fmt.Fprintf(&text, " at %s", r.Times[0].Time.UTC().Format(time.RFC3339))
 	}
-	_, err := fmt.Fprintln(w, printable(text.String()))
+	_, err := fmt.Fprintln(w, console.Printable(text.String()))
 	return err
 }
 
@@ -207,19 +213,19 @@ func (f expectedFlags) expected(ctx context.Context) (verify.Expected, error) {
 	named := f.identity+f.identityRegexp+f.issuer+f.issuerRegexp != ""
 	switch {
 	case named == (f.key != ""):
-		return verify.Expected{}, usageError(errors.New("say who must have signed with one of --certificate-identity (with --certificate-oidc-issuer) and --key"))
+		return verify.Expected{}, exit.Usage(errors.New("say who must have signed with one of --certificate-identity (with --certificate-oidc-issuer) and --key"))
 	case f.key != "":
-		public, err := keys.OpenPublic(ctx, f.key, keyOptions())
+		public, err := keys.OpenPublic(ctx, f.key, keyopen.Public())
 		if err != nil {
-			return verify.Expected{}, keyError(f.key, err)
+			return verify.Expected{}, keyopen.Error(f.key, err)
 		}
 		return verify.Keyed(verify.Key{Name: keys.Redact(f.key), Public: public}), nil
 	}
-	m, err := matchSigner(identity.Spec{
+	m, err := rules.MatchSigner(identity.Spec{
 		Issuer: f.issuer, IssuerRegExp: f.issuerRegexp, Subject: f.identity, SubjectRegExp: f.identityRegexp,
 	})
 	if err != nil {
-		return verify.Expected{}, usageError(err)
+		return verify.Expected{}, exit.Usage(err)
 	}
 	return verify.Keyless(m), nil
 }

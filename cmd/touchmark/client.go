@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/services/stack"
 )
 
@@ -40,7 +41,7 @@ error.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			store, err := stack.OpenAccounts(*data)
 			if err != nil {
-				return undecided(err)
+				return exit.Undecided(err)
 			}
 			secret, err := store.AddClient(args[0], time.Now())
 			if err != nil {
@@ -62,7 +63,7 @@ func newClientRemove(data *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			store, err := stack.OpenAccounts(*data)
 			if err != nil {
-				return undecided(err)
+				return exit.Undecided(err)
 			}
 			if err := store.RemoveClient(args[0]); err != nil {
 				return accountError(err)
@@ -82,11 +83,11 @@ func newClientList(data *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			store, err := stack.OpenAccounts(*data)
 			if err != nil {
-				return undecided(err)
+				return exit.Undecided(err)
 			}
 			clients, err := store.Clients()
 			if err != nil {
-				return undecided(err)
+				return exit.Undecided(err)
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			for _, c := range clients {

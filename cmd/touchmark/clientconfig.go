@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/userfile"
 	"github.com/touchmark/touchmark/core/sign"
 	"github.com/touchmark/touchmark/core/token"
 	"github.com/touchmark/touchmark/core/trust"
@@ -75,7 +77,7 @@ func (f *clientConfigFlags) register(cmd *cobra.Command) {
 
 func (f *clientConfigFlags) run(cmd *cobra.Command, _ []string) error {
 	if err := f.who.check(); err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	services, err := f.services(cmd.Context())
 	if err != nil {
@@ -87,14 +89,14 @@ func (f *clientConfigFlags) run(cmd *cobra.Command, _ []string) error {
 	}
 	text, err := c.File()
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	if f.file == "" {
 		_, err = cmd.OutOrStdout().Write(text)
 		return err
 	}
-	if err := replaceFile(f.file, text, 0o600); err != nil { // it may hold a secret
-		return usageError(fmt.Errorf("--file: %w", err))
+	if err := userfile.Replace(f.file, text, 0o600); err != nil { // it may hold a secret
+		return exit.Usage(fmt.Errorf("--file: %w", err))
 	}
 	return nil
 }
@@ -103,17 +105,17 @@ func (f *clientConfigFlags) services(ctx context.Context) (*trust.SigningConfig,
 	if f.signingConfig == "" {
 		services, err := sign.FetchSigningConfig(ctx, http.DefaultClient, f.server, f.insecureHTTP)
 		if err != nil {
-			return nil, undecided(err)
+			return nil, exit.Undecided(err)
 		}
 		return services, nil
 	}
-	data, err := readSmallFile(f.signingConfig, trust.MaxSize)
+	data, err := userfile.ReadFile(f.signingConfig, trust.MaxSize)
 	if err != nil {
-		return nil, usageError(fmt.Errorf("--signing-config: %w", err))
+		return nil, exit.Usage(fmt.Errorf("--signing-config: %w", err))
 	}
 	services, err := trust.ParseSigningConfig(data)
 	if err != nil {
-		return nil, usageError(fmt.Errorf("--signing-config: %s: %w", f.signingConfig, err))
+		return nil, exit.Usage(fmt.Errorf("--signing-config: %s: %w", f.signingConfig, err))
 	}
 	return services, nil
 }
@@ -126,9 +128,9 @@ func (f *clientConfigFlags) signIn(cmd *cobra.Command, c *skopeosigning.Config) 
 			c.SignIn = skopeosigning.Browser
 		}
 		if f.who.clientSecretFile != "" {
-			secret, err := readSmallFile(f.who.clientSecretFile, maxSecret)
+			secret, err := userfile.ReadFile(f.who.clientSecretFile, maxSecret)
 			if err != nil {
-				return usageError(fmt.Errorf("--oidc-client-secret-file: %w", err))
+				return exit.Usage(fmt.Errorf("--oidc-client-secret-file: %w", err))
 			}
 			c.ClientSecret = strings.TrimSpace(string(secret))
 		}
@@ -136,11 +138,11 @@ func (f *clientConfigFlags) signIn(cmd *cobra.Command, c *skopeosigning.Config) 
 	}
 	source, err := f.who.source(cmd, f.server, c.Services)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	c.SignIn = skopeosigning.Token
 	if c.IDToken, err = source.Token(cmd.Context()); err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/registry-proxy/clientconfig"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 )
@@ -56,17 +57,17 @@ Exit status: 0 printed, 2 wrong usage.`, client, client, more),
 func (f clientProxyFlags) run(cmd *cobra.Command, write func(clientconfig.Proxy) ([]clientconfig.File, error)) error {
 	switch {
 	case f.config == "":
-		return usageError(errors.New("--config is missing: the file of the proxy's configuration"))
+		return exit.Usage(errors.New("--config is missing: the file of the proxy's configuration"))
 	case f.url == "":
-		return usageError(errors.New("--url is missing: how clients reach the proxy"))
+		return exit.Usage(errors.New("--url is missing: how clients reach the proxy"))
 	}
 	c, err := config.Load(f.config)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	files, err := write(clientconfig.Proxy{URL: f.url, CA: f.ca, Countersigns: c.Countersign.Key != "", Registries: c.Registries})
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	for i, file := range files {
 		if i > 0 {

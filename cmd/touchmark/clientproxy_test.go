@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 )
 
 func TestClientConfigOfAProxy(t *testing.T) {
@@ -22,29 +24,15 @@ func TestClientConfigOfAProxy(t *testing.T) {
 		{[]string{"containerd", "--config", file, "--url", "https://proxy.example"}, 0, "# /etc/containerd/certs.d/docker.io/hosts.toml\n"},
 		{[]string{"podman", "--config", file, "--url", "https://proxy.example"}, 0, `location = "proxy.example/hub"`},
 		{[]string{"docker", "--config", file, "--url", "https://proxy.example"}, 0, "containerd-snapshotter"},
-		{[]string{"podman", "--url", "https://proxy.example"}, exitUsage, "--config"},
-		{[]string{"podman", "--config", file}, exitUsage, "--url"},
-		{[]string{"podman", "--config", "/nowhere/proxy.yaml", "--url", "https://proxy.example"}, exitUsage, "/nowhere/proxy.yaml"},
-		{[]string{"podman", "--config", file, "--url", "proxy.example"}, exitUsage, "https://host"},
+		{[]string{"podman", "--url", "https://proxy.example"}, exit.StatusUsage, "--config"},
+		{[]string{"podman", "--config", file}, exit.StatusUsage, "--url"},
+		{[]string{"podman", "--config", "/nowhere/proxy.yaml", "--url", "https://proxy.example"}, exit.StatusUsage, "/nowhere/proxy.yaml"},
+		{[]string{"podman", "--config", file, "--url", "proxy.example"}, exit.StatusUsage, "https://host"},
 	} {
-		cmd := newClientConfig()
 		var out bytes.Buffer
-		cmd.SetArgs(c.args)
-		cmd.SetOut(&out)
-		cmd.SetErr(io.Discard)
-		cmd.SilenceUsage, cmd.SilenceErrors = true, true
-		err := cmd.ExecuteContext(t.Context())
-		got := out.String()
-		if exit, ok := err.(*exitError); ok {
-			got += err.Error()
-			if exit.status != c.status {
-				t.Errorf("%v: status %d, want %d", c.args, exit.status, c.status)
-			}
-		} else if c.status != 0 || err != nil {
-			t.Errorf("%v: got %v", c.args, err)
-		}
-		if !strings.Contains(got, c.want) {
-			t.Errorf("%v: got %s, want %q", c.args, got, c.want)
+		status := console.Run(t.Context(), newClientConfig(), c.args, &out, &out)
+		if status != c.status || !strings.Contains(out.String(), c.want) {
+			t.Errorf("%v: status %d, want %d and %q:\n%s", c.args, status, c.status, c.want, &out)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/core/coretest"
 )
 
@@ -40,11 +41,11 @@ func TestRulesOfAHost(t *testing.T) {
 		says   string
 	}{
 		{[]string{"verify", "--config", config, signed.String()}, 0, "alice@acme.example"},
-		{[]string{"verify", "--config", config, unsigned.String()}, exitRefused, "is not signed"},
-		{[]string{"explain", "--config", config, unsigned.String()}, exitRefused, "is not signed"},
-		{[]string{"verify", "--config", config, "--policy", filepath.Join(dir, "policy.d"), signed.String()}, exitUsage, "--config"},
-		{[]string{"verify", "--config", config, "--trusted-root", filepath.Join(dir, "trust/acme.json"), signed.String()}, exitUsage, "--config"},
-		{[]string{"verify", "--config", filepath.Join(dir, "none.yaml"), signed.String()}, exitUsage, "none.yaml"},
+		{[]string{"verify", "--config", config, unsigned.String()}, exit.StatusRefused, "is not signed"},
+		{[]string{"explain", "--config", config, unsigned.String()}, exit.StatusRefused, "is not signed"},
+		{[]string{"verify", "--config", config, "--policy", filepath.Join(dir, "policy.d"), signed.String()}, exit.StatusUsage, "--config"},
+		{[]string{"verify", "--config", config, "--trusted-root", filepath.Join(dir, "trust/acme.json"), signed.String()}, exit.StatusUsage, "--config"},
+		{[]string{"verify", "--config", filepath.Join(dir, "none.yaml"), signed.String()}, exit.StatusUsage, "none.yaml"},
 	} {
 		status, out, errs := command(t, tt.args...)
 		if status != tt.status || !strings.Contains(out+errs, tt.says) {

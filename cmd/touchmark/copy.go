@@ -12,6 +12,10 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/imageref"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/skopeo"
@@ -52,7 +56,7 @@ Exit status: 0 copied, 1 refused by policy, 2 wrong usage, 3 could not.`,
   touchmark copy --insecure-skip-verify oci:images:app mirror.example/app:1`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {
-				return usageError(fmt.Errorf("want a source and a destination, have %d arguments", len(args)))
+				return exit.Usage(fmt.Errorf("want a source and a destination, have %d arguments", len(args)))
 			}
 			return nil
 		},
@@ -63,8 +67,8 @@ Exit status: 0 copied, 1 refused by policy, 2 wrong usage, 3 could not.`,
 }
 
 type copyFlags struct {
-	rules      ruleFlags
-	registry   registryFlags
+	rules      rules.Flags
+	registry   imageref.Flags
 	skipVerify bool
 	repository string
 	platform   string
@@ -74,8 +78,8 @@ type copyFlags struct {
 }
 
 func (f *copyFlags) register(cmd *cobra.Command) {
-	f.rules.register(cmd)
-	f.registry.register(cmd)
+	f.rules.Register(cmd)
+	f.registry.Register(cmd)
 	fl := cmd.Flags()
 	fl.BoolVar(&f.skipVerify, "insecure-skip-verify", false, "copy whatever is there, whoever signed it")
 	fl.StringVar(&f.repository, "repository", "", "the `name` under which policies know the image")
@@ -86,14 +90,14 @@ func (f *copyFlags) register(cmd *cobra.Command) {
 }
 
 func (f *copyFlags) run(cmd *cobra.Command, args []string) error {
-	if err := checkOutput(f.output); err != nil {
+	if err := console.CheckOutput(f.output); err != nil {
 		return err
 	}
-	src, err := f.registry.place(args[0])
+	src, err := f.registry.Place(args[0])
 	if err != nil {
 		return err
 	}
-	dst, err := f.registry.place(args[1])
+	dst, err := f.registry.Place(args[1])
 	if err != nil {
 		return err
 	}
@@ -109,14 +113,14 @@ func (f *copyFlags) run(cmd *cobra.Command, args []string) error {
 		return copyError(err)
 	}
 	if f.output == "json" {
-		return printJSON(cmd.OutOrStdout(), result)
+		return console.JSON(cmd.OutOrStdout(), result)
 	}
 	var text strings.Builder
 	printCopied(&text, result)
 	if f.platform != "" {
 		fmt.Fprintln(&text, "note:      this is one platform: the index's digest does not find it, and what is attached to the index stayed behind")
 	}
-	fmt.Fprint(cmd.OutOrStdout(), printable(text.String()))
+	fmt.Fprint(cmd.OutOrStdout(), console.Printable(text.String()))
 	return nil
 }
 
@@ -125,23 +129,23 @@ func (f *copyFlags) options(ctx context.Context) (skopeo.Options, error) {
 	var err error
 	if f.platform != "" {
 		if o.Platform, err = v1.ParsePlatform(f.platform); err != nil {
-			return o, usageError(fmt.Errorf("--platform: %w", err))
+			return o, exit.Usage(fmt.Errorf("--platform: %w", err))
 		}
 	}
 	if f.repository != "" {
 		if o.Repository, err = attach.NormalizeRepository(f.repository); err != nil {
-			return o, usageError(fmt.Errorf("--repository: %w", err))
+			return o, exit.Usage(fmt.Errorf("--repository: %w", err))
 		}
 	}
 	if f.skipVerify {
-		if f.rules.demand() {
-			return o, usageError(errors.New("--insecure-skip-verify contradicts --policy, --key and --certificate-identity"))
+		if f.rules.Demand() {
+			return o, exit.Usage(errors.New("--insecure-skip-verify contradicts --policy, --key and --certificate-identity"))
 		}
 		return o, nil
 	}
-	g, err := f.rules.gate(ctx)
+	g, err := f.rules.Gate(ctx)
 	if err != nil {
-		return o, usageError(fmt.Errorf("%w (--insecure-skip-verify copies whatever is there)", err))
+		return o, exit.Usage(fmt.Errorf("%w (--insecure-skip-verify copies whatever is there)", err))
 	}
 	o.Admitter = g
 	return o, nil
@@ -150,12 +154,12 @@ func (f *copyFlags) options(ctx context.Context) (skopeo.Options, error) {
 // copyError gives an error of a copy its exit status.
 func copyError(err error) error {
 	if ve := (*skopeo.VerdictError)(nil); errors.As(err, &ve) && ve.Verdict.Outcome == gate.OutcomeRefused {
-		return refused(fmt.Errorf("refused: %w", err))
+		return exit.Refused(fmt.Errorf("refused: %w", err))
 	}
 	if ue := (*skopeo.UsageError)(nil); errors.As(err, &ue) {
-		return usageError(err)
+		return exit.Usage(err)
 	}
-	return undecided(err)
+	return exit.Undecided(err)
 }
 
 func printCopied(w io.Writer, r *skopeo.Result) {
@@ -190,7 +194,7 @@ type meter struct {
 }
 
 func newMeter(w io.Writer) *meter {
-	if !isTerminal(w) {
+	if !console.IsTerminal(w) {
 		return &meter{}
 	}
 	return &meter{w: w}

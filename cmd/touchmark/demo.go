@@ -6,7 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/demo"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 )
 
 func newDemo() *cobra.Command {
@@ -29,9 +31,9 @@ Exit status: 0 if every step went as it must, otherwise 3.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			slog.SetDefault(slog.New(slog.DiscardHandler)) // the library of the issuer logs there
 			c.Out = cmd.OutOrStdout()
-			c.Color = c.Out == os.Stdout && isTerminal(c.Out) && os.Getenv("NO_COLOR") == ""
+			c.Color = c.Out == os.Stdout && console.IsTerminal(c.Out) && os.Getenv("NO_COLOR") == ""
 			if err := demo.Run(cmd.Context(), c); err != nil {
-				return undecided(err)
+				return exit.Undecided(err)
 			}
 			return nil
 		},

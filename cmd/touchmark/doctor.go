@@ -13,6 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/keyopen"
 	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/doctor"
 	"github.com/touchmark/touchmark/core/hostconfig"
@@ -99,7 +102,7 @@ func (f *doctorFlags) run(cmd *cobra.Command) error {
 	}
 	report, err := f.examine(cmd, c, config)
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	return outcome(cmd, f.output, report, "host")
 }
@@ -107,7 +110,7 @@ func (f *doctorFlags) run(cmd *cobra.Command) error {
 // checkFormat checks a doctor's --output.
 func checkFormat(output string) error {
 	if output != "text" && output != "json" && output != "prometheus" {
-		return usageError(fmt.Errorf("--output %q is not text, json or prometheus", output))
+		return exit.Usage(fmt.Errorf("--output %q is not text, json or prometheus", output))
 	}
 	return nil
 }
@@ -121,10 +124,10 @@ func outcome(cmd *cobra.Command, output string, report *doctor.Report, what stri
 	switch status := report.ExitStatus(); status {
 	case 0:
 		return nil
-	case exitRefused:
-		return refused(fmt.Errorf("this %s does not enforce", what))
+	case exit.StatusRefused:
+		return exit.Refused(fmt.Errorf("this %s does not enforce", what))
 	default:
-		return undecided(fmt.Errorf("whether this %s enforces cannot be told", what))
+		return exit.Undecided(fmt.Errorf("whether this %s enforces cannot be told", what))
 	}
 }
 
@@ -164,9 +167,9 @@ func (f *doctorFlags) examine(cmd *cobra.Command, c podmandoctor.Config, config 
 // printSteps says what was fixed.
 func printSteps(cmd *cobra.Command, steps []doctor.Step) {
 	for _, s := range steps {
-		fmt.Fprintf(cmd.ErrOrStderr(), "fixed: %s\n", printable(s.Done))
+		fmt.Fprintf(cmd.ErrOrStderr(), "fixed: %s\n", console.Printable(s.Done))
 		if s.Undo != "" {
-			fmt.Fprintf(cmd.ErrOrStderr(), "  undo: %s\n", printable(s.Undo))
+			fmt.Fprintf(cmd.ErrOrStderr(), "  undo: %s\n", console.Printable(s.Undo))
 		}
 	}
 }
@@ -174,7 +177,7 @@ func printSteps(cmd *cobra.Command, steps []doctor.Step) {
 func printFindings(out io.Writer, output string, report *doctor.Report) error {
 	switch output {
 	case "json":
-		return printJSON(out, report)
+		return console.JSON(out, report)
 	case "prometheus":
 		return report.Prometheus(out)
 	}
@@ -182,7 +185,7 @@ func printFindings(out io.Writer, output string, report *doctor.Report) error {
 	if err := report.Text(&text); err != nil {
 		return err
 	}
-	_, err := io.WriteString(out, printable(text.String()))
+	_, err := io.WriteString(out, console.Printable(text.String()))
 	return err
 }
 
@@ -196,7 +199,7 @@ func (f *doctorFlags) intent(host podman.Host, defaults hostconfig.Defaults) (*h
 	intent.Problem = problem
 	settings, installed, err := install.Installed(host)
 	if err != nil {
-		return nil, intent, undecided(err)
+		return nil, intent, exit.Undecided(err)
 	}
 	if installed {
 		intent.OthersAccepted = settings.KeepDefault
@@ -220,7 +223,7 @@ func (f *doctorFlags) intent(host podman.Host, defaults hostconfig.Defaults) (*h
 		for _, s := range f.scopes {
 			full, err := install.CheckScope(s)
 			if err != nil {
-				return nil, intent, usageError(err)
+				return nil, intent, exit.Usage(err)
 			}
 			intent.Scopes = append(intent.Scopes, full)
 		}
@@ -234,7 +237,7 @@ func (f *doctorFlags) intent(host podman.Host, defaults hostconfig.Defaults) (*h
 // remedies are what the doctor leaves to others.
 func (f *doctorFlags) remedies(cmd *cobra.Command, host podman.Host, config *hostconfig.Config) podmandoctor.Remedies {
 	how := podmandoctor.Remedies{Retire: func(ctx context.Context) error {
-		return countersign.Retire(ctx, countersign.ForHost(config, keyOptions()))
+		return countersign.Retire(ctx, countersign.ForHost(config, keyopen.Public()))
 	}}
 	if _, installed, err := install.Installed(host); err == nil && installed {
 		how.Install = func(context.Context) error {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/containerd"
 	"github.com/touchmark/touchmark/containerd/distribution"
 	containerddoctor "github.com/touchmark/touchmark/containerd/doctor"
@@ -84,7 +86,7 @@ func (f *doctorContainerdFlags) run(cmd *cobra.Command) error {
 	}
 	report, err := f.examine(cmd)
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	return outcome(cmd, f.output, report, "node")
 }
@@ -158,7 +160,7 @@ func (f *doctorContainerdFlags) node(ctx context.Context) (c containerddoctor.Co
 	c = containerddoctor.Config{Host: host, Intent: intent, Now: time.Now()}
 	if problem == nil {
 		c.Policies = func(ctx context.Context) (*policy.Set, error) {
-			return policy.Load(ctx, ours.Policy, policyOptions(false))
+			return policy.Load(ctx, ours.Policy, rules.PolicyOptions(false))
 		}
 	}
 	if f.root != "" {
@@ -186,7 +188,7 @@ func (f *doctorContainerdFlags) remedies(cmd *cobra.Command, c containerddoctor.
 			args = append(args, "--mode", "observe")
 		}
 		err := installContainerdAgain(cmd.Context(), cmd.ErrOrStderr(), args...)
-		if exitStatus(err) == exitRefused {
+		if exit.Status(err) == exit.StatusRefused {
 			return nil // what is open still, the next examination says
 		}
 		return err

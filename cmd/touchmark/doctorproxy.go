@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/doctor"
 	proxydoctor "github.com/touchmark/touchmark/registry-proxy/doctor"
@@ -79,12 +80,12 @@ func (f *doctorProxyFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if f.filesOnly && (f.probe.Unsigned != "" || f.probe.Good != "") {
-		return usageError(errors.New("--files-only does not go with a probe, which asks the running proxy"))
+		return exit.Usage(errors.New("--files-only does not go with a probe, which asks the running proxy"))
 	}
 	if f.password != "" {
 		data, err := configfile.Read(f.password, maxProbePassword)
 		if err != nil {
-			return usageError(fmt.Errorf("--probe-password-file: %w", err))
+			return exit.Usage(fmt.Errorf("--probe-password-file: %w", err))
 		}
 		f.probe.Password = strings.TrimRight(string(data), "\r\n")
 	}
@@ -93,7 +94,7 @@ func (f *doctorProxyFlags) run(cmd *cobra.Command) error {
 	}
 	report, err := f.examine(cmd)
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	return outcome(cmd, f.output, report, "proxy")
 }

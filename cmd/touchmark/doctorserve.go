@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/core/doctor"
 )
 
@@ -42,11 +43,11 @@ type reports struct {
 // run examines, and serves what was found, until ctx ends.
 func (f *serveFlags) run(ctx context.Context, examine func() (*doctor.Report, error)) error {
 	if f.every < minEvery {
-		return usageError(fmt.Errorf("--every %s is less than %s", f.every, minEvery))
+		return exit.Usage(fmt.Errorf("--every %s is less than %s", f.every, minEvery))
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", f.listen)
 	if err != nil {
-		return undecided(fmt.Errorf("--listen: %w", err))
+		return exit.Undecided(fmt.Errorf("--listen: %w", err))
 	}
 	r := &reports{err: errors.New("the first examination is under way")}
 	server := &http.Server{Handler: r.handler(), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
@@ -54,7 +55,7 @@ func (f *serveFlags) run(ctx context.Context, examine func() (*doctor.Report, er
 	defer stop()
 	go r.examine(ctx, f.every, examine)
 	if err := server.Serve(l); ctx.Err() == nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	return nil
 }

@@ -3,17 +3,25 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"os/user"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/imageref"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/policyfile"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
+	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/identity"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/policy"
 )
 
 func newAllow() *cobra.Command {
-	var f policyFile
+	var f policyfile.File
 	var reason, by, expires string
 	cmd := &cobra.Command{
 		Use:   "allow IMAGE",
@@ -27,11 +35,11 @@ Its end is announced 14, 7 and 1 day ahead.
 
 Exit status: 0 written, 2 wrong usage, 3 the registry or the file could not be used.`,
 		Example: `  touchmark allow registry.example/acme/app:7 --reason "release 7 is not signed yet" --expires 14d`,
-		Args:    oneImage,
+		Args:    imageref.One,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			now := time.Now()
 			if reason == "" || expires == "" {
-				return usageError(errors.New("--reason and --expires are required: somebody will ask why, and nothing should last by accident"))
+				return exit.Usage(errors.New("--reason and --expires are required: somebody will ask why, and nothing should last by accident"))
 			}
 			until, err := parseAhead("expires", expires, now)
 			if err != nil {
@@ -39,27 +47,27 @@ Exit status: 0 written, 2 wrong usage, 3 the registry or the file could not be u
 			}
 			switch {
 			case !until.After(now):
-				return usageError(fmt.Errorf("--expires %s is over already", expires))
+				return exit.Usage(fmt.Errorf("--expires %s is over already", expires))
 			case until.After(now.Add(policy.MaxException)):
-				return usageError(fmt.Errorf("--expires %s is more than 90 days ahead", expires))
+				return exit.Usage(fmt.Errorf("--expires %s is more than 90 days ahead", expires))
 			}
-			image, err := f.resolve(cmd, args[0])
+			image, err := f.Resolve(cmd, args[0])
 			if err != nil {
 				return err
 			}
 			var changes []policy.Change
-			image.each(reason, func(digest, reason string) {
-				x := policy.Exception{Repository: image.repository, Digest: digest, Reason: reason, By: by, Expires: until}
+			image.Each(reason, func(digest, reason string) {
+				x := policy.Exception{Repository: image.Repository, Digest: digest, Reason: reason, By: by, Expires: until}
 				changes = append(changes, x.Change())
 			})
-			if err := f.change(cmd.Context(), changes...); err != nil {
+			if err := f.Change(cmd.Context(), changes...); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: allowed until %s (%s)\n", image, until.Format(time.RFC3339), f.path)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: allowed until %s (%s)\n", image, until.Format(time.RFC3339), f.Path)
 			return nil
 		},
 	}
-	f.register(cmd)
+	f.Register(cmd)
 	cmd.Flags().StringVar(&reason, "reason", "", "`why`, for whoever asks later (required)")
 	cmd.Flags().StringVar(&expires, "expires", "", "`when` it ends: a date (its last second, in UTC), a time, or days from now such as 14d (required)")
 	cmd.Flags().StringVar(&by, "by", whoami(), "`who` decides")
@@ -67,7 +75,7 @@ Exit status: 0 written, 2 wrong usage, 3 the registry or the file could not be u
 }
 
 func newPin() *cobra.Command {
-	var f policyFile
+	var f policyfile.File
 	var reason, by, review string
 	cmd := &cobra.Command{
 		Use:   "pin IMAGE",
@@ -82,29 +90,29 @@ for it.
 
 Exit status: 0 written, 2 wrong usage, 3 the registry or the file could not be used.`,
 		Example: `  touchmark pin docker.io/library/postgres:17 --review 90d`,
-		Args:    oneImage,
+		Args:    imageref.One,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at, err := parseAhead("review", review, time.Now())
 			if err != nil {
 				return err
 			}
-			image, err := f.resolve(cmd, args[0])
+			image, err := f.Resolve(cmd, args[0])
 			if err != nil {
 				return err
 			}
 			var changes []policy.Change
-			image.each(reason, func(digest, reason string) {
-				p := policy.Pin{Repository: image.repository, Digest: digest, Reason: reason, By: by, Review: at}
+			image.Each(reason, func(digest, reason string) {
+				p := policy.Pin{Repository: image.Repository, Digest: digest, Reason: reason, By: by, Review: at}
 				changes = append(changes, p.Change())
 			})
-			if err := f.change(cmd.Context(), changes...); err != nil {
+			if err := f.Change(cmd.Context(), changes...); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: pinned, to be reviewed by %s (%s)\n", image, at.Format(time.DateOnly), f.path)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: pinned, to be reviewed by %s (%s)\n", image, at.Format(time.DateOnly), f.Path)
 			return nil
 		},
 	}
-	f.register(cmd)
+	f.Register(cmd)
 	cmd.Flags().StringVar(&review, "review", "90d", "`when` to look at it again: a date, a time, or days from now")
 	cmd.Flags().StringVar(&reason, "reason", "", "`why`, for whoever asks later")
 	cmd.Flags().StringVar(&by, "by", whoami(), "`who` decides")
@@ -113,7 +121,7 @@ Exit status: 0 written, 2 wrong usage, 3 the registry or the file could not be u
 
 // revokeFlags say what is revoked.
 type revokeFlags struct {
-	file                                           policyFile
+	file                                           policyfile.File
 	identity, identityRegexp, issuer, issuerRegexp string
 	key, from, until, reason                       string
 }
@@ -138,7 +146,7 @@ Exit status: 0 written, 2 wrong usage, 3 the registry or the file could not be u
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
-	f.file.register(cmd)
+	f.file.Register(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.identity, "certificate-identity", "", "`identity` (e-mail address, URI) whose signatures are revoked")
 	fl.StringVar(&f.identityRegexp, "certificate-identity-regexp", "", "regular `expression` that the whole identity must match")
@@ -161,32 +169,32 @@ func (f revokeFlags) run(cmd *cobra.Command, args []string) error {
 	}
 	switch {
 	case ways != 1:
-		return usageError(errors.New("say what is revoked: exactly one of an image, --certificate-identity (with --certificate-oidc-issuer) and --key"))
+		return exit.Usage(errors.New("say what is revoked: exactly one of an image, --certificate-identity (with --certificate-oidc-issuer) and --key"))
 	case f.reason == "":
-		return usageError(errors.New("--reason is required: somebody will ask why"))
+		return exit.Usage(errors.New("--reason is required: somebody will ask why"))
 	case len(args) == 1 && f.from+f.until != "":
-		return usageError(errors.New("--from and --until are about when signatures were made, and don't go with an image"))
+		return exit.Usage(errors.New("--from and --until are about when signatures were made, and don't go with an image"))
 	}
 	changes, what, err := f.changes(cmd, args)
 	if err != nil {
 		return err
 	}
-	if err := f.file.change(cmd.Context(), changes...); err != nil {
+	if err := f.file.Change(cmd.Context(), changes...); err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%s: revoked (%s)\n", printable(what), f.file.path)
+	fmt.Fprintf(cmd.OutOrStdout(), "%s: revoked (%s)\n", console.Printable(what), f.file.Path)
 	return nil
 }
 
 // changes are the changes, and what is revoked, for people.
 func (f revokeFlags) changes(cmd *cobra.Command, args []string) ([]policy.Change, string, error) {
 	if len(args) == 1 {
-		image, err := f.file.resolve(cmd, args[0])
+		image, err := f.file.Resolve(cmd, args[0])
 		if err != nil {
 			return nil, "", err
 		}
 		var changes []policy.Change
-		image.each(f.reason, func(digest, reason string) {
+		image.Each(f.reason, func(digest, reason string) {
 			changes = append(changes, policy.RevocationEntry{Digest: digest, Reason: reason}.Change())
 		})
 		return changes, image.String(), nil
@@ -204,20 +212,56 @@ func (f revokeFlags) changes(cmd *cobra.Command, args []string) ([]policy.Change
 	if f.key != "" {
 		pub, err := keys.LoadPublic(f.key)
 		if err != nil {
-			return nil, "", usageError(fmt.Errorf("--key: %w", err))
+			return nil, "", exit.Usage(fmt.Errorf("--key: %w", err))
 		}
 		text, err := keys.MarshalPublic(pub)
 		if err != nil {
-			return nil, "", usageError(fmt.Errorf("--key: %w", err))
+			return nil, "", exit.Usage(fmt.Errorf("--key: %w", err))
 		}
 		entry.KeyPEM = string(text)
 	} else {
 		spec := identity.Spec{Issuer: f.issuer, IssuerRegExp: f.issuerRegexp, Subject: f.identity, SubjectRegExp: f.identityRegexp}
-		m, err := matchSigner(spec)
+		m, err := rules.MatchSigner(spec)
 		if err != nil {
-			return nil, "", usageError(err)
+			return nil, "", exit.Usage(err)
 		}
 		entry.Identity, what = &spec, m.String()
 	}
 	return []policy.Change{entry.Change()}, what, nil
+}
+
+// whoami names who decides: the user on this host, unless --by says otherwise.
+func whoami() string {
+	who := "unknown"
+	if u, err := user.Current(); err == nil {
+		who = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		who += "@" + host
+	}
+	return who
+}
+
+// parseWhen reads a date or a time. An empty text is no time.
+func parseWhen(flag, text string, end bool) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	t, err := policy.ParseTime(text, end)
+	if err != nil {
+		return time.Time{}, exit.Usage(fmt.Errorf("--%s: %w", flag, err))
+	}
+	return t, nil
+}
+
+// parseAhead reads a number of days from now, or a date or a time.
+func parseAhead(flag, text string, now time.Time) (time.Time, error) {
+	if d, err := configfile.ParseDuration(text); err == nil {
+		return now.Add(d).UTC().Truncate(time.Second), nil
+	}
+	t, err := policy.ParseTime(text, true)
+	if err != nil {
+		return time.Time{}, exit.Usage(fmt.Errorf("--%s: %w, nor days from now such as 14d", flag, err))
+	}
+	return t, nil
 }

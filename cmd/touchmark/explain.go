@@ -2,10 +2,13 @@ package main
 
 import (
 	"github.com/spf13/cobra"
+
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/imageref"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/verdict"
 )
 
 func newExplain() *cobra.Command {
-	d := decision{text: printVerdict}
+	d := decision{text: verdict.Print}
 	cmd := &cobra.Command{
 		Use:   "explain IMAGE",
 		Short: "Show how the decision about an image comes about",
@@ -16,7 +19,7 @@ request to the registry with its HTTP status.
 
 Exit status: as verify.`,
 		Example: `  touchmark explain --policy policy.yaml --trusted-root trusted_root.json registry.example/app:1`,
-		Args:    oneImage,
+		Args:    imageref.One,
 		RunE:    d.run,
 	}
 	d.register(cmd)

@@ -15,6 +15,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/keyopen"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/core/keys"
@@ -34,7 +38,7 @@ func newInstall() *cobra.Command {
 		Short: "Write a host's configuration so that images are judged where they are pulled",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usageError(errors.New("say for which clients: touchmark install podman, or touchmark install containerd"))
+			return exit.Usage(errors.New("say for which clients: touchmark install podman, or touchmark install containerd"))
 		},
 	}
 	cmd.AddCommand(newInstallPodman(), newInstallContainerd())
@@ -69,13 +73,13 @@ func (f whereFlags) host() (podman.Host, hostconfig.Defaults, error) {
 		return podman.Host{Root: f.root}, hostconfig.System(f.root), nil
 	}
 	if f.root != "" {
-		return podman.Host{}, hostconfig.Defaults{}, usageError(errors.New("--user and --root don't go together"))
+		return podman.Host{}, hostconfig.Defaults{}, exit.Usage(errors.New("--user and --root don't go together"))
 	}
 	d, err := hostconfig.Default(true)
 	if err != nil {
-		return podman.Host{}, d, usageError(err)
+		return podman.Host{}, d, exit.Usage(err)
 	}
-	return hostFlags{user: true}.host(), d, nil
+	return rules.HostFlags{User: true}.Podman(), d, nil
 }
 
 func newInstallPodman() *cobra.Command {
@@ -139,7 +143,7 @@ func (f *installFlags) run(cmd *cobra.Command) error {
 	}
 	changes, err := install.Plan(*o)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	if changes.Empty() {
 		fmt.Fprintln(cmd.OutOrStdout(), "nothing to change: it is installed like this")
@@ -149,7 +153,7 @@ func (f *installFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	if err := changes.Apply(cmd.Context()); err != nil {
-		return undecided(fmt.Errorf("%w; run it again to finish, or \"touchmark uninstall podman\" to undo it", err))
+		return exit.Undecided(fmt.Errorf("%w; run it again to finish, or \"touchmark uninstall podman\" to undo it", err))
 	}
 	printNext(cmd, *o)
 	return nil
@@ -181,21 +185,21 @@ func confirm(cmd *cobra.Command, diff string, notes []string, yes bool) error {
 	}
 	in, ok := cmd.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return usageError(errors.New("nothing was changed: confirm it with --yes"))
+		return exit.Usage(errors.New("nothing was changed: confirm it with --yes"))
 	}
 	fmt.Fprint(out, "Change it? [y/N] ")
 	answer, err := bufio.NewReader(in).ReadString('\n')
 	if err != nil || strings.ToLower(strings.TrimSpace(answer)) != "y" {
-		return usageError(errors.New("nothing was changed"))
+		return exit.Usage(errors.New("nothing was changed"))
 	}
 	return nil
 }
 
 // show shows what is to be done.
 func show(out io.Writer, diff string, notes []string) {
-	fmt.Fprint(out, printable(diff))
+	fmt.Fprint(out, console.Printable(diff))
 	for _, note := range notes {
-		fmt.Fprintf(out, "note: %s\n", printable(note))
+		fmt.Fprintf(out, "note: %s\n", console.Printable(note))
 	}
 }
 
@@ -208,7 +212,7 @@ func (f *installFlags) options(cmd *cobra.Command, host podman.Host, defaults ho
 		config, err = hostconfig.New(defaults.File, defaults), nil
 	}
 	if err != nil {
-		return nil, usageError(err)
+		return nil, exit.Usage(err)
 	}
 	if err := f.remember(cmd, host, config); err != nil {
 		return nil, err
@@ -226,16 +230,16 @@ func (f *installFlags) options(cmd *cobra.Command, host podman.Host, defaults ho
 	}
 	if !o.ScopesGiven {
 		if o.Scopes, err = install.Scopes(set); err != nil {
-			return nil, usageError(err)
+			return nil, exit.Usage(err)
 		}
 	}
 	a, err := access.Load(host)
 	if err != nil {
-		return nil, undecided(err)
+		return nil, exit.Undecided(err)
 	}
 	o.Table = a.Table()
 	config.Podman.Form, config.Agent.Listen = o.Form, o.Listen
-	key := countersign.ForHost(config, keyOptions())
+	key := countersign.ForHost(config, keyopen.Public())
 	o.Public, o.KeyFiles = key.Public, []string{key.Public}
 	if !keys.IsRemote(key.Key) {
 		o.KeyFiles = []string{key.Key, key.Public}
@@ -254,14 +258,14 @@ func (f *installFlags) options(cmd *cobra.Command, host podman.Host, defaults ho
 func (f *installFlags) remember(cmd *cobra.Command, host podman.Host, config *hostconfig.Config) error {
 	last, _, err := install.Installed(host)
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	s, changed := &f.settings, cmd.Flags().Changed
 	if s.ScopesGiven = changed("scope"); !s.ScopesGiven {
 		s.Scopes, s.ScopesGiven = last.Scopes, last.ScopesGiven
 	}
 	if f.native && s.Form != "" {
-		return usageError(errors.New("--native has no form"))
+		return exit.Usage(errors.New("--native has no form"))
 	}
 	if f.native || s.Form == "" && last.Form == install.Native && !changed("native") {
 		s.Form = install.Native
@@ -287,7 +291,7 @@ func (f *installFlags) remember(cmd *cobra.Command, host podman.Host, config *ho
 		for _, p := range f.proxies {
 			registry, url, ok := strings.Cut(p, "=")
 			if !ok {
-				return usageError(fmt.Errorf("--proxy %q: not REGISTRY=URL", p))
+				return exit.Usage(fmt.Errorf("--proxy %q: not REGISTRY=URL", p))
 			}
 			s.Proxies[registry] = url
 		}
@@ -302,7 +306,7 @@ func (f *installFlags) remember(cmd *cobra.Command, host podman.Host, config *ho
 func freePort() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return "", undecided(fmt.Errorf("choosing the agent's port: %w", err))
+		return "", exit.Undecided(fmt.Errorf("choosing the agent's port: %w", err))
 	}
 	defer func() { _ = l.Close() }() // nothing was sent
 	return l.Addr().String(), nil

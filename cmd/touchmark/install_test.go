@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/containerd"
 	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/core/hostconfig"
@@ -61,7 +62,7 @@ func TestInstallPodman(t *testing.T) {
 	root, policyJSON, policy := hostBelow(t)
 	before := contents(t, policyJSON)
 	// Without a terminal and --yes the changes are shown, and nothing else.
-	out := runInstall(t, exitUsage, "install", "podman", "--root", root, "--policy", policy)
+	out := runInstall(t, exit.StatusUsage, "install", "podman", "--root", root, "--policy", policy)
 	if !strings.Contains(out, "+++ "+policyJSON) || !strings.Contains(out, "confirm it with --yes") || contents(t, policyJSON) != before {
 		t.Errorf("printed\n%s", out)
 	}
@@ -84,7 +85,7 @@ func TestInstallPodman(t *testing.T) {
 	if info, err := os.Stat(filepath.Join(root, "etc/touchmark/podman/countersign.key")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("the key: %v, %v", info, err)
 	}
-	runInstall(t, exitUsage, "uninstall", "podman", "--root", root)
+	runInstall(t, exit.StatusUsage, "uninstall", "podman", "--root", root)
 	runInstall(t, 0, "uninstall", "podman", "--root", root, "--yes")
 	if contents(t, policyJSON) != before {
 		t.Errorf("not restored:\n%s", contents(t, policyJSON))
@@ -92,7 +93,7 @@ func TestInstallPodman(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(root, "etc/touchmark")); !os.IsNotExist(err) {
 		t.Errorf("left behind: %v", err)
 	}
-	if out := runInstall(t, exitUsage, "uninstall", "podman", "--root", root, "--yes"); !strings.Contains(out, "nothing is installed") {
+	if out := runInstall(t, exit.StatusUsage, "uninstall", "podman", "--root", root, "--yes"); !strings.Contains(out, "nothing is installed") {
 		t.Errorf("printed %s", out)
 	}
 }
@@ -125,7 +126,7 @@ func TestPOD06_InstallPodmanNative(t *testing.T) {
 	if err := os.WriteFile(policy, []byte(strings.Replace(text, "authorities:", "mode: warn\n  authorities:", 1)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out := runInstall(t, exitUsage, "install", "podman", "--root", root, "--policy", policy, "--native", "--yes"); !strings.Contains(out, "policy release: spec.mode") {
+	if out := runInstall(t, exit.StatusUsage, "install", "podman", "--root", root, "--policy", policy, "--native", "--yes"); !strings.Contains(out, "policy release: spec.mode") {
 		t.Errorf("printed %s", out)
 	}
 }
@@ -156,7 +157,7 @@ func TestInstallPodman_Refuses(t *testing.T) {
 			}
 			args = append(args, a)
 		}
-		if out := runInstall(t, exitUsage, args...); !strings.Contains(out, c.want) {
+		if out := runInstall(t, exit.StatusUsage, args...); !strings.Contains(out, c.want) {
 			t.Errorf("%s: printed %s, want %q", c.name, out, c.want)
 		}
 	}
@@ -194,7 +195,7 @@ func TestInstallContainerd(t *testing.T) {
 	main := filepath.Join(root, "etc/containerd/config.toml")
 	before := contents(t, main)
 	for _, args := range [][]string{{"--dry-run"}, nil} {
-		status := exitUsage
+		status := exit.StatusUsage
 		if args != nil {
 			status = 0
 		}
@@ -224,7 +225,7 @@ func TestInstallContainerd(t *testing.T) {
 	if text := contents(t, filepath.Join(root, "etc/touchmark/config.yaml")); strings.Contains(text, "observe") {
 		t.Errorf("config.yaml\n%s", text)
 	}
-	runInstall(t, exitUsage, "uninstall", "containerd", "--root", root)
+	runInstall(t, exit.StatusUsage, "uninstall", "containerd", "--root", root)
 	runInstall(t, 0, "uninstall", "containerd", "--root", root, "--yes")
 	if contents(t, main) != before {
 		t.Errorf("not restored:\n%s", contents(t, main))
@@ -277,8 +278,8 @@ func TestInstall_TrustRootMissing(t *testing.T) {
 			args       []string
 			status     int
 		}{
-			{"none", `names a trust root that is not loaded; give --trusted-root`, nil, exitUsage},
-			{"another one", `"acme" names a trust root that is not loaded; loaded are other`, []string{"--trusted-root", "other=" + file}, exitUsage},
+			{"none", `names a trust root that is not loaded; give --trusted-root`, nil, exit.StatusUsage},
+			{"another one", `"acme" names a trust root that is not loaded; loaded are other`, []string{"--trusted-root", "other=" + file}, exit.StatusUsage},
 			{"that one", "trust/acme.json", []string{"--trusted-root", "acme=" + file}, 0},
 		} {
 			root, policy := nodeBelow(t)
@@ -346,7 +347,7 @@ func TestInstallContainerd_Elsewhere(t *testing.T) {
 				}
 			}
 		}
-		out := runInstall(t, exitRefused, append([]string{"install", "containerd", "--root", root, "--policy", policy, "--yes"}, args...)...)
+		out := runInstall(t, exit.StatusRefused, append([]string{"install", "containerd", "--root", root, "--policy", policy, "--yes"}, args...)...)
 		if !strings.Contains(out, c.want) || !strings.Contains(out, "nothing was written") {
 			t.Errorf("%s: printed\n%s", name, out)
 		}

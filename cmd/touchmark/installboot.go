@@ -18,6 +18,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/policyfile"
 	"github.com/touchmark/touchmark/containerd/install"
 	"github.com/touchmark/touchmark/containerd/node"
 	"github.com/touchmark/touchmark/core/attach"
@@ -51,11 +53,11 @@ func (f *bootFlags) text(cmd *cobra.Command, t *target, policies string) ([]byte
 	if t.node != nil {
 		var err error
 		if there, err = t.node.Images(cmd.Context(), criNamespace); err != nil {
-			return nil, undecided(err)
+			return nil, exit.Undecided(err)
 		}
 	}
 	if f.fromNode && t.node == nil {
-		return nil, undecided(fmt.Errorf("--boot-from-node: %w", t.down))
+		return nil, exit.Undecided(fmt.Errorf("--boot-from-node: %w", t.down))
 	}
 	b := &boot{cmd: cmd, target: t, there: there, pinned: map[string]bool{}}
 	sandbox := t.config.CRI.Sandbox()
@@ -84,7 +86,7 @@ func (f *bootFlags) text(cmd *cobra.Command, t *target, policies string) ([]byte
 	if !f.fromNode && len(f.images) == 0 {
 		var err error
 		if earlier, err = configfile.Read(filepath.Join(policies, install.BootFile), maxBoot); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, undecided(err)
+			return nil, exit.Undecided(err)
 		}
 		b.images = slices.DeleteFunc(b.images, func(p install.Pinned) bool {
 			return bytes.Contains(earlier, []byte(p.Repository+"@"+p.Digest))
@@ -95,7 +97,7 @@ func (f *bootFlags) text(cmd *cobra.Command, t *target, policies string) ([]byte
 	}
 	text, err := install.Boot(earlier, b.images, bootBy(), time.Now())
 	if err != nil {
-		return nil, undecided(err)
+		return nil, exit.Undecided(err)
 	}
 	return text, nil
 }
@@ -128,12 +130,12 @@ func (b *boot) named(image string) error {
 	if found, ok := b.find(image); ok {
 		return b.add(found, "needed to boot")
 	}
-	s, err := (policyFile{}).resolve(b.cmd, image)
+	s, err := (policyfile.File{}).Resolve(b.cmd, image)
 	if err != nil {
 		return err
 	}
-	p := install.Pinned{Repository: s.repository, Digest: s.digest.String(), Reason: "needed to boot"}
-	for _, platform := range s.platforms {
+	p := install.Pinned{Repository: s.Repository, Digest: s.Digest.String(), Reason: "needed to boot"}
+	for _, platform := range s.Platforms {
 		p.Platforms = append(p.Platforms, platform.String())
 	}
 	b.pin(p)
@@ -176,14 +178,14 @@ func (b *boot) platforms(ctx context.Context, image node.Image) ([]string, error
 		return nil, nil
 	}
 	if err != nil {
-		return nil, undecided(err)
+		return nil, exit.Undecided(err)
 	}
 	if got := fmt.Sprintf("sha256:%x", sha256.Sum256(text)); got != image.Digest {
-		return nil, undecided(fmt.Errorf("the node's own %s is another: %s", image.Digest, got))
+		return nil, exit.Undecided(fmt.Errorf("the node's own %s is another: %s", image.Digest, got))
 	}
 	var index v1.IndexManifest
 	if err := json.Unmarshal(text, &index); err != nil {
-		return nil, undecided(fmt.Errorf("reading the index %s: %w", image.Name, err))
+		return nil, exit.Undecided(fmt.Errorf("reading the index %s: %w", image.Name, err))
 	}
 	var out []string
 	for _, m := range index.Manifests {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/containerd"
 	"github.com/touchmark/touchmark/containerd/config"
 	"github.com/touchmark/touchmark/containerd/distribution"
@@ -143,7 +145,7 @@ func (f *installContainerdFlags) findContainerd(ctx context.Context) (*target, e
 		if t.node, t.down = node.Dial(ctx, address); t.down == nil {
 			said, _, err := t.node.Version(ctx)
 			if err != nil {
-				return t, undecided(err)
+				return t, exit.Undecided(err)
 			}
 			version = cmp.Or(f.release, said)
 		}
@@ -154,11 +156,11 @@ func (f *installContainerdFlags) findContainerd(ctx context.Context) (*target, e
 	var err error
 	if version != "" {
 		if t.release, err = config.ParseRelease(version); err != nil {
-			return t, usageError(err)
+			return t, exit.Usage(err)
 		}
 	}
 	if t.config, err = config.Load(t.host, t.distribution.Config, t.release); err != nil {
-		return t, usageError(err)
+		return t, exit.Usage(err)
 	}
 	return t, nil
 }
@@ -172,7 +174,7 @@ func (f *installContainerdFlags) run(cmd *cobra.Command) error {
 	}
 	if o := t.distribution.Override; o.Kind == distribution.Nothing {
 		fmt.Fprint(cmd.OutOrStdout(), install.Manual(t.distribution, f.settings.Proxy))
-		return refused(fmt.Errorf("nothing was written (distribution: %s)", t.distribution.Name))
+		return exit.Refused(fmt.Errorf("nothing was written (distribution: %s)", t.distribution.Name))
 	}
 	o, err := f.options(cmd, t)
 	if err != nil {
@@ -180,7 +182,7 @@ func (f *installContainerdFlags) run(cmd *cobra.Command) error {
 	}
 	plan, err := install.New(*o)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	switch {
 	case f.dryRun:
@@ -197,7 +199,7 @@ func (f *installContainerdFlags) run(cmd *cobra.Command) error {
 			return err
 		}
 		if err := plan.Apply(ctx); err != nil {
-			return undecided(fmt.Errorf("%w; run it again to finish, or \"touchmark uninstall containerd\" to undo it", err))
+			return exit.Undecided(fmt.Errorf("%w; run it again to finish, or \"touchmark uninstall containerd\" to undo it", err))
 		}
 	}
 	return f.finish(cmd, t, plan)
@@ -225,7 +227,7 @@ func (f *installContainerdFlags) finish(cmd *cobra.Command, t *target, plan *ins
 		return nil
 	default:
 		if err := restartContainerd(cmd.Context(), containerddoctor.Config{Host: t.host}); err != nil {
-			return undecided(err)
+			return exit.Undecided(err)
 		}
 	}
 	switch {
@@ -249,7 +251,7 @@ func (f *installContainerdFlags) restartAgent(cmd *cobra.Command, plan *install.
 		fmt.Fprintf(cmd.OutOrStdout(), "config.yaml has changed; for it to hold, an agent that runs has to be restarted: systemctl try-restart %s\n", systemd.Service)
 	default:
 		if said, err := exec.CommandContext(cmd.Context(), "systemctl", "try-restart", systemd.Service).CombinedOutput(); err != nil {
-			fmt.Fprintf(cmd.ErrOrStderr(), "touchmark: warning: config.yaml has changed, for which the agent has to be restarted, and that failed (%v; %s): restart it by hand\n", err, printable(cmp.Or(strings.TrimSpace(string(said)), "systemctl said nothing")))
+			fmt.Fprintf(cmd.ErrOrStderr(), "touchmark: warning: config.yaml has changed, for which the agent has to be restarted, and that failed (%v; %s): restart it by hand\n", err, console.Printable(cmp.Or(strings.TrimSpace(string(said)), "systemctl said nothing")))
 		}
 	}
 }
@@ -259,7 +261,7 @@ func (f *installContainerdFlags) remaining(open []string) error {
 	if len(open) == 0 {
 		return nil
 	}
-	return refused(errors.New("images that nobody admitted still get in:\n  " + strings.Join(open, "\n  ")))
+	return exit.Refused(errors.New("images that nobody admitted still get in:\n  " + strings.Join(open, "\n  ")))
 }
 
 // options puts together what was said now, what was said the last time, and what
@@ -278,7 +280,7 @@ func (f *installContainerdFlags) options(cmd *cobra.Command, t *target) (*instal
 		c, err = hostconfig.New(d.File, d), nil
 	}
 	if err != nil {
-		return nil, usageError(err)
+		return nil, exit.Usage(err)
 	}
 	in, set, roots, err := f.inputs.read(cmd.Context(), c)
 	if err != nil {
@@ -303,15 +305,15 @@ func (f *installContainerdFlags) options(cmd *cobra.Command, t *target) (*instal
 func (f *installContainerdFlags) verifier(o *install.Options) error {
 	path, err := child.Find(install.Program)
 	if err != nil {
-		return usageError(fmt.Errorf("%w: it belongs beside touchmark", err))
+		return exit.Usage(fmt.Errorf("%w: it belongs beside touchmark", err))
 	}
 	if path, err = filepath.EvalSymlinks(path); err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	o.Verifier = path
 	if o.Copy = o.Copy || f.root != ""; o.Copy {
 		if o.Content, err = configfile.Read(path, maxVerifier); err != nil {
-			return undecided(err)
+			return exit.Undecided(err)
 		}
 	}
 	return nil
@@ -321,7 +323,7 @@ func (f *installContainerdFlags) verifier(o *install.Options) error {
 func (f *installContainerdFlags) remember(cmd *cobra.Command, t *target) error {
 	last, _, err := install.Installed(t.host)
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	s, changed := &f.settings, cmd.Flags().Changed
 	s.Mode = cmp.Or(s.Mode, last.Mode, install.Enforce)
@@ -339,7 +341,7 @@ func (f *installContainerdFlags) remember(cmd *cobra.Command, t *target) error {
 	}
 	if s.ProxyOnly = !t.release.Verifies(); s.ProxyOnly && s.Proxy == "" {
 		fmt.Fprint(cmd.OutOrStdout(), install.Manual(t.distribution, ""))
-		return refused(fmt.Errorf("nothing was written: containerd %s has no image verifiers; upgrade to 2.1 or later, or run the registry proxy and say where it is with --proxy (docs/proxy.md)", t.release))
+		return exit.Refused(fmt.Errorf("nothing was written: containerd %s has no image verifiers; upgrade to 2.1 or later, or run the registry proxy and say where it is with --proxy (docs/proxy.md)", t.release))
 	}
 	return nil
 }

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/core/policy"
@@ -23,11 +25,11 @@ import (
 // inputFlags name what is handed in for an installation.
 type inputFlags struct {
 	policies []string
-	roots    rootFlags
+	roots    rules.RootFlags
 }
 
 func (f *inputFlags) register(cmd *cobra.Command) {
-	f.roots.register(cmd)
+	f.roots.Register(cmd)
 	cmd.Flags().StringArrayVar(&f.policies, "policy", nil, "`file` of policy documents to put into policy.d (docs/policy.md); can be repeated")
 }
 
@@ -47,8 +49,8 @@ func (f *inputFlags) read(ctx context.Context, config *hostconfig.Config) (*inpu
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	if roots, err = withPublicGood(roots, set); err != nil {
-		return nil, nil, nil, usageError(err)
+	if roots, err = rules.WithPublicGood(roots, set); err != nil {
+		return nil, nil, nil, exit.Usage(err)
 	}
 	return o, set, roots, nil
 }
@@ -58,26 +60,26 @@ func (f *inputFlags) readPolicies(ctx context.Context, config *hostconfig.Config
 	for _, path := range f.policies {
 		data, err := configfile.Read(path, maxInput)
 		if err != nil {
-			return nil, usageError(fmt.Errorf("--policy: %w", err))
+			return nil, exit.Usage(fmt.Errorf("--policy: %w", err))
 		}
 		name := filepath.Base(path)
 		if filepath.Ext(name) != ".yaml" {
-			return nil, usageError(fmt.Errorf("--policy %s: its name has to end in .yaml to be read from %s", path, config.Policy))
+			return nil, exit.Usage(fmt.Errorf("--policy %s: its name has to end in .yaml to be read from %s", path, config.Policy))
 		}
 		if o.Policies[name] != nil {
-			return nil, usageError(fmt.Errorf("--policy %s: another file has the same name", path))
+			return nil, exit.Usage(fmt.Errorf("--policy %s: another file has the same name", path))
 		}
 		// What a policy refers to by a relative path must be there from its new place.
-		there := policyOptions(false)
+		there := rules.PolicyOptions(false)
 		there.File = filepath.Join(config.Policy, name)
 		if _, err := policy.Parse(ctx, data, there); err != nil {
-			return nil, usageError(fmt.Errorf("--policy %s: in its place in %s: %w", path, config.Policy, err))
+			return nil, exit.Usage(fmt.Errorf("--policy %s: in its place in %s: %w", path, config.Policy, err))
 		}
 		o.Policies[name] = data
 	}
 	present, err := policy.Files(config.Policy)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, usageError(err)
+		return nil, exit.Usage(err)
 	}
 	for _, path := range present {
 		if o.Policies[filepath.Base(path)] == nil {
@@ -85,46 +87,46 @@ func (f *inputFlags) readPolicies(ctx context.Context, config *hostconfig.Config
 		}
 	}
 	if len(files) == 0 {
-		return nil, usageError(fmt.Errorf("there are no policies in %s: hand in a file with --policy", config.Policy))
+		return nil, exit.Usage(fmt.Errorf("there are no policies in %s: hand in a file with --policy", config.Policy))
 	}
-	set, err := policy.LoadFiles(ctx, files, policyOptions(false))
+	set, err := policy.LoadFiles(ctx, files, rules.PolicyOptions(false))
 	if err != nil {
-		return nil, usageError(err)
+		return nil, exit.Usage(err)
 	}
 	return set, nil
 }
 
 func (f *inputFlags) readRoots(config *hostconfig.Config, o *inputs) ([]*trust.Root, error) {
-	roots, err := f.roots.load()
+	roots, err := f.roots.Load()
 	if err != nil {
 		return nil, err
 	}
-	for _, flag := range f.roots.files {
-		name, path := splitRoot(flag)
+	for _, flag := range f.roots.Files {
+		name, path := rules.SplitRoot(flag)
 		if path == publicgood.Name {
 			continue // built in
 		}
 		data, err := configfile.Read(path, maxInput)
 		if err != nil {
-			return nil, usageError(fmt.Errorf("--trusted-root: %w", err))
+			return nil, exit.Usage(fmt.Errorf("--trusted-root: %w", err))
 		}
 		file := name + cmp.Or(map[string]string{".jsonl": ".jsonl"}[filepath.Ext(path)], ".json")
 		if o.Roots[file] != nil {
-			return nil, usageError(fmt.Errorf("--trusted-root %s: another one has the same name; say NAME=FILE", flag))
+			return nil, exit.Usage(fmt.Errorf("--trusted-root %s: another one has the same name; say NAME=FILE", flag))
 		}
 		o.Roots[file] = data
 	}
 	present, err := config.RootFiles()
 	if err != nil {
-		return nil, usageError(err)
+		return nil, exit.Usage(err)
 	}
 	for _, p := range present {
 		if o.Roots[filepath.Base(p.Path)] != nil {
 			continue
 		}
-		loaded, err := loadRoots(p.Name, p.Path)
+		loaded, err := rules.LoadRoots(p.Name, p.Path)
 		if err != nil {
-			return nil, usageError(err)
+			return nil, exit.Usage(err)
 		}
 		roots = append(roots, loaded...)
 	}
@@ -139,7 +141,7 @@ func startable(config *hostconfig.Config, set *policy.Set, roots []*trust.Root) 
 	if len(config.Trust.TUF) > 0 {
 		return nil
 	}
-	_, err := newGate(set, roots)
+	_, err := rules.NewGate(set, roots)
 	return err
 }
 
@@ -148,13 +150,13 @@ func startable(config *hostconfig.Config, set *policy.Set, roots []*trust.Root) 
 func agentUnits(config *hostconfig.Config, within func(string) string, user bool) (map[string][]byte, error) {
 	program, err := os.Executable()
 	if err != nil {
-		return nil, undecided(err)
+		return nil, exit.Undecided(err)
 	}
 	c := *config
 	c.File, c.Agent.State, c.Agent.Socket = within(config.File), within(config.Agent.State), within(config.Agent.Socket)
 	units, err := systemd.Units(systemd.Options{Program: within(program), Config: &c, User: user})
 	if err != nil {
-		return nil, usageError(err)
+		return nil, exit.Usage(err)
 	}
 	out := map[string][]byte{}
 	for _, u := range units {

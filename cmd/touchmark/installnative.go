@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/podman/access"
@@ -17,11 +18,11 @@ import (
 func compileNative(o *install.Options, set *policy.Set, roots []*trust.Root) error {
 	rules, err := native.Compile(set, roots)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	a, err := access.Load(o.Host)
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	o.Table, o.Policies, o.Roots, o.Systemd = a.Table(), nil, nil, false
 	o.Scopes = slices.Sorted(maps.Keys(rules))

@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	containerddoctor "github.com/touchmark/touchmark/containerd/doctor"
 	"github.com/touchmark/touchmark/core/doctor"
 )
@@ -16,7 +18,7 @@ func probeContainerd(cmd *cobra.Command, t *target) error {
 	report := new(doctor.Report)
 	c := containerddoctor.Config{Host: t.host, Daemon: t.node, Live: true}
 	if err := (containerddoctor.Probe{}).Run(cmd.Context(), c, report); err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	out := cmd.OutOrStdout()
 	open, unknown := false, false
@@ -27,16 +29,16 @@ func probeContainerd(cmd *cobra.Command, t *target) error {
 			fmt.Fprintf(out, "probe: %s admitted an unsigned image\n", tried.Way)
 		case tried.Unknown:
 			unknown = true
-			fmt.Fprintf(out, "probe: %s did not pull an unsigned image, for another reason: %s\n", tried.Way, printable(tried.Said))
+			fmt.Fprintf(out, "probe: %s did not pull an unsigned image, for another reason: %s\n", tried.Way, console.Printable(tried.Said))
 		default:
 			fmt.Fprintf(out, "probe: %s refused an unsigned image, as it should\n", tried.Way)
 		}
 	}
 	switch {
 	case open:
-		return refused(errors.New("unsigned images still get in; touchmark doctor containerd names the cause"))
+		return exit.Refused(errors.New("unsigned images still get in; touchmark doctor containerd names the cause"))
 	case unknown:
-		return undecided(errors.New("whether unsigned images get in could not be tried"))
+		return exit.Undecided(errors.New("whether unsigned images get in could not be tried"))
 	}
 	return nil
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/keyopen"
 	"github.com/touchmark/touchmark/core/keys"
 )
 
@@ -39,15 +41,15 @@ Exit status: 0 made, 2 wrong usage, 3 could not be made.`,
 				return generateInKMS(cmd, kms, prefix)
 			}
 			if err := keyFilesAreNew(prefix+".key", prefix+".pub"); err != nil {
-				return usageError(err) // before a password is asked for
+				return exit.Usage(err) // before a password is asked for
 			}
-			password, err := newKeyPassword(cmd)
+			password, err := keyopen.NewPassword(cmd)
 			if err != nil {
-				return usageError(err)
+				return exit.Usage(err)
 			}
 			key, err := keys.Generate(keys.P256)
 			if err != nil {
-				return undecided(err)
+				return exit.Undecided(err)
 			}
 			return writeKeyPair(cmd, prefix, key, password)
 		},
@@ -59,17 +61,17 @@ Exit status: 0 made, 2 wrong usage, 3 could not be made.`,
 
 func generateInKMS(cmd *cobra.Command, ref, prefix string) error {
 	if !keys.IsRemote(ref) {
-		return usageError(fmt.Errorf("--kms: %s is no reference to a KMS", ref))
+		return exit.Usage(fmt.Errorf("--kms: %s is no reference to a KMS", ref))
 	}
 	if err := keyFilesAreNew(prefix + ".pub"); err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
-	pub, err := remoteKeys(nil).Create(cmd.Context(), ref)
+	pub, err := keyopen.Remote(nil).Create(cmd.Context(), ref)
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	if err := keys.WritePublic(prefix+".pub", pub); err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "made key:   %s\npublic key: %s.pub\n", keys.Redact(ref), prefix)
 	return nil
@@ -93,18 +95,18 @@ Exit status: 0 imported, 2 wrong usage, 3 could not be written.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := keyFilesAreNew(prefix+".key", prefix+".pub"); err != nil {
-				return usageError(err)
+				return exit.Usage(err)
 			}
 			key, err := keys.Load(file)
 			if errors.Is(err, keys.ErrPassphrase) {
 				err = fmt.Errorf("--key: %s is encrypted already, and can be used as it is", file)
 			}
 			if err != nil {
-				return usageError(err)
+				return exit.Usage(err)
 			}
-			password, err := newKeyPassword(cmd)
+			password, err := keyopen.NewPassword(cmd)
 			if err != nil {
-				return usageError(err)
+				return exit.Usage(err)
 			}
 			return writeKeyPair(cmd, prefix, key, password)
 		},
@@ -139,13 +141,13 @@ Exit status: 0 printed, 2 wrong usage, 3 could not be had.`,
 			}
 			if outfile != "" {
 				if err := keys.WritePublic(outfile, pub); err != nil {
-					return undecided(err)
+					return exit.Undecided(err)
 				}
 				return nil
 			}
 			text, err := keys.MarshalPublic(pub)
 			if err != nil {
-				return undecided(err)
+				return exit.Undecided(err)
 			}
 			_, err = cmd.OutOrStdout().Write(text)
 			return err
@@ -158,17 +160,17 @@ Exit status: 0 printed, 2 wrong usage, 3 could not be had.`,
 }
 
 func publicHalf(cmd *cobra.Command, ref string) (crypto.PublicKey, error) {
-	o := privateKeyOptions(cmd)
+	o := keyopen.Private(cmd)
 	if keys.IsRemote(ref) {
 		pub, err := keys.OpenPublic(cmd.Context(), ref, o)
 		if err != nil {
-			return nil, undecided(err)
+			return nil, exit.Undecided(err)
 		}
 		return pub, nil
 	}
 	key, err := keys.Open(cmd.Context(), ref, o)
 	if err != nil {
-		return nil, usageError(err)
+		return nil, exit.Usage(err)
 	}
 	return key.Public(), nil
 }
@@ -176,10 +178,10 @@ func publicHalf(cmd *cobra.Command, ref string) (crypto.PublicKey, error) {
 // writeKeyPair writes both halves, the private one first: a public key without it would be mistaken for one that works.
 func writeKeyPair(cmd *cobra.Command, prefix string, key crypto.Signer, password []byte) error {
 	if err := keys.WriteEncrypted(prefix+".key", key, password); err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	if err := keys.WritePublic(prefix+".pub", key.Public()); err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "private key: %s.key\npublic key:  %s.pub\n", prefix, prefix)
 	if len(password) == 0 {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/core/keys"
 )
@@ -35,15 +36,15 @@ func TestGenerateKeyPair(t *testing.T) {
 	if status, stdout, stderr := touchmark(t, "public-key", "--key", prefix+".key"); status != 0 || stdout != string(public) {
 		t.Errorf("status %d, %s%s, want the public key of the file", status, stdout, stderr)
 	}
-	if status, _, stderr := touchmark(t, "public-key", "--key", prefix+".key", "--outfile", prefix+".pub"); status != exitUndecided || !strings.Contains(stderr, "exists") {
+	if status, _, stderr := touchmark(t, "public-key", "--key", prefix+".key", "--outfile", prefix+".pub"); status != exit.StatusUndecided || !strings.Contains(stderr, "exists") {
 		t.Errorf("status %d, %s, want nothing to be overwritten", status, stderr)
 	}
-	if status, _, stderr := touchmark(t, "generate-key-pair", "--output-key-prefix", prefix); status != exitUsage || !strings.Contains(stderr, prefix+".key") {
+	if status, _, stderr := touchmark(t, "generate-key-pair", "--output-key-prefix", prefix); status != exit.StatusUsage || !strings.Contains(stderr, prefix+".key") {
 		t.Errorf("status %d, %s, want nothing to be overwritten", status, stderr)
 	}
 	t.Run("wrong password", func(t *testing.T) {
 		t.Setenv("COSIGN_PASSWORD", "open barley")
-		if status, stdout, stderr := touchmark(t, "public-key", "--key", prefix+".key"); status != exitUsage || stdout != "" || !strings.Contains(stderr, "password is missing or wrong") {
+		if status, stdout, stderr := touchmark(t, "public-key", "--key", prefix+".key"); status != exit.StatusUsage || stdout != "" || !strings.Contains(stderr, "password is missing or wrong") {
 			t.Errorf("status %d, %s%s", status, stdout, stderr)
 		}
 	})
@@ -59,14 +60,14 @@ func TestKeyPasswordFile(t *testing.T) {
 	unsetenv(t, "COSIGN_PASSWORD")
 	dir := t.TempDir()
 	prefix, password := filepath.Join(dir, "release"), filepath.Join(dir, "password")
-	if status, _, stderr := touchmark(t, "generate-key-pair", "--output-key-prefix", prefix); status != exitUsage || !strings.Contains(stderr, "TOUCHMARK_PASSWORD_FILE") {
+	if status, _, stderr := touchmark(t, "generate-key-pair", "--output-key-prefix", prefix); status != exit.StatusUsage || !strings.Contains(stderr, "TOUCHMARK_PASSWORD_FILE") {
 		t.Errorf("no password: status %d, %s", status, stderr)
 	}
 	if err := os.WriteFile(password, []byte("open sesame\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("TOUCHMARK_PASSWORD_FILE", password)
-	if status, _, stderr := touchmark(t, "generate-key-pair", "--output-key-prefix", prefix); status != exitUsage || !strings.Contains(stderr, password+" has mode 0644") {
+	if status, _, stderr := touchmark(t, "generate-key-pair", "--output-key-prefix", prefix); status != exit.StatusUsage || !strings.Contains(stderr, password+" has mode 0644") {
 		t.Errorf("readable by all: status %d, %s", status, stderr)
 	}
 	if err := os.Chmod(password, 0o600); err != nil {
@@ -79,7 +80,7 @@ func TestKeyPasswordFile(t *testing.T) {
 		t.Error(err)
 	}
 	t.Setenv("COSIGN_PASSWORD", "open sesame")
-	if status, _, stderr := touchmark(t, "public-key", "--key", prefix+".key"); status != exitUsage || !strings.Contains(stderr, "both COSIGN_PASSWORD and TOUCHMARK_PASSWORD_FILE") {
+	if status, _, stderr := touchmark(t, "public-key", "--key", prefix+".key"); status != exit.StatusUsage || !strings.Contains(stderr, "both COSIGN_PASSWORD and TOUCHMARK_PASSWORD_FILE") {
 		t.Errorf("both: status %d, %s", status, stderr)
 	}
 }
@@ -119,7 +120,7 @@ func TestImportKeyPair(t *testing.T) {
 		"public":            {prefix + ".pub", prefix + "2", "mode 0644"},
 		"missing":           {plain + "2", prefix + "2", "no such file"},
 	} {
-		if status, _, stderr := touchmark(t, "import-key-pair", "--key", tt.file, "-o", tt.prefix); status != exitUsage || !strings.Contains(stderr, tt.want) {
+		if status, _, stderr := touchmark(t, "import-key-pair", "--key", tt.file, "-o", tt.prefix); status != exit.StatusUsage || !strings.Contains(stderr, tt.want) {
 			t.Errorf("%s: status %d, %s, want %q", name, status, stderr, tt.want)
 		}
 	}
@@ -195,7 +196,7 @@ func TestKeysOnATokenFromTheCommandLine(t *testing.T) {
 	}
 	const uri = "pkcs11:token=touchmark%20test;object=release"
 	t.Setenv("PATH", dir)
-	if status, _, stderr := touchmark(t, "public-key", "--key", uri); status != exitUndecided || !strings.Contains(stderr, "touchmark-keys was not found") {
+	if status, _, stderr := touchmark(t, "public-key", "--key", uri); status != exit.StatusUndecided || !strings.Contains(stderr, "touchmark-keys was not found") {
 		t.Errorf("without the program: status %d, %s", status, stderr)
 	}
 	t.Setenv("PATH", built)
@@ -246,10 +247,10 @@ func TestKeysOnATokenFromTheCommandLine(t *testing.T) {
 			}
 		}
 	})
-	if status, _, stderr := touchmark(t, "generate-key-pair", "--kms", uri, "--output-key-prefix", filepath.Join(dir, "x")); status != exitUndecided || !strings.Contains(stderr, "pkcs11-tool") {
+	if status, _, stderr := touchmark(t, "generate-key-pair", "--kms", uri, "--output-key-prefix", filepath.Join(dir, "x")); status != exit.StatusUndecided || !strings.Contains(stderr, "pkcs11-tool") {
 		t.Errorf("making a key on a token: status %d, %s", status, stderr)
 	}
-	if status, _, stderr := touchmark(t, "generate-key-pair", "--kms", "release.key", "--output-key-prefix", filepath.Join(dir, "x")); status != exitUsage || !strings.Contains(stderr, "no reference to a KMS") {
+	if status, _, stderr := touchmark(t, "generate-key-pair", "--kms", "release.key", "--output-key-prefix", filepath.Join(dir, "x")); status != exit.StatusUsage || !strings.Contains(stderr, "no reference to a KMS") {
 		t.Errorf("making a key in a file's name: status %d, %s", status, stderr)
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
 )
 
 func main() {
@@ -28,7 +30,7 @@ func main() {
 
 // run is the whole command; tests call it in process.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	return execute(ctx, newRoot(), args, stdout, stderr)
+	return console.Run(ctx, newRoot(), args, stdout, stderr)
 }
 
 func newRoot() *cobra.Command {

@@ -9,6 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust/publicgood"
 )
@@ -19,7 +22,7 @@ func newPolicy() *cobra.Command {
 		Short: "Check policies, try them out, and draft one from what runs",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usageError(errors.New("say what to do: touchmark policy check, test or learn"))
+			return exit.Usage(errors.New("say what to do: touchmark policy check, test or learn"))
 		},
 	}
 	cmd.AddCommand(newPolicyCheck(), newPolicyTest(), newPolicyLearn())
@@ -28,7 +31,7 @@ func newPolicy() *cobra.Command {
 
 // checkFlags say what is checked.
 type checkFlags struct {
-	roots              rootFlags
+	roots              rules.RootFlags
 	ignoreClusterMatch bool
 	output             string
 }
@@ -53,7 +56,7 @@ Exit status: 0 nothing found but notes, 1 warnings, 2 the files are refused.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args) },
 	}
 	fl := cmd.Flags()
-	f.roots.register(cmd)
+	f.roots.Register(cmd)
 	fl.BoolVar(&f.ignoreClusterMatch, "ignore-cluster-match", false, "ignore what only has a meaning in a Kubernetes cluster, instead of refusing it")
 	fl.StringVarP(&f.output, "output", "o", "text", "text, or json")
 	return cmd
@@ -69,28 +72,28 @@ type checkResult struct {
 }
 
 func (f checkFlags) run(cmd *cobra.Command, args []string) error {
-	if err := checkOutput(f.output); err != nil {
+	if err := console.CheckOutput(f.output); err != nil {
 		return err
 	}
 	if len(args) == 0 {
-		return usageError(errors.New("want policy files, or directories of them"))
+		return exit.Usage(errors.New("want policy files, or directories of them"))
 	}
 	files, err := policyFiles(args)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
-	set, err := policy.LoadFiles(cmd.Context(), files, policyOptions(f.ignoreClusterMatch))
+	set, err := policy.LoadFiles(cmd.Context(), files, rules.PolicyOptions(f.ignoreClusterMatch))
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
-	roots, err := f.roots.load()
+	roots, err := f.roots.Load()
 	if err != nil {
 		return err
 	}
 	var names []string
 	for _, r := range roots {
 		if err := r.Check(); err != nil {
-			return usageError(fmt.Errorf("--trusted-root: %w", err))
+			return exit.Usage(fmt.Errorf("--trusted-root: %w", err))
 		}
 		names = append(names, r.Name)
 	}
@@ -116,18 +119,18 @@ func (r checkResult) report(w io.Writer, output string) error {
 		if r.Findings == nil {
 			r.Findings = []policy.Finding{}
 		}
-		if err := printJSON(w, r); err != nil {
+		if err := console.JSON(w, r); err != nil {
 			return err
 		}
 	} else {
 		for _, f := range r.Findings {
-			fmt.Fprintln(w, printable(f.String()))
+			fmt.Fprintln(w, console.Printable(f.String()))
 		}
 		fmt.Fprintf(w, "policies: %d, exceptions: %d, pins: %d, revocations: %d, warnings: %d, notes: %d\n",
 			r.Policies, r.Exceptions, r.Pins, r.Revoked, warnings, len(r.Findings)-warnings)
 	}
 	if warnings > 0 {
-		return refused(fmt.Errorf("warnings: %d", warnings))
+		return exit.Refused(fmt.Errorf("warnings: %d", warnings))
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 )
 
 // listTimeout bounds the programs that list images.
@@ -22,7 +24,7 @@ const listTimeout = time.Minute
 // images are the references to examine: the arguments, or what --from finds.
 func (f *learnFlags) images(ctx context.Context, args []string) ([]string, error) {
 	if f.from != "registry" && f.from != "" && len(args) > 0 {
-		return nil, usageError(fmt.Errorf("--from %s finds the images itself; leave the arguments out", f.from))
+		return nil, exit.Usage(fmt.Errorf("--from %s finds the images itself; leave the arguments out", f.from))
 	}
 	var found []string
 	var err error
@@ -35,20 +37,20 @@ func (f *learnFlags) images(ctx context.Context, args []string) ([]string, error
 		found, err = containerdImages(ctx, f.namespace)
 	case "registry":
 		if len(args) == 0 {
-			return nil, usageError(errors.New("--from registry: want registries, or registry/prefix, as arguments"))
+			return nil, exit.Usage(errors.New("--from registry: want registries, or registry/prefix, as arguments"))
 		}
 		for _, arg := range args {
 			images, registryErr := f.registryImages(ctx, arg)
 			if registryErr != nil {
-				return nil, undecided(registryErr)
+				return nil, exit.Undecided(registryErr)
 			}
 			found = append(found, images...)
 		}
 	default:
-		return nil, usageError(fmt.Errorf("--from %q is not podman, containerd or registry", f.from))
+		return nil, exit.Usage(fmt.Errorf("--from %q is not podman, containerd or registry", f.from))
 	}
 	if err != nil {
-		return nil, undecided(err)
+		return nil, exit.Undecided(err)
 	}
 	slices.Sort(found)
 	return slices.Compact(found), nil
@@ -116,7 +118,7 @@ func list(ctx context.Context, program string, args ...string) ([]byte, error) {
 func (f *learnFlags) registryImages(ctx context.Context, where string) ([]string, error) {
 	host, prefix, _ := strings.Cut(where, "/")
 	var opts []name.Option
-	if f.registry.allowHTTP {
+	if f.registry.AllowHTTP {
 		opts = append(opts, name.Insecure)
 	}
 	registry, err := name.NewRegistry(host, opts...)

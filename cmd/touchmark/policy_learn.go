@@ -16,6 +16,11 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/imageref"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/keyopen"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/learn"
@@ -32,8 +37,8 @@ const (
 type learnFlags struct {
 	from, namespace string
 	keys            []string
-	roots           rootFlags
-	registry        registryFlags
+	roots           rules.RootFlags
+	registry        imageref.Flags
 	output          string
 }
 
@@ -64,49 +69,49 @@ Exit status: 0 all images were examined, 2 wrong usage, 3 some could not be.`,
 	fl.StringVar(&f.from, "from", "", "take the images of `podman|containerd|registry`")
 	fl.StringVar(&f.namespace, "namespace", "k8s.io", "containerd's `namespace`, with --from containerd")
 	fl.StringArrayVar(&f.keys, "key", nil, "public `key` that may have signed: a PEM file, or a key management system's URI; may be repeated")
-	f.roots.register(cmd)
-	f.registry.register(cmd)
+	f.roots.Register(cmd)
+	f.registry.Register(cmd)
 	fl.StringVarP(&f.output, "output", "o", "text", "text, or json for the report alone")
 	return cmd
 }
 
 func (f *learnFlags) run(cmd *cobra.Command, args []string) error {
-	if err := checkOutput(f.output); err != nil {
+	if err := console.CheckOutput(f.output); err != nil {
 		return err
 	}
-	roots, err := f.roots.load()
+	roots, err := f.roots.Load()
 	if err != nil {
 		return err
 	}
 	known, texts, err := f.publicKeys(cmd.Context())
 	if err != nil {
-		return usageError(fmt.Errorf("--key: %w", err))
+		return exit.Usage(fmt.Errorf("--key: %w", err))
 	}
 	if len(roots) == 0 && len(known) == 0 {
-		return usageError(errors.New("give --trusted-root or --key: without either, no signature can be verified"))
+		return exit.Usage(errors.New("give --trusted-root or --key: without either, no signature can be verified"))
 	}
 	names, err := f.images(cmd.Context(), args)
 	if err != nil {
 		return err
 	}
 	if len(names) == 0 {
-		return usageError(errors.New("there is no image to learn from"))
+		return exit.Usage(errors.New("there is no image to learn from"))
 	}
 	if len(names) > maxLearned {
-		return usageError(fmt.Errorf("%d images are more than the %d that are examined in one run", len(names), maxLearned))
+		return exit.Usage(fmt.Errorf("%d images are more than the %d that are examined in one run", len(names), maxLearned))
 	}
 	learned, err := f.examine(cmd.Context(), names, roots, known)
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	if f.output == "json" {
-		err = printJSON(cmd.OutOrStdout(), learned)
+		err = console.JSON(cmd.OutOrStdout(), learned)
 	} else {
 		printLearned(cmd.ErrOrStderr(), learned)
 		err = learn.Draft(cmd.OutOrStdout(), learned, texts)
 	}
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	failed := 0
 	for _, l := range learned {
@@ -115,7 +120,7 @@ func (f *learnFlags) run(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if failed > 0 {
-		return undecided(fmt.Errorf("%d of %d images could not be examined", failed, len(learned)))
+		return exit.Undecided(fmt.Errorf("%d of %d images could not be examined", failed, len(learned)))
 	}
 	return nil
 }
@@ -125,7 +130,7 @@ func (f *learnFlags) publicKeys(ctx context.Context) ([]learn.Key, map[string]st
 	var known []learn.Key
 	texts := make(map[string]string)
 	for _, ref := range f.keys {
-		pub, err := keys.OpenPublic(ctx, ref, keyOptions())
+		pub, err := keys.OpenPublic(ctx, ref, keyopen.Public())
 		if err != nil {
 			return nil, nil, err
 		}
@@ -155,11 +160,11 @@ func (f *learnFlags) examine(ctx context.Context, names []string, roots []*trust
 }
 
 func (f *learnFlags) examineOne(ctx context.Context, image string, roots []*trust.Root, known []learn.Key) learn.Learned {
-	ref, err := f.registry.parse(image)
+	ref, err := f.registry.Parse(image)
 	if err != nil {
 		return learn.Learned{Repository: image, Err: err.Error()}
 	}
-	src := f.registry.source(ref.Context())
+	src := f.registry.Source(ref.Context())
 	repository := attach.LogicalName(ref.Context())
 	desc, _, err := attach.Resolve(ctx, src, ref)
 	if err != nil {
@@ -173,12 +178,12 @@ func printLearned(w io.Writer, learned []learn.Learned) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "IMAGE\tSIGNED BY\tTRUST ROOT")
 	for _, l := range learned {
-		image := printable(fmt.Sprintf("%s@%.19s", l.Repository, l.Digest))
+		image := console.Printable(fmt.Sprintf("%s@%.19s", l.Repository, l.Digest))
 		switch {
 		case l.Err != "":
-			fmt.Fprintf(t, "%s\tnot examined: %s\t\n", image, printable(l.Err))
+			fmt.Fprintf(t, "%s\tnot examined: %s\t\n", image, console.Printable(l.Err))
 		case len(l.Signers) == 0 && len(l.Unverified) > 0:
-			fmt.Fprintf(t, "%s\tnothing that verifies: %s\t\n", image, printable(l.Unverified[0]))
+			fmt.Fprintf(t, "%s\tnothing that verifies: %s\t\n", image, console.Printable(l.Unverified[0]))
 		case len(l.Signers) == 0:
 			fmt.Fprintf(t, "%s\tnobody\t\n", image)
 		}
@@ -190,7 +195,7 @@ func printLearned(w io.Writer, learned []learn.Learned) {
 			if s.PredicateType != "" {
 				who += ", who attests " + s.PredicateType
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\n", image, printable(who), cmp.Or(s.Root, "none"))
+			fmt.Fprintf(t, "%s\t%s\t%s\n", image, console.Printable(who), cmp.Or(s.Root, "none"))
 		}
 	}
 	_ = t.Flush() // what can't be shown is in the draft

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/userfile"
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/configfile"
 )
@@ -92,7 +93,7 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	text, err := json.MarshalIndent(kept, "", "  ")
 	if err == nil {
-		err = replaceFile(recordingFile(r.dir, first.Method, first.URL), append(text, '\n'), 0o644)
+		err = userfile.Replace(recordingFile(r.dir, first.Method, first.URL), append(text, '\n'), 0o644)
 	}
 	if err != nil {
 		_ = resp.Body.Close()

@@ -14,6 +14,10 @@ import (
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/imageref"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/skopeo"
@@ -43,8 +47,8 @@ type expected struct {
 
 // tryFlags say what is tried.
 type tryFlags struct {
-	rules           ruleFlags
-	registry        registryFlags
+	rules           rules.Flags
+	registry        imageref.Flags
 	record, offline string
 	output          string
 }
@@ -79,14 +83,14 @@ registries that could not be asked.`,
   touchmark policy test expectations.yaml --policy new.yaml --trusted-root trusted_root.json --offline evidence`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usageError(fmt.Errorf("want exactly one file of expectations, have %d arguments", len(args)))
+				return exit.Usage(fmt.Errorf("want exactly one file of expectations, have %d arguments", len(args)))
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd, args[0]) },
 	}
-	f.rules.register(cmd)
-	f.registry.register(cmd)
+	f.rules.Register(cmd)
+	f.registry.Register(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&f.record, "record", "", "`directory` to keep the registries' answers in")
 	fl.StringVar(&f.offline, "offline", "", "`directory` of --record to answer from, in the place of registries")
@@ -104,23 +108,23 @@ type tried struct {
 }
 
 func (f tryFlags) run(cmd *cobra.Command, file string) error {
-	if err := checkOutput(f.output); err != nil {
+	if err := console.CheckOutput(f.output); err != nil {
 		return err
 	}
 	if f.record != "" && f.offline != "" {
-		return usageError(errors.New("--record and --offline don't go together"))
+		return exit.Usage(errors.New("--record and --offline don't go together"))
 	}
 	list, err := readExpectations(file)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
-	g, err := f.rules.gate(cmd.Context())
+	g, err := f.rules.Gate(cmd.Context())
 	if err != nil {
 		return err
 	}
 	transport, err := f.transport()
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	var results []tried
 	for _, e := range list {
@@ -147,13 +151,13 @@ func (f tryFlags) transport() (http.RoundTripper, error) {
 // verdict is the gate's about one image. A place that cannot be read is an
 // outage of its own, and no end of the others.
 func (f tryFlags) verdict(ctx context.Context, g *gate.Gate, transport http.RoundTripper, e expected) (gate.Verdict, error) {
-	place, err := f.registry.place(e.Image)
+	place, err := f.registry.Place(e.Image)
 	if err != nil {
 		return gate.Verdict{}, err
 	}
-	repository, err := logicalName(place, e.Repository)
+	repository, err := imageref.LogicalName(place, e.Repository)
 	if err != nil {
-		return gate.Verdict{}, usageError(fmt.Errorf("image %s: repository: %w", e.Image, err))
+		return gate.Verdict{}, exit.Usage(fmt.Errorf("image %s: repository: %w", e.Image, err))
 	}
 	if transport != nil && place.Kind == skopeo.Registry {
 		place.Source.Transport, place.Source.Elsewhere = transport, transport
@@ -234,23 +238,23 @@ func reportTried(w io.Writer, results []tried, output string) error {
 		}
 	}
 	if output == "json" {
-		if err := printJSON(w, results); err != nil {
+		if err := console.JSON(w, results); err != nil {
 			return err
 		}
 	} else {
 		for _, r := range results {
 			if r.Problem == "" {
-				fmt.Fprintf(w, "ok   %s: %s (%s)\n", printable(r.Image), r.Outcome, r.GotCode)
+				fmt.Fprintf(w, "ok   %s: %s (%s)\n", console.Printable(r.Image), r.Outcome, r.GotCode)
 			} else {
-				fmt.Fprintf(w, "FAIL %s: %s\n     %s\n", printable(r.Image), printable(r.Problem), printable(r.Why))
+				fmt.Fprintf(w, "FAIL %s: %s\n     %s\n", console.Printable(r.Image), console.Printable(r.Problem), console.Printable(r.Why))
 			}
 		}
 	}
 	switch total := wrong + outages; {
 	case wrong > 0:
-		return refused(fmt.Errorf("%d of %d verdicts are not as expected", total, len(results)))
+		return exit.Refused(fmt.Errorf("%d of %d verdicts are not as expected", total, len(results)))
 	case outages > 0:
-		return undecided(fmt.Errorf("%d of %d verdicts could not be made", total, len(results)))
+		return exit.Undecided(fmt.Errorf("%d of %d verdicts could not be made", total, len(results)))
 	}
 	return nil
 }

@@ -13,6 +13,10 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/imageref"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/keyopen"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/core/loopback"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
@@ -29,8 +33,8 @@ type proxyFlags struct {
 	systemd                 bool
 	upstream, name, listen  string
 	tokenHosts              []string
-	rules                   ruleFlags // of which a proxy has policy and roots only
-	registry                registryFlags
+	rules                   rules.Flags // of which a proxy has policy and roots only
+	registry                imageref.Flags
 	tlsCert, tlsKey         string
 	anonymous, insecureHTTP bool
 }
@@ -88,33 +92,33 @@ and field), 3 it cannot listen, or has never seen a trust root that it is to fol
 	fl.StringVar(&f.upstream, "upstream", "", "`URL` of the registry, https://host[:port]")
 	fl.StringVar(&f.name, "name", "", "the registry's `name` in policies (default: the upstream's host; docker.io for Docker Hub)")
 	fl.StringVar(&f.listen, "listen", config.DefaultListen, "`address` to listen on; port 0 takes a free one")
-	fl.StringVar(&f.rules.policy, "policy", "", "`file` of policy documents, or a directory of them (docs/policy.md)")
-	fl.BoolVar(&f.rules.ignoreClusterMatch, "ignore-cluster-match", false, "ignore what only has a meaning in a Kubernetes cluster, instead of refusing it")
+	fl.StringVar(&f.rules.Policy, "policy", "", "`file` of policy documents, or a directory of them (docs/policy.md)")
+	fl.BoolVar(&f.rules.IgnoreClusterMatch, "ignore-cluster-match", false, "ignore what only has a meaning in a Kubernetes cluster, instead of refusing it")
 	fl.StringArrayVar(&f.tokenHosts, "token-host", nil, "`host[:port]` of the registry's token service, if it is another host than the registry's; may be repeated")
 	fl.StringVar(&f.tlsCert, "tls-cert", "", "PEM `file` with the certificate to serve, and its chain; read again when it changes")
 	fl.StringVar(&f.tlsKey, "tls-key", "", "PEM `file` with its key")
 	fl.BoolVar(&f.anonymous, "anonymous", false, "let everybody read who reaches the address, where that is not only this machine")
 	fl.BoolVar(&f.insecureHTTP, "insecure-http", false, "serve plain HTTP to others than this machine; something else has to encrypt it")
-	f.rules.roots.register(cmd)
-	f.registry.register(cmd)
+	f.rules.Roots.Register(cmd)
+	f.registry.Register(cmd)
 	return cmd
 }
 
 func (f proxyFlags) run(cmd *cobra.Command) error {
 	read, err := f.reader(cmd)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	if f.systemd {
 		return f.printUnit(cmd, read)
 	}
 	logger := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
-	s, err := service.New(cmd.Context(), service.Config{Read: read, Load: loadRules(f.rules.ignoreClusterMatch), Keys: keyOptions(), Logger: logger, Ready: func() { tellSystemd(logger, daemon.SdNotifyReady) }})
+	s, err := service.New(cmd.Context(), service.Config{Read: read, Load: loadRules(f.rules.IgnoreClusterMatch), Keys: keyopen.Public(), Logger: logger, Ready: func() { tellSystemd(logger, daemon.SdNotifyReady) }})
 	switch {
 	case errors.Is(err, service.ErrListen), errors.Is(err, follow.ErrUnseen):
-		return undecided(err)
+		return exit.Undecided(err)
 	case err != nil:
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	for _, registry := range s.Registries() {
 		logger.Info("proxy is ready", "url", s.URL(), "registry", registry, "metrics", s.MetricsURL())
@@ -122,7 +126,7 @@ func (f proxyFlags) run(cmd *cobra.Command) error {
 	err = s.Run(cmd.Context())
 	tellSystemd(logger, daemon.SdNotifyStopping)
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	return nil
 }
@@ -153,7 +157,7 @@ func (f proxyFlags) reader(cmd *cobra.Command) (func() (*config.Config, error), 
 
 // settings are the configuration that the flags stand for.
 func (f proxyFlags) settings() (*config.Config, error) {
-	if f.rules.policy == "" {
+	if f.rules.Policy == "" {
 		return nil, errors.New("--policy is missing")
 	}
 	if err := f.checkUpstream(); err != nil {
@@ -168,8 +172,8 @@ func (f proxyFlags) settings() (*config.Config, error) {
 	c := &config.Config{
 		Listen: f.listen, TLS: config.TLS{Cert: f.tlsCert, Key: f.tlsKey}, InsecureHTTP: f.insecureHTTP,
 		Registries: []config.Registry{{
-			Name: f.name, Upstream: f.upstream, AllowHTTP: f.registry.allowHTTP, Credentials: config.Credentials{Account: true},
-			TokenHosts: f.tokenHosts, Policy: f.rules.policy, Trust: f.trust(),
+			Name: f.name, Upstream: f.upstream, AllowHTTP: f.registry.AllowHTTP, Credentials: config.Credentials{Account: true},
+			TokenHosts: f.tokenHosts, Policy: f.rules.Policy, Trust: f.trust(),
 		}},
 	}
 	c.Auth.Anonymous = f.anonymous
@@ -179,11 +183,11 @@ func (f proxyFlags) settings() (*config.Config, error) {
 // trust are the trust roots.
 func (f proxyFlags) trust() []config.Root {
 	var roots []config.Root
-	for _, r := range f.rules.roots.named() {
-		if r.file == publicgood.Name {
-			r.file = "" // what is built in
+	for _, r := range f.rules.Roots.Named() {
+		if r.File == publicgood.Name {
+			r.File = "" // what is built in
 		}
-		roots = append(roots, config.Root{Name: r.name, File: r.file})
+		roots = append(roots, config.Root{Name: r.Name, File: r.File})
 	}
 	return roots
 }
@@ -191,11 +195,11 @@ func (f proxyFlags) trust() []config.Root {
 // loadRules returns what reads a proxy's policy, for which there are these trust roots.
 func loadRules(ignoreClusterMatch bool) func(ctx context.Context, file string, roots []*trust.Root) (*policy.Set, []*trust.Root, error) {
 	return func(ctx context.Context, file string, roots []*trust.Root) (*policy.Set, []*trust.Root, error) {
-		set, err := policy.Load(ctx, file, policyOptions(ignoreClusterMatch))
+		set, err := policy.Load(ctx, file, rules.PolicyOptions(ignoreClusterMatch))
 		if err != nil {
 			return nil, nil, err
 		}
-		roots, err = withPublicGood(roots, set)
+		roots, err = rules.WithPublicGood(roots, set)
 		return set, roots, err
 	}
 }
@@ -209,7 +213,7 @@ func (f proxyFlags) checkUpstream() error {
 	if err != nil || u.Host == "" {
 		return errors.New("--upstream is not a URL such as https://registry.example")
 	}
-	if u.Scheme == "http" && !loopback.Host(u.Hostname()) && !f.registry.allowHTTP {
+	if u.Scheme == "http" && !loopback.Host(u.Hostname()) && !f.registry.AllowHTTP {
 		return errors.New("--upstream is plain HTTP: anybody on the way could answer in the registry's place; give --allow-http-registry if that is meant")
 	}
 	return nil
@@ -233,11 +237,11 @@ func (f proxyFlags) checkListen() error {
 func (f proxyFlags) printUnit(cmd *cobra.Command, read func() (*config.Config, error)) error {
 	c, err := read()
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	program, err := os.Executable()
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	o := systemd.Options{Program: program, Config: c.File}
 	if c.Cache.Dir != "" {
@@ -251,7 +255,7 @@ func (f proxyFlags) printUnit(cmd *cobra.Command, read func() (*config.Config, e
 	}
 	unit, err := systemd.Unit(o)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	_, err = cmd.OutOrStdout().Write(unit)
 	return err

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/bundle"
 	"github.com/touchmark/touchmark/core/coretest"
@@ -133,33 +134,32 @@ func TestProxyNamesWhatIsWrong(t *testing.T) {
 		status int
 		want   string
 	}{
-		{"policy missing", []string{"--policy", ""}, exitUsage, "--policy"},
-		{"policy not there", []string{"--policy", "/nowhere/policy.yaml"}, exitUsage, "/nowhere/policy.yaml"},
-		{"policy broken", []string{"--policy", broken}, exitUsage, broken},
-		{"root not there", []string{"--trusted-root", "/nowhere/root.json"}, exitUsage, "/nowhere/root.json"},
-		{"root broken", []string{"--trusted-root", "other=" + broken}, exitUsage, broken},
-		{"root with a broken chain", []string{"--trusted-root", "other=" + brokenRoot(t, s)}, exitUsage, "trusted root other: certificateAuthorities[0].certChain"},
-		{"upstream missing", []string{"--upstream", ""}, exitUsage, "--upstream"},
-		{"upstream without scheme", []string{"--upstream", "registry.acme.example"}, exitUsage, "--upstream"},
-		{"upstream with credentials", []string{"--upstream", "https://u:secret@registry.acme.example"}, exitUsage, "upstream"},
-		{"upstream plain", []string{"--upstream", "http://registry.acme.example"}, exitUsage, "--allow-http-registry"},
-		{"name", []string{"--name", "library"}, exitUsage, `"library"`},
-		{"certificate without key", []string{"--tls-cert", policyFile}, exitUsage, "--tls-cert"},
-		{"certificate broken", []string{"--tls-cert", policyFile, "--tls-key", rootFile}, exitUsage, policyFile},
-		{"address", []string{"--listen", "127.0.0.1:99999"}, exitUsage, "127.0.0.1:99999"},
-		{"address that is taken", []string{"--listen", taken.Addr().String()}, exitUndecided, taken.Addr().String()},
-		{"everybody", []string{"--listen", "0.0.0.0:0"}, exitUsage, "--anonymous"},
-		{"everybody, in the clear", []string{"--listen", "0.0.0.0:0", "--anonymous"}, exitUsage, "--insecure-http"},
-		{"file and flags", []string{"--config", "proxy.yaml"}, exitUsage, "--upstream does not go with --config"},
-		{"unit without a file", []string{"--systemd"}, exitUsage, "--config"},
+		{"policy missing", []string{"--policy", ""}, exit.StatusUsage, "--policy"},
+		{"policy not there", []string{"--policy", "/nowhere/policy.yaml"}, exit.StatusUsage, "/nowhere/policy.yaml"},
+		{"policy broken", []string{"--policy", broken}, exit.StatusUsage, broken},
+		{"root not there", []string{"--trusted-root", "/nowhere/root.json"}, exit.StatusUsage, "/nowhere/root.json"},
+		{"root broken", []string{"--trusted-root", "other=" + broken}, exit.StatusUsage, broken},
+		{"root with a broken chain", []string{"--trusted-root", "other=" + brokenRoot(t, s)}, exit.StatusUsage, "trusted root other: certificateAuthorities[0].certChain"},
+		{"upstream missing", []string{"--upstream", ""}, exit.StatusUsage, "--upstream"},
+		{"upstream without scheme", []string{"--upstream", "registry.acme.example"}, exit.StatusUsage, "--upstream"},
+		{"upstream with credentials", []string{"--upstream", "https://u:secret@registry.acme.example"}, exit.StatusUsage, "upstream"},
+		{"upstream plain", []string{"--upstream", "http://registry.acme.example"}, exit.StatusUsage, "--allow-http-registry"},
+		{"name", []string{"--name", "library"}, exit.StatusUsage, `"library"`},
+		{"certificate without key", []string{"--tls-cert", policyFile}, exit.StatusUsage, "--tls-cert"},
+		{"certificate broken", []string{"--tls-cert", policyFile, "--tls-key", rootFile}, exit.StatusUsage, policyFile},
+		{"address", []string{"--listen", "127.0.0.1:99999"}, exit.StatusUsage, "127.0.0.1:99999"},
+		{"address that is taken", []string{"--listen", taken.Addr().String()}, exit.StatusUndecided, taken.Addr().String()},
+		{"everybody", []string{"--listen", "0.0.0.0:0"}, exit.StatusUsage, "--anonymous"},
+		{"everybody, in the clear", []string{"--listen", "0.0.0.0:0", "--anonymous"}, exit.StatusUsage, "--insecure-http"},
+		{"file and flags", []string{"--config", "proxy.yaml"}, exit.StatusUsage, "--upstream does not go with --config"},
+		{"unit without a file", []string{"--systemd"}, exit.StatusUsage, "--config"},
 	} {
 		cmd := newProxy()
 		cmd.SetArgs(append(append([]string{}, good...), c.change...))
 		cmd.SetErr(io.Discard)
 		cmd.SilenceUsage, cmd.SilenceErrors = true, true
 		err := cmd.ExecuteContext(t.Context())
-		exit, ok := err.(*exitError)
-		if !ok || exit.status != c.status || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
+		if err == nil || exit.Status(err) != c.status || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: got %v, want status %d and %q", c.name, err, c.status, c.want)
 		}
 	}

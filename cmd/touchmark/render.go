@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/containerd/distribution"
 	"github.com/touchmark/touchmark/containerd/install"
 	"github.com/touchmark/touchmark/containerd/kubernetes"
@@ -71,10 +72,10 @@ func (f *renderFlags) run(cmd *cobra.Command) error {
 	switch d {
 	case distribution.Talos, distribution.Bottlerocket, distribution.GKE:
 		fmt.Fprint(cmd.OutOrStdout(), install.Manual(distribution.Distribution{Name: d}, f.proxy))
-		return refused(fmt.Errorf("no pod can make the containerd of %s ask", d))
+		return exit.Refused(fmt.Errorf("no pod can make the containerd of %s ask", d))
 	}
 	if !kubernetes.Supported(d) {
-		return usageError(fmt.Errorf("--distribution %q is not known", f.distribution))
+		return exit.Usage(fmt.Errorf("--distribution %q is not known", f.distribution))
 	}
 	o := f.options
 	o.Distribution = d
@@ -88,7 +89,7 @@ func (f *renderFlags) run(cmd *cobra.Command) error {
 	}
 	text, err := kubernetes.Render(o)
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	fmt.Fprint(cmd.OutOrStdout(), string(text))
 	return nil

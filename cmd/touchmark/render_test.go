@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 )
 
 // What is handed in is read as the nodes would read it, and nodes on which no pod
@@ -37,11 +39,11 @@ spec:
 		"manifests":              {[]string{"--image", image, "--policy", good}, 0, "policy-release.yaml: |"},
 		"enforcing":              {[]string{"--image", image, "--policy", good, "--mode", "enforce", "--distribution", "k3s"}, 0, `"--mode", "enforce"`},
 		"uninstalling":           {[]string{"--image", image, "--uninstall"}, 0, `"uninstall", "containerd"`},
-		"no digest":              {[]string{"--image", "registry.example/touchmark:1", "--policy", good}, exitUsage, "image: "},
-		"no policy":              {[]string{"--image", image}, exitUsage, "--policy"},
-		"a policy that is wrong": {[]string{"--image", image, "--policy", write("bad.yaml", "kind: ClusterImagePolicies\n")}, exitUsage, "bad.yaml"},
-		"another distribution":   {[]string{"--image", image, "--policy", good, "--distribution", "minix"}, exitUsage, "minix"},
-		"Talos":                  {[]string{"--distribution", "talos", "--proxy", "https://proxy.example"}, exitRefused, "skipFallback: true"},
+		"no digest":              {[]string{"--image", "registry.example/touchmark:1", "--policy", good}, exit.StatusUsage, "image: "},
+		"no policy":              {[]string{"--image", image}, exit.StatusUsage, "--policy"},
+		"a policy that is wrong": {[]string{"--image", image, "--policy", write("bad.yaml", "kind: ClusterImagePolicies\n")}, exit.StatusUsage, "bad.yaml"},
+		"another distribution":   {[]string{"--image", image, "--policy", good, "--distribution", "minix"}, exit.StatusUsage, "minix"},
+		"Talos":                  {[]string{"--distribution", "talos", "--proxy", "https://proxy.example"}, exit.StatusRefused, "skipFallback: true"},
 	} {
 		var out, complaint strings.Builder
 		status := run(t.Context(), append([]string{"render", "kubernetes"}, c.args...), &out, &complaint)

@@ -10,13 +10,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/services/agent"
 	"github.com/touchmark/touchmark/services/agent/store"
 )
 
 func newReport() *cobra.Command {
-	var f hostFlags
+	var f rules.HostFlags
 	var output string
 	cmd := &cobra.Command{
 		Use:   "report",
@@ -32,7 +34,7 @@ Exit status: 0 listed (also if the list is empty), 2 wrong usage, 3 the record c
 be read.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkOutput(output); err != nil {
+			if err := console.CheckOutput(output); err != nil {
 				return err
 			}
 			ctx := cmd.Context()
@@ -42,12 +44,12 @@ be read.`,
 				return err
 			}
 			if output == "json" {
-				return printJSON(cmd.OutOrStdout(), agent.Decisions{Decisions: found})
+				return console.JSON(cmd.OutOrStdout(), agent.Decisions{Decisions: found})
 			}
 			return printReport(cmd.OutOrStdout(), found)
 		},
 	}
-	f.register(cmd)
+	f.Register(cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
 	return cmd
 }
@@ -75,6 +77,6 @@ func printReport(w io.Writer, found []store.Decision) error {
 	for _, d := range found {
 		fmt.Fprintf(&text, "%s@%.19s: %s\n", d.Repository, d.Digest, d.Reason)
 	}
-	_, err := fmt.Fprint(w, printable(text.String()))
+	_, err := fmt.Fprint(w, console.Printable(text.String()))
 	return err
 }

@@ -7,6 +7,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/imageref"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/userfile"
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/sign"
 )
@@ -49,14 +53,14 @@ refused among it), 3 an image could not be signed.`,
 // signing is a command that signs or attests images.
 type signing struct {
 	flags                 signFlags
-	registry              registryFlags
+	registry              imageref.Flags
 	output, bundle        string
 	recursive, skipLegacy bool
 }
 
 func (s *signing) register(cmd *cobra.Command) {
 	s.flags.register(cmd)
-	s.registry.register(cmd)
+	s.registry.Register(cmd)
 	fl := cmd.Flags()
 	fl.BoolVarP(&s.recursive, "recursive", "r", s.recursive, "each platform of an index, too")
 	fl.StringVar(&s.bundle, "bundle", "", "`file` to write the bundle of the (one) image to, too")
@@ -65,7 +69,7 @@ func (s *signing) register(cmd *cobra.Command) {
 
 // run signs one image after the other.
 func (s *signing) run(cmd *cobra.Command, images []string, one func(context.Context, sign.Config, name.Reference, attach.Source, sign.Options) (*sign.Result, error)) error {
-	if err := checkOutput(s.output); err != nil {
+	if err := console.CheckOutput(s.output); err != nil {
 		return err
 	}
 	refs, err := s.references(images)
@@ -80,7 +84,7 @@ func (s *signing) run(cmd *cobra.Command, images []string, one func(context.Cont
 	for i, ref := range refs {
 		p := newProgress(cmd.ErrOrStderr(), images[i])
 		opts := sign.Options{SkipPlatforms: !s.recursive, SkipLegacy: s.skipLegacy, Progress: p.report}
-		result, err := one(cmd.Context(), config, ref, s.registry.source(ref.Context()), opts)
+		result, err := one(cmd.Context(), config, ref, s.registry.Source(ref.Context()), opts)
 		p.clear()
 		if result != nil {
 			if err := s.show(cmd, result); err != nil {
@@ -92,7 +96,7 @@ func (s *signing) run(cmd *cobra.Command, images []string, one func(context.Cont
 		}
 		failures = append(failures, signError(err))
 		if len(refs) > 1 {
-			fmt.Fprintf(cmd.ErrOrStderr(), "touchmark: %s\n", printable(err.Error()))
+			fmt.Fprintf(cmd.ErrOrStderr(), "touchmark: %s\n", console.Printable(err.Error()))
 		}
 		if cmd.Context().Err() != nil {
 			break
@@ -104,14 +108,14 @@ func (s *signing) run(cmd *cobra.Command, images []string, one func(context.Cont
 // references reads the arguments before anything is signed.
 func (s *signing) references(images []string) ([]name.Reference, error) {
 	if len(images) == 0 {
-		return nil, usageError(fmt.Errorf("want at least one image"))
+		return nil, exit.Usage(fmt.Errorf("want at least one image"))
 	}
 	if s.bundle != "" && len(images) > 1 {
-		return nil, usageError(fmt.Errorf("--bundle is for one image, have %d", len(images)))
+		return nil, exit.Usage(fmt.Errorf("--bundle is for one image, have %d", len(images)))
 	}
 	var refs []name.Reference
 	for _, image := range images {
-		ref, err := s.registry.parse(image)
+		ref, err := s.registry.Parse(image)
 		if err != nil {
 			return nil, err
 		}
@@ -123,12 +127,12 @@ func (s *signing) references(images []string) ([]name.Reference, error) {
 func (s *signing) show(cmd *cobra.Command, result *sign.Result) error {
 	if s.bundle != "" && result.Incomplete == "" {
 		whole := result.Signatures[len(result.Signatures)-1] // what the reference named
-		if err := writeNewFile(s.bundle, whole.JSON); err != nil {
-			return undecided(fmt.Errorf("--bundle: %w; the image is signed nevertheless", err))
+		if err := userfile.Write(s.bundle, whole.JSON); err != nil {
+			return exit.Undecided(fmt.Errorf("--bundle: %w; the image is signed nevertheless", err))
 		}
 	}
 	if s.output == "json" {
-		return printJSON(cmd.OutOrStdout(), result)
+		return console.JSON(cmd.OutOrStdout(), result)
 	}
 	return printSigned(cmd.OutOrStdout(), result)
 }
@@ -143,9 +147,9 @@ func signFailure(failures []error, images int) error {
 	}
 	err := fmt.Errorf("%d of %d images could not be signed", len(failures), images)
 	for _, failure := range failures {
-		if exitStatus(failure) != exitUsage {
-			return undecided(err)
+		if exit.Status(failure) != exit.StatusUsage {
+			return exit.Undecided(err)
 		}
 	}
-	return usageError(err)
+	return exit.Usage(err)
 }

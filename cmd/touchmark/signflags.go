@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/keyopen"
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/sign"
 	"github.com/touchmark/touchmark/core/token"
@@ -56,20 +58,20 @@ func (f signFlags) config(cmd *cobra.Command) (sign.Config, error) {
 	ctx := cmd.Context()
 	c := sign.Config{InsecureHTTP: f.insecureHTTP, NoLog: !f.tlogUpload}
 	if err := f.who.check(); err != nil {
-		return c, usageError(err)
+		return c, exit.Usage(err)
 	}
 	if c.NoLog && f.who.key == "" {
-		return c, usageError(errors.New("--tlog-upload=false needs --key: who else signed could not be told from the signature alone"))
+		return c, exit.Usage(errors.New("--tlog-upload=false needs --key: who else signed could not be told from the signature alone"))
 	}
 	var err error
 	if f.who.key != "" {
-		if c.Key, err = keys.Open(ctx, f.who.key, privateKeyOptions(cmd)); err != nil {
-			return c, keyError(f.who.key, err)
+		if c.Key, err = keys.Open(ctx, f.who.key, keyopen.Private(cmd)); err != nil {
+			return c, keyopen.Error(f.who.key, err)
 		}
 	}
 	if f.trustedRoot != "" {
 		if c.Root, err = trust.Load(f.trustedRoot, f.trustedRoot); err != nil {
-			return c, usageError(fmt.Errorf("--trusted-root: %w", err))
+			return c, exit.Usage(fmt.Errorf("--trusted-root: %w", err))
 		}
 	}
 	if !c.NoLog {
@@ -82,7 +84,7 @@ func (f signFlags) config(cmd *cobra.Command) (sign.Config, error) {
 	}
 	source, err := f.who.source(cmd, f.server, c.Signing)
 	if err != nil {
-		return c, usageError(err)
+		return c, exit.Usage(err)
 	}
 	tok, err := source.Token(ctx)
 	if err != nil {
@@ -96,13 +98,13 @@ func (f signFlags) services(ctx context.Context) (*trust.SigningConfig, error) {
 	if f.signingConfig != "" {
 		signing, err := trust.LoadSigningConfig(f.signingConfig)
 		if err != nil {
-			return nil, usageError(fmt.Errorf("--signing-config: %w", err))
+			return nil, exit.Usage(fmt.Errorf("--signing-config: %w", err))
 		}
 		return signing, nil
 	}
 	signing, err := sign.FetchSigningConfig(ctx, nil, f.server, f.insecureHTTP)
 	if err != nil {
-		return nil, undecided(err)
+		return nil, exit.Undecided(err)
 	}
 	return signing, nil
 }
@@ -112,12 +114,12 @@ func signError(err error) error {
 	var fetch *token.FetchError
 	switch {
 	case errors.Is(err, sign.ErrInput), errors.Is(err, signin.ErrDenied):
-		return usageError(err)
+		return exit.Usage(err)
 	case errors.As(err, &fetch):
 		switch fetch.Status {
 		case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
-			return usageError(err)
+			return exit.Usage(err)
 		}
 	}
-	return undecided(err)
+	return exit.Undecided(err)
 }

@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
 	"github.com/touchmark/touchmark/core/sign"
 )
 
@@ -46,7 +47,7 @@ func printSigned(w io.Writer, r *sign.Result) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	_, err := io.WriteString(w, printable(text.String()))
+	_, err := io.WriteString(w, console.Printable(text.String()))
 	return err
 }
 

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"runtime"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
 	"github.com/touchmark/touchmark/core/sign"
 )
 
@@ -34,10 +35,10 @@ type progress struct {
 }
 
 func newProgress(out io.Writer, what string) *progress {
-	if !isTerminal(out) {
+	if !console.IsTerminal(out) {
 		out = io.Discard
 	}
-	return &progress{out: out, what: printable(what)}
+	return &progress{out: out, what: console.Printable(what)}
 }
 
 func (p *progress) report(phase sign.Phase, done, total int) {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/userfile"
 	"github.com/touchmark/touchmark/core/token"
 	"github.com/touchmark/touchmark/core/token/signin"
 	"github.com/touchmark/touchmark/core/trust"
@@ -76,7 +78,7 @@ func (f whoFlags) source(cmd *cobra.Command, server string, signing *trust.Signi
 	if source, name := (token.Ambient{}).Find(); source != nil {
 		return named{source, name}, nil
 	}
-	if isTerminal(cmd.InOrStdin()) && isTerminal(cmd.ErrOrStderr()) {
+	if console.IsTerminal(cmd.InOrStdin()) && console.IsTerminal(cmd.ErrOrStderr()) {
 		return f.signIn(cmd, flowBrowser, signing)
 	}
 	return nil, errors.New("nobody is there to sign: no identity token was found (looked at " + token.Places +
@@ -108,7 +110,7 @@ func (f whoFlags) signIn(cmd *cobra.Command, flow string, signing *trust.Signing
 		issuer.URL = service.URL
 	}
 	if f.clientSecretFile != "" {
-		secret, err := readSmallFile(f.clientSecretFile, maxSecret)
+		secret, err := userfile.ReadFile(f.clientSecretFile, maxSecret)
 		if err != nil {
 			return nil, fmt.Errorf("--oidc-client-secret-file: %w", err)
 		}
@@ -120,16 +122,16 @@ func (f whoFlags) signIn(cmd *cobra.Command, flow string, signing *trust.Signing
 		return signin.Machine{Issuer: issuer}, nil
 	case flowDevice:
 		return signin.Device{Issuer: issuer, Show: func(address, code, complete string) error {
-			_, err := fmt.Fprintf(out, "To sign in, open %s on any machine and enter the code %s\n", printable(address), printable(code))
+			_, err := fmt.Fprintf(out, "To sign in, open %s on any machine and enter the code %s\n", console.Printable(address), console.Printable(code))
 			if complete != "" && err == nil {
-				_, err = fmt.Fprintf(out, "(or open %s)\n", printable(complete))
+				_, err = fmt.Fprintf(out, "(or open %s)\n", console.Printable(complete))
 			}
 			return err
 		}}, nil
 	}
 	return signin.Browser{Issuer: issuer, Open: func(address string) error {
-		_, err := fmt.Fprintf(out, "To sign in, open this address in a browser on this machine:\n  %s\n", printable(address))
-		if isTerminal(out) {
+		_, err := fmt.Fprintf(out, "To sign in, open this address in a browser on this machine:\n  %s\n", console.Printable(address))
+		if console.IsTerminal(out) {
 			openBrowser(cmd.Context(), address)
 		}
 		return err

@@ -11,6 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/gate/parents"
@@ -57,18 +60,18 @@ Exit status: 0 nothing is refused or undecided, 1 something is refused, 2 wrong 
 
 // sweepFlags say whose storage is judged, and by whom.
 type sweepFlags struct {
-	host    hostFlags
-	rules   ruleFlags
+	host    rules.HostFlags
+	rules   rules.Flags
 	storage sweep.Storage
 	untag   bool
 	output  string
 }
 
 func (f *sweepFlags) register(cmd *cobra.Command) {
-	f.host.register(cmd)
+	f.host.Register(cmd)
 	fl := cmd.Flags()
-	fl.StringVar(&f.rules.policy, "policy", "", "decide by this `file` of policy documents, or directory of them, without the agent")
-	f.rules.roots.register(cmd)
+	fl.StringVar(&f.rules.Policy, "policy", "", "decide by this `file` of policy documents, or directory of them, without the agent")
+	f.rules.Roots.Register(cmd)
 	fl.StringVar(&f.storage.Root, "root", "", "podman's storage `directory`, if it is another than its own")
 	fl.StringVar(&f.storage.RunRoot, "runroot", "", "podman's `directory` for the state of that storage")
 	fl.BoolVar(&f.untag, "untag", false, "remove the names of refused images")
@@ -76,10 +79,10 @@ func (f *sweepFlags) register(cmd *cobra.Command) {
 }
 
 func (f *sweepFlags) run(cmd *cobra.Command, _ []string) error {
-	if f.rules.policy == "" && len(f.rules.roots.files) > 0 {
-		return usageError(errors.New("--trusted-root goes with --policy; the agent has trust roots of its own"))
+	if f.rules.Policy == "" && len(f.rules.Roots.Files) > 0 {
+		return exit.Usage(errors.New("--trusted-root goes with --policy; the agent has trust roots of its own"))
 	}
-	if err := checkOutput(f.output); err != nil {
+	if err := console.CheckOutput(f.output); err != nil {
 		return err
 	}
 	ctx := cmd.Context()
@@ -89,22 +92,22 @@ func (f *sweepFlags) run(cmd *cobra.Command, _ []string) error {
 	}
 	defer closeAdmitter()
 	// The storage is the caller's, and so is what podman did to fill it.
-	clients, err := access.Load(hostFlags{user: f.host.user || os.Getuid() != 0}.host())
+	clients, err := access.Load(rules.HostFlags{User: f.host.User || os.Getuid() != 0}.Podman())
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	c := sweep.Config{Storage: f.storage, Admitter: admitter, Source: func(repository string) (attach.Source, error) {
 		return originOf(clients, repository)
 	}}
 	report, err := sweep.Run(ctx, c)
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	if f.untag {
 		c.Untag(ctx, report)
 	}
 	if f.output == "json" {
-		err = printJSON(cmd.OutOrStdout(), report)
+		err = console.JSON(cmd.OutOrStdout(), report)
 	} else {
 		err = printSweep(cmd.OutOrStdout(), report)
 	}
@@ -122,9 +125,9 @@ func (f *sweepFlags) run(cmd *cobra.Command, _ []string) error {
 
 // sweepAdmitter is the agent, asked in a client's name, or with --policy a gate of our
 // own.
-func sweepAdmitter(ctx context.Context, host hostFlags, rules ruleFlags, client string) (gate.Admitter, func(), error) {
-	if rules.policy == "" {
-		c, err := host.load()
+func sweepAdmitter(ctx context.Context, host rules.HostFlags, demanded rules.Flags, client string) (gate.Admitter, func(), error) {
+	if demanded.Policy == "" {
+		c, err := host.Load()
 		if err != nil {
 			return nil, nil, err
 		}
@@ -132,11 +135,11 @@ func sweepAdmitter(ctx context.Context, host hostFlags, rules ruleFlags, client 
 		agent.Name = client
 		return agent, func() {}, nil
 	}
-	set, roots, err := rules.load(ctx)
+	set, roots, err := demanded.Load(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	g, err := newGate(set, roots)
+	g, err := rules.NewGate(set, roots)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -163,11 +166,11 @@ func originOf(clients *access.Access, repository string) (attach.Source, error) 
 func sweepError(refusals, open, kept, all int) error {
 	switch {
 	case kept > 0:
-		return undecided(fmt.Errorf("not everything was removed or labelled: %d of %d were not", kept, all))
+		return exit.Undecided(fmt.Errorf("not everything was removed or labelled: %d of %d were not", kept, all))
 	case refusals > 0:
-		return refused(fmt.Errorf("refused: %d of %d", refusals, all))
+		return exit.Refused(fmt.Errorf("refused: %d of %d", refusals, all))
 	case open > 0:
-		return undecided(fmt.Errorf("undecided: %d of %d", open, all))
+		return exit.Undecided(fmt.Errorf("undecided: %d of %d", open, all))
 	}
 	return nil
 }
@@ -189,7 +192,7 @@ func printSweep(out io.Writer, r *sweep.Report) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprint(out, printable(text.String()))
+	_, err := fmt.Fprint(out, console.Printable(text.String()))
 	return err
 }
 

@@ -10,6 +10,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/asagent"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/containerd/node"
 	"github.com/touchmark/touchmark/containerd/sweep"
 	"github.com/touchmark/touchmark/core/gate"
@@ -48,8 +52,8 @@ or labelled, or containerd can't be asked.`,
 
 // sweepContainerdFlags say what is judged, and by whom.
 type sweepContainerdFlags struct {
-	host                 hostFlags
-	rules                ruleFlags
+	host                 rules.HostFlags
+	rules                rules.Flags
 	socket               string
 	namespaces           []string
 	label, remove, inUse bool
@@ -58,9 +62,9 @@ type sweepContainerdFlags struct {
 
 func (f *sweepContainerdFlags) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
-	fl.StringVar(&f.host.config, "config", "", "configuration `file`; default /etc/touchmark/config.yaml")
-	fl.StringVar(&f.rules.policy, "policy", "", "decide by this `file` of policy documents, or directory of them, without the agent")
-	f.rules.roots.register(cmd)
+	fl.StringVar(&f.host.Config, "config", "", "configuration `file`; default /etc/touchmark/config.yaml")
+	fl.StringVar(&f.rules.Policy, "policy", "", "decide by this `file` of policy documents, or directory of them, without the agent")
+	f.rules.Roots.Register(cmd)
 	fl.StringVar(&f.socket, "address", "", "containerd's `socket`; default is that of the configuration")
 	fl.StringSliceVar(&f.namespaces, "namespace", nil, "containerd's namespace to be swept; may be given again; default is the configuration's, or all")
 	fl.BoolVar(&f.label, "label", false, "write the verdict to each name, as the label "+sweep.VerdictLabel)
@@ -70,13 +74,13 @@ func (f *sweepContainerdFlags) register(cmd *cobra.Command) {
 }
 
 func (f *sweepContainerdFlags) run(cmd *cobra.Command, _ []string) error {
-	if f.rules.policy == "" && len(f.rules.roots.files) > 0 {
-		return usageError(errors.New("--trusted-root goes with --policy; the agent has trust roots of its own"))
+	if f.rules.Policy == "" && len(f.rules.Roots.Files) > 0 {
+		return exit.Usage(errors.New("--trusted-root goes with --policy; the agent has trust roots of its own"))
 	}
 	if f.inUse && !f.remove {
-		return usageError(errors.New("--in-use goes with --remove"))
+		return exit.Usage(errors.New("--in-use goes with --remove"))
 	}
-	if err := checkOutput(f.output); err != nil {
+	if err := console.CheckOutput(f.output); err != nil {
 		return err
 	}
 	ctx := cmd.Context()
@@ -84,26 +88,26 @@ func (f *sweepContainerdFlags) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	admitter, closeAdmitter, err := sweepAdmitter(ctx, f.host, f.rules, containerdClient)
+	admitter, closeAdmitter, err := sweepAdmitter(ctx, f.host, f.rules, asagent.Client)
 	if err != nil {
 		return err
 	}
 	defer closeAdmitter()
 	n, err := node.Dial(ctx, c.Containerd.Socket)
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	defer func() { _ = n.Close() }() // nothing is lost
 	s := sweep.Config{Containerd: n, Decide: admitter.Admit, Namespaces: c.Containerd.Namespaces, InUse: f.inUse}
-	if f.rules.policy != "" { // the agent knows by itself where containerd's images are
-		decide := asContainerd(c, admitter)
+	if f.rules.Policy != "" { // the agent knows by itself where containerd's images are
+		decide := asagent.Containerd(c, admitter)
 		s.Decide = func(ctx context.Context, req gate.Request) gate.Verdict {
 			return decide(ctx, req, req.Source.Repository.Name(), true)
 		}
 	}
 	report, err := sweep.Run(ctx, s)
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	if f.label {
 		s.Label(ctx, report)
@@ -112,7 +116,7 @@ func (f *sweepContainerdFlags) run(cmd *cobra.Command, _ []string) error {
 		s.Remove(ctx, report)
 	}
 	if f.output == "json" {
-		err = printJSON(cmd.OutOrStdout(), report)
+		err = console.JSON(cmd.OutOrStdout(), report)
 	} else {
 		err = printContainerdSweep(cmd.OutOrStdout(), report)
 	}
@@ -126,15 +130,15 @@ func (f *sweepContainerdFlags) run(cmd *cobra.Command, _ []string) error {
 // none.
 func (f *sweepContainerdFlags) configuration() (*hostconfig.Config, error) {
 	var c *hostconfig.Config
-	if f.rules.policy != "" && f.host.config == "" {
+	if f.rules.Policy != "" && f.host.Config == "" {
 		d, err := hostconfig.Default(false)
 		if err != nil {
-			return nil, usageError(err)
+			return nil, exit.Usage(err)
 		}
 		c = hostconfig.New(d.File, d)
 	} else {
 		var err error
-		if c, err = f.host.load(); err != nil {
+		if c, err = f.host.Load(); err != nil {
 			return nil, err
 		}
 	}
@@ -166,6 +170,6 @@ func printContainerdSweep(out io.Writer, r *sweep.Report) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprint(out, printable(text.String()))
+	_, err := fmt.Fprint(out, console.Printable(text.String()))
 	return err
 }

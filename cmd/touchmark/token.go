@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/core/token"
 )
 
@@ -28,15 +29,15 @@ development issuer.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if source.Subject == "" {
-				return usageError(errors.New("--as is missing: whose token is wanted? --as alice@acme.example"))
+				return exit.Usage(errors.New("--as is missing: whose token is wanted? --as alice@acme.example"))
 			}
 			text, err := source.Token(cmd.Context())
 			var fetch *token.FetchError
 			switch {
 			case errors.As(err, &fetch) && fetch.Status == http.StatusBadRequest:
-				return usageError(fmt.Errorf("--as %s: %w", source.Subject, err))
+				return exit.Usage(fmt.Errorf("--as %s: %w", source.Subject, err))
 			case err != nil:
-				return undecided(err)
+				return exit.Undecided(err)
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), text)
 			return err

@@ -12,6 +12,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/userfile"
 	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/trust/publicgood"
@@ -24,7 +28,7 @@ func newTrust() *cobra.Command {
 		Short: "Follow the trust root of a Sigstore",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usageError(errors.New("say what to do: touchmark trust fetch"))
+			return exit.Usage(errors.New("say what to do: touchmark trust fetch"))
 		},
 	}
 	cmd.AddCommand(newTrustFetch())
@@ -79,14 +83,14 @@ are as they were.`,
 func (f fetchFlags) run(cmd *cobra.Command) error {
 	client, err := f.client()
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	result, err := f.fetch(cmd.Context(), client)
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	for _, warning := range result.Warnings {
-		fmt.Fprintf(cmd.ErrOrStderr(), "touchmark: warning: %s\n", printable(warning))
+		fmt.Fprintf(cmd.ErrOrStderr(), "touchmark: warning: %s\n", console.Printable(warning))
 	}
 	// Both are looked at before either is written.
 	fetched, err := trust.Parse("fetched", result.TrustedRoot)
@@ -94,21 +98,21 @@ func (f fetchFlags) run(cmd *cobra.Command) error {
 		err = fetched.Check()
 	}
 	if err != nil {
-		return undecided(fmt.Errorf("the repository publishes what cannot be used: %w", err))
+		return exit.Undecided(fmt.Errorf("the repository publishes what cannot be used: %w", err))
 	}
 	if f.signingConfig != "" {
 		if result.SigningConfig == nil {
-			return undecided(errors.New("the repository publishes no signing config"))
+			return exit.Undecided(errors.New("the repository publishes no signing config"))
 		}
 		if _, err := trust.ParseSigningConfig(result.SigningConfig); err != nil {
-			return undecided(fmt.Errorf("the repository publishes what cannot be used: %w", err))
+			return exit.Undecided(fmt.Errorf("the repository publishes what cannot be used: %w", err))
 		}
-		if err := replaceFile(f.signingConfig, result.SigningConfig, 0o644); err != nil {
-			return undecided(err)
+		if err := userfile.Replace(f.signingConfig, result.SigningConfig, 0o644); err != nil {
+			return exit.Undecided(err)
 		}
 	}
-	if err := replaceFile(f.out, result.TrustedRoot, 0o644); err != nil {
-		return undecided(err)
+	if err := userfile.Replace(f.out, result.TrustedRoot, 0o644); err != nil {
+		return exit.Undecided(err)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%s: by root version %d, good until %s\n", f.out, result.RootVersion, result.Expires.UTC().Format(time.RFC3339))
 	return nil
@@ -136,7 +140,7 @@ func (f fetchFlags) client() (tuf.Client, error) {
 	case f.out == "":
 		return client, errors.New("--out is missing")
 	case f.root != "":
-		if client.Root, err = configfile.Read(f.root, maxTUFRoot); err != nil {
+		if client.Root, err = configfile.Read(f.root, rules.MaxTUFRoot); err != nil {
 			return client, fmt.Errorf("--root: %w", err)
 		}
 	case f.mirror == publicgood.Name:

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/podman/install"
 )
 
@@ -15,7 +16,7 @@ func newUninstall() *cobra.Command {
 		Short: "Put a host's configuration back as it was",
 		Args:  cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usageError(errors.New("say for which clients: touchmark uninstall podman, or touchmark uninstall containerd"))
+			return exit.Usage(errors.New("say for which clients: touchmark uninstall podman, or touchmark uninstall containerd"))
 		},
 	}
 	cmd.AddCommand(newUninstallPodman(), newUninstallContainerd())
@@ -47,13 +48,13 @@ Exit status: 0 done; 2 wrong usage, or not confirmed; 3 could not be done.`,
 			}
 			changes, err := install.PlanRemoval(host, leave)
 			if err != nil {
-				return usageError(err)
+				return exit.Usage(err)
 			}
 			if err := confirm(cmd, changes.Diff(), changes.Notes, yes); err != nil {
 				return err
 			}
 			if err := changes.Apply(cmd.Context()); err != nil {
-				return undecided(fmt.Errorf("%w; run it again to finish", err))
+				return exit.Undecided(fmt.Errorf("%w; run it again to finish", err))
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "uninstalled; stop the agent, if it still runs")
 			return nil

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/containerd"
 	"github.com/touchmark/touchmark/containerd/install"
 )
@@ -31,13 +32,13 @@ Exit status: 0 done; 2 wrong usage, or not confirmed; 3 could not be done.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			changes, err := install.Removal(containerd.Host{Root: root}, leave)
 			if err != nil {
-				return usageError(err)
+				return exit.Usage(err)
 			}
 			if err := confirm(cmd, install.Conceal(changes.Diff()), changes.Notes, yes); err != nil {
 				return err
 			}
 			if err := changes.Apply(cmd.Context()); err != nil {
-				return undecided(fmt.Errorf("%w; run it again to finish", err))
+				return exit.Undecided(fmt.Errorf("%w; run it again to finish", err))
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "uninstalled; restart containerd if its configuration was among the files, and stop the agent, if nobody else asks it")
 			return nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/core/loopback"
 	"github.com/touchmark/touchmark/services/ca"
 	"github.com/touchmark/touchmark/services/stack"
@@ -88,15 +89,15 @@ way are answered, at most 30 seconds later; a second one ends it at once.`,
 
 func (f upFlags) run(cmd *cobra.Command) error {
 	if err := f.check(); err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	outside, err := f.issuers()
 	if err != nil {
-		return usageError(err)
+		return exit.Usage(err)
 	}
 	recorded, err := stack.RecordedURL(f.data)
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	logger := slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), nil))
 	// The library of the issuer logs there; what it has to say below a warning is
@@ -104,17 +105,17 @@ func (f upFlags) run(cmd *cobra.Command) error {
 	slog.SetDefault(slog.New(slog.NewJSONHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn})))
 	server, err := stack.Listen(stack.ServerConfig{Addr: f.address(recorded), CertFile: f.tlsCert, KeyFile: f.tlsKey, Logger: logger})
 	if errors.Is(err, stack.ErrTLSFiles) {
-		return usageError(fmt.Errorf("--tls-cert, --tls-key: %w", err))
+		return exit.Usage(fmt.Errorf("--tls-cert, --tls-key: %w", err))
 	}
 	if err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	if f.publicURL == "" {
 		f.publicURL = server.URL()
 	}
 	if recorded != "" && recorded != f.publicURL {
 		_ = server.Close()
-		return usageError(fmt.Errorf("the public URL is %s, but %s was set up for %s, which its certificates' issuer and its log's origin name: "+
+		return exit.Usage(fmt.Errorf("the public URL is %s, but %s was set up for %s, which its certificates' issuer and its log's origin name: "+
 			"give --public-url %s, or another --data", f.publicURL, f.data, recorded, recorded))
 	}
 
@@ -129,7 +130,7 @@ func (f upFlags) run(cmd *cobra.Command) error {
 	})
 	if err != nil {
 		cancel()
-		return undecided(errors.Join(err, <-served))
+		return exit.Undecided(errors.Join(err, <-served))
 	}
 	server.Use(s.Handler())
 	f.announce(cmd.OutOrStdout(), s, server.URL())
@@ -137,7 +138,7 @@ func (f upFlags) run(cmd *cobra.Command) error {
 		logger.Warn("the public URL is plain http: identity tokens can be read and used by anybody on the way", "url", f.publicURL)
 	}
 	if err := errors.Join(<-served, s.Close()); err != nil {
-		return undecided(err)
+		return exit.Undecided(err)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -14,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 )
 
 // safeBuffer is a buffer that a command writes to while the test reads it.
@@ -41,14 +42,7 @@ func status(ctx context.Context, cmd *cobra.Command, stdout io.Writer, args ...s
 	cmd.SetErr(io.Discard)
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	err := cmd.ExecuteContext(ctx)
-	var exit *exitError
-	switch {
-	case err == nil:
-		return 0, nil
-	case errors.As(err, &exit):
-		return exit.status, err
-	}
-	return exitUsage, err
+	return exit.Status(err), err
 }
 
 var readyLine = regexp.MustCompile(`Ready at (\S+)\n`)
@@ -127,11 +121,11 @@ func TestUpAndToken(t *testing.T) {
 		want int
 		text string
 	}{
-		{[]string{"--server", url}, exitUsage, "--as"},
-		{[]string{"--server", url, "--as", "alice"}, exitUsage, "alice"},
-		{[]string{"--server", url, "--as", "alice@acme.example\n"}, exitUsage, "alice"},
-		{[]string{"--server", "http://127.0.0.1:1", "--as", "alice@acme.example"}, exitUndecided, "http://127.0.0.1:1"},
-		{[]string{"--server", url, "--as", "alice@acme.example", "extra"}, exitUsage, "extra"},
+		{[]string{"--server", url}, exit.StatusUsage, "--as"},
+		{[]string{"--server", url, "--as", "alice"}, exit.StatusUsage, "alice"},
+		{[]string{"--server", url, "--as", "alice@acme.example\n"}, exit.StatusUsage, "alice"},
+		{[]string{"--server", "http://127.0.0.1:1", "--as", "alice@acme.example"}, exit.StatusUndecided, "http://127.0.0.1:1"},
+		{[]string{"--server", url, "--as", "alice@acme.example", "extra"}, exit.StatusUsage, "extra"},
 	} {
 		if s, err := status(t.Context(), newToken(), &out, test.args...); s != test.want || err == nil || !strings.Contains(err.Error(), test.text) {
 			t.Errorf("token %v: status %d, %v; want %d and %q", test.args, s, err, test.want, test.text)
@@ -142,7 +136,7 @@ func TestUpAndToken(t *testing.T) {
 	}
 
 	// A second writer is refused while the first runs.
-	if s, err := status(t.Context(), newUp(), io.Discard, "--data", data, "--listen", "127.0.0.1:0", "--public-url", url); s != exitUndecided || !strings.Contains(err.Error(), data) {
+	if s, err := status(t.Context(), newUp(), io.Discard, "--data", data, "--listen", "127.0.0.1:0", "--public-url", url); s != exit.StatusUndecided || !strings.Contains(err.Error(), data) {
 		t.Errorf("second writer: status %d, %v", s, err)
 	}
 	s, text, err := stop()
@@ -160,14 +154,14 @@ func TestUpAndToken(t *testing.T) {
 	if again != url {
 		t.Errorf("second start at %s, first at %s", again, url)
 	}
-	if s, err := status(t.Context(), newToken(), &out, "--server", again, "--as", "alice@acme.example"); s != exitUndecided || !strings.Contains(err.Error(), "development issuer") {
+	if s, err := status(t.Context(), newToken(), &out, "--server", again, "--as", "alice@acme.example"); s != exit.StatusUndecided || !strings.Contains(err.Error(), "development issuer") {
 		t.Errorf("token without a development issuer: status %d, %v", s, err)
 	}
 	if s, text, err := stop(); s != 0 || strings.Contains(text, "Created in") {
 		t.Errorf("second start: status %d, %v\n%s", s, err, text)
 	}
 	s, err = status(t.Context(), newUp(), io.Discard, "--data", data, "--listen", "127.0.0.1:0", "--public-url", "https://sigstore.acme.example")
-	if s != exitUsage || !strings.Contains(err.Error(), url) || !strings.Contains(err.Error(), "https://sigstore.acme.example") {
+	if s != exit.StatusUsage || !strings.Contains(err.Error(), url) || !strings.Contains(err.Error(), "https://sigstore.acme.example") {
 		t.Errorf("another URL: status %d, %v", s, err)
 	}
 
@@ -180,7 +174,7 @@ func TestUpAndToken(t *testing.T) {
 	if err := os.WriteFile(state, bytes.Replace(content, []byte(`"schema": 1`), []byte(`"schema": 9`), 1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := status(t.Context(), newUp(), io.Discard, "--data", data, "--listen", "127.0.0.1:0"); s != exitUndecided || !strings.Contains(err.Error(), "schema 9") {
+	if s, err := status(t.Context(), newUp(), io.Discard, "--data", data, "--listen", "127.0.0.1:0"); s != exit.StatusUndecided || !strings.Contains(err.Error(), "schema 9") {
 		t.Errorf("newer schema: status %d, %v", s, err)
 	}
 }
@@ -213,7 +207,7 @@ func TestUpFlags(t *testing.T) {
 	} {
 		data := filepath.Join(dir, "data")
 		s, err := status(t.Context(), newUp(), io.Discard, append([]string{"--data", data}, strings.Fields(test.args)...)...)
-		if s != exitUsage || !strings.Contains(err.Error(), test.want) {
+		if s != exit.StatusUsage || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("up %s: status %d, %v; want %q", test.args, s, err, test.want)
 		}
 		if _, err := os.Stat(data); err == nil {
@@ -221,7 +215,7 @@ func TestUpFlags(t *testing.T) {
 		}
 	}
 	s, err := status(t.Context(), newUp(), io.Discard, "--data", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0", "--tls-cert", "no.pem", "--tls-key", "no.key")
-	if s != exitUsage || !strings.Contains(err.Error(), "no.pem") {
+	if s != exit.StatusUsage || !strings.Contains(err.Error(), "no.pem") {
 		t.Errorf("missing TLS files: status %d, %v", s, err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/services/issuer/accounts"
 	"github.com/touchmark/touchmark/services/stack"
 )
@@ -43,10 +44,10 @@ func newUserAdd(data *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			store, err := stack.OpenAccounts(*data)
 			if err != nil {
-				return undecided(err)
+				return exit.Undecided(err)
 			}
 			if err := accounts.CheckAddress(args[0]); err != nil {
-				return usageError(err)
+				return exit.Usage(err)
 			}
 			password, err := readPassword(cmd, fromStdin)
 			if err != nil {
@@ -73,7 +74,7 @@ func newUserPasswd(data *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			store, err := stack.OpenAccounts(*data)
 			if err != nil {
-				return undecided(err)
+				return exit.Undecided(err)
 			}
 			password, err := readPassword(cmd, fromStdin)
 			if err != nil {
@@ -101,7 +102,7 @@ have live for ten minutes at most; what they signed stays signed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			store, err := stack.OpenAccounts(*data)
 			if err != nil {
-				return undecided(err)
+				return exit.Undecided(err)
 			}
 			if err := store.RemoveUser(args[0]); err != nil {
 				return accountError(err)
@@ -121,11 +122,11 @@ func newUserList(data *string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			store, err := stack.OpenAccounts(*data)
 			if err != nil {
-				return undecided(err)
+				return exit.Undecided(err)
 			}
 			users, err := store.Users()
 			if err != nil {
-				return undecided(err)
+				return exit.Undecided(err)
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
 			for _, u := range users {
@@ -139,7 +140,7 @@ func newUserList(data *string) *cobra.Command {
 // accountError tells what the caller has given from what could not be done.
 func accountError(err error) error {
 	if errors.Is(err, accounts.ErrInput) || errors.Is(err, accounts.ErrExists) || errors.Is(err, accounts.ErrUnknown) {
-		return usageError(err)
+		return exit.Usage(err)
 	}
-	return undecided(err)
+	return exit.Undecided(err)
 }

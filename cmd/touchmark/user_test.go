@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 )
 
 // withInput is a command that reads from text.
@@ -34,15 +36,15 @@ func TestUserAndClient(t *testing.T) {
 	}
 	const password = "correct horse battery\n"
 	run(withInput(newUser(), password), 0, "", "add", "alice@acme.example", "--password-stdin")
-	run(withInput(newUser(), password), exitUsage, "exists already", "add", "ALICE@acme.example", "--password-stdin")
-	run(withInput(newUser(), "short\n"), exitUsage, "at least 12", "add", "bob@acme.example", "--password-stdin")
-	run(withInput(newUser(), password+"more\n"), exitUsage, "more than one line", "add", "bob@acme.example", "--password-stdin")
-	run(withInput(newUser(), strings.Repeat("x", 300)), exitUsage, "more than 256", "add", "bob@acme.example", "--password-stdin")
-	run(withInput(newUser(), password), exitUsage, "not a plain e-mail address", "add", "bob", "--password-stdin")
-	run(withInput(newUser(), password), exitUsage, "--password-stdin", "add", "bob@acme.example") // no terminal to ask on
-	run(withInput(newUser(), password), exitUsage, "no such account", "passwd", "bob@acme.example", "--password-stdin")
+	run(withInput(newUser(), password), exit.StatusUsage, "exists already", "add", "ALICE@acme.example", "--password-stdin")
+	run(withInput(newUser(), "short\n"), exit.StatusUsage, "at least 12", "add", "bob@acme.example", "--password-stdin")
+	run(withInput(newUser(), password+"more\n"), exit.StatusUsage, "more than one line", "add", "bob@acme.example", "--password-stdin")
+	run(withInput(newUser(), strings.Repeat("x", 300)), exit.StatusUsage, "more than 256", "add", "bob@acme.example", "--password-stdin")
+	run(withInput(newUser(), password), exit.StatusUsage, "not a plain e-mail address", "add", "bob", "--password-stdin")
+	run(withInput(newUser(), password), exit.StatusUsage, "--password-stdin", "add", "bob@acme.example") // no terminal to ask on
+	run(withInput(newUser(), password), exit.StatusUsage, "no such account", "passwd", "bob@acme.example", "--password-stdin")
 	run(withInput(newUser(), "another good one\r\n"), 0, "", "passwd", "alice@acme.example", "--password-stdin")
-	run(newUser(), exitUsage, "", "add")
+	run(newUser(), exit.StatusUsage, "", "add")
 	if got := run(newUser(), 0, "", "list"); !strings.HasPrefix(got, "alice@acme.example  ") || strings.Count(got, "\n") != 1 {
 		t.Errorf("list printed %q", got)
 	}
@@ -62,15 +64,15 @@ func TestUserAndClient(t *testing.T) {
 	if got := run(newClient(), 0, "", "list"); !strings.Contains(got, "ci@clients.127.0.0.1") || strings.Contains(got, secret) {
 		t.Errorf("list printed %q", got)
 	}
-	run(newClient(), exitUsage, "exists already", "add", "ci")
-	run(newClient(), exitUsage, "lower-case", "add", "CI")
+	run(newClient(), exit.StatusUsage, "exists already", "add", "ci")
+	run(newClient(), exit.StatusUsage, "lower-case", "add", "CI")
 	run(newClient(), 0, "", "remove", "ci")
-	run(newClient(), exitUsage, "no such account", "remove", "ci")
+	run(newClient(), exit.StatusUsage, "no such account", "remove", "ci")
 	if got := ask(); got != http.StatusUnauthorized {
 		t.Errorf("the running server answers the removed client %d", got)
 	}
 	run(newUser(), 0, "", "remove", "alice@acme.example")
-	run(newUser(), exitUsage, "no such account", "remove", "alice@acme.example")
+	run(newUser(), exit.StatusUsage, "no such account", "remove", "alice@acme.example")
 	s, text, err := stop()
 	if s != 0 || !strings.Contains(text, "touchmark user add") {
 		t.Errorf("stopping: status %d, %v\n%s", s, err, text)
@@ -79,7 +81,7 @@ func TestUserAndClient(t *testing.T) {
 
 func TestUserNeedsADataDirectory(t *testing.T) {
 	for _, cmd := range []*cobra.Command{newUser(), newClient()} {
-		if s, err := status(t.Context(), cmd, io.Discard, "list", "--data", filepath.Join(t.TempDir(), "none")); s != exitUndecided || !strings.Contains(err.Error(), "touchmark up") {
+		if s, err := status(t.Context(), cmd, io.Discard, "list", "--data", filepath.Join(t.TempDir(), "none")); s != exit.StatusUndecided || !strings.Contains(err.Error(), "touchmark up") {
 			t.Errorf("%s: status %d, %v", cmd.Name(), s, err)
 		}
 	}

@@ -8,6 +8,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/asagent"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/imageref"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/verdict"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/skopeo"
 )
@@ -17,7 +23,7 @@ func newVerify() *cobra.Command {
 		if v.Admitted() {
 			fmt.Fprintf(w, "admitted: %s@%s\n%s\n", v.Repository, v.Digest, v.Reason)
 		}
-		printAdvice(w, v)
+		verdict.PrintAdvice(w, v)
 	}}
 	cmd := &cobra.Command{
 		Use:   "verify IMAGE",
@@ -47,7 +53,7 @@ Exit status: 0 admitted, 1 refused, 2 wrong usage, 3 could not decide.`,
   touchmark verify --policy policy.yaml --trusted-root trusted_root.json \
     --repository registry.example/app oci-archive:app.tar
   touchmark verify --client containerd registry.example/app@sha256:...`,
-		Args: oneImage,
+		Args: imageref.One,
 		RunE: d.run,
 	}
 	d.register(cmd)
@@ -57,8 +63,8 @@ Exit status: 0 admitted, 1 refused, 2 wrong usage, 3 could not decide.`,
 
 // decision is a command that decides about one image.
 type decision struct {
-	rules      ruleFlags
-	registry   registryFlags
+	rules      rules.Flags
+	registry   imageref.Flags
 	repository string
 	output     string
 	text       func(io.Writer, gate.Verdict) // shows the verdict to a person
@@ -74,14 +80,14 @@ func (d *decision) registerClient(cmd *cobra.Command) {
 }
 
 func (d *decision) register(cmd *cobra.Command) {
-	d.rules.register(cmd)
-	d.registry.register(cmd)
+	d.rules.Register(cmd)
+	d.registry.Register(cmd)
 	cmd.Flags().StringVar(&d.repository, "repository", "", "the `name` under which policies know the image, if it is not the one under which it is found")
 	cmd.Flags().StringVarP(&d.output, "output", "o", "text", "text, or json for the whole verdict")
 }
 
 func (d *decision) run(cmd *cobra.Command, args []string) error {
-	if err := checkOutput(d.output); err != nil {
+	if err := console.CheckOutput(d.output); err != nil {
 		return err
 	}
 	v, err := d.decide(cmd.Context(), args[0])
@@ -89,15 +95,15 @@ func (d *decision) run(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	if d.output == "json" {
-		if err := printJSON(cmd.OutOrStdout(), v); err != nil {
+		if err := console.JSON(cmd.OutOrStdout(), v); err != nil {
 			return err
 		}
 	} else {
 		var text strings.Builder
 		d.text(&text, v)
-		fmt.Fprint(cmd.OutOrStdout(), printable(text.String()))
+		fmt.Fprint(cmd.OutOrStdout(), console.Printable(text.String()))
 	}
-	return verdictError(v)
+	return verdict.Error(v)
 }
 
 // decide gives the verdict, by the flags' rules or as the agent does.
@@ -105,26 +111,26 @@ func (d *decision) decide(ctx context.Context, image string) (gate.Verdict, erro
 	if d.client == "" {
 		return d.judge(ctx, image)
 	}
-	return asClient(ctx, d.client, d.rules, image)
+	return asagent.Decide(ctx, d.client, d.rules, image)
 }
 
 // judge finds an image and asks the gate about it.
 func (d *decision) judge(ctx context.Context, image string) (gate.Verdict, error) {
-	place, err := d.registry.place(image)
+	place, err := d.registry.Place(image)
 	if err != nil {
 		return gate.Verdict{}, err
 	}
-	repository, err := logicalName(place, d.repository)
+	repository, err := imageref.LogicalName(place, d.repository)
 	if err != nil {
-		return gate.Verdict{}, usageError(err)
+		return gate.Verdict{}, exit.Usage(err)
 	}
-	g, err := d.rules.gate(ctx)
+	g, err := d.rules.Gate(ctx)
 	if err != nil {
 		return gate.Verdict{}, err
 	}
 	src, found, closePlace, err := skopeo.Open(ctx, place)
 	if err != nil {
-		return gate.Verdict{}, undecided(err)
+		return gate.Verdict{}, exit.Undecided(err)
 	}
 	defer func() { _ = closePlace() }() // it was only read
 	return g.Admit(ctx, gate.Request{

@@ -11,13 +11,18 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/imageref"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/verdict"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/services/agent"
 	"github.com/touchmark/touchmark/services/agent/store"
 )
 
 func newWhy() *cobra.Command {
-	var f hostFlags
+	var f rules.HostFlags
 	var output string
 	var all bool
 	cmd := &cobra.Command{
@@ -38,9 +43,9 @@ Exit status: 0 the last decision admitted the image, 1 it refused it, 2 wrong us
 3 it was not decided, nothing is recorded, or the record cannot be read.`,
 		Example: `  touchmark why registry.example/acme/app
   touchmark why registry.example/acme/app@sha256:... -o json`,
-		Args: oneImage,
+		Args: imageref.One,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkOutput(output); err != nil {
+			if err := console.CheckOutput(output); err != nil {
 				return err
 			}
 			found, err := decisions(cmd.Context(), f, args[0])
@@ -48,33 +53,33 @@ Exit status: 0 the last decision admitted the image, 1 it refused it, 2 wrong us
 				return err
 			}
 			if len(found) == 0 {
-				return undecided(fmt.Errorf("no decision about %s is recorded here, under this very name; \"touchmark verify %s\" decides now", args[0], args[0]))
+				return exit.Undecided(fmt.Errorf("no decision about %s is recorded here, under this very name; \"touchmark verify %s\" decides now", args[0], args[0]))
 			}
 			if !all {
 				found = found[:1]
 			}
 			if output == "json" {
-				err = printJSON(cmd.OutOrStdout(), agent.Decisions{Decisions: found})
+				err = console.JSON(cmd.OutOrStdout(), agent.Decisions{Decisions: found})
 			} else {
 				err = printDecisions(cmd.OutOrStdout(), found)
 			}
 			if err != nil {
 				return err
 			}
-			return verdictError(gate.Verdict{Outcome: found[0].Outcome, Reason: found[0].Reason})
+			return verdict.Error(gate.Verdict{Outcome: found[0].Outcome, Reason: found[0].Reason})
 		},
 	}
-	f.register(cmd)
+	f.Register(cmd)
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, or json for the whole record")
 	cmd.Flags().BoolVar(&all, "all", false, "every decision that is kept, the latest first")
 	return cmd
 }
 
 // decisions asks the agent, or reads its file if it is not running.
-func decisions(ctx context.Context, f hostFlags, image string) ([]store.Decision, error) {
+func decisions(ctx context.Context, f rules.HostFlags, image string) ([]store.Decision, error) {
 	repository, digest, err := agent.ParseImage(image)
 	if err != nil {
-		return nil, usageError(err)
+		return nil, exit.Usage(err)
 	}
 	return recorded(ctx, f, func(c *agent.Client) (agent.Decisions, error) { return c.Why(ctx, image) },
 		func(s *store.Store) ([]store.Decision, error) {
@@ -84,8 +89,8 @@ func decisions(ctx context.Context, f hostFlags, image string) ([]store.Decision
 
 // recorded gets decisions from the agent or, if it does not answer, from its
 // file.
-func recorded(ctx context.Context, f hostFlags, ask func(*agent.Client) (agent.Decisions, error), read func(*store.Store) ([]store.Decision, error)) ([]store.Decision, error) {
-	c, err := f.find().load()
+func recorded(ctx context.Context, f rules.HostFlags, ask func(*agent.Client) (agent.Decisions, error), read func(*store.Store) ([]store.Decision, error)) ([]store.Decision, error) {
+	c, err := f.Find().Load()
 	if err != nil {
 		return nil, err
 	}
@@ -94,16 +99,16 @@ func recorded(ctx context.Context, f hostFlags, ask func(*agent.Client) (agent.D
 		return answer.Decisions, nil
 	}
 	if !errors.Is(err, agent.ErrAway) {
-		return nil, undecided(err)
+		return nil, exit.Undecided(err)
 	}
 	s, readErr := store.Read(ctx, c.Agent.State)
 	if readErr != nil {
-		return nil, undecided(fmt.Errorf("%w; its record cannot be read either: %w", err, readErr))
+		return nil, exit.Undecided(fmt.Errorf("%w; its record cannot be read either: %w", err, readErr))
 	}
 	defer func() { _ = s.Close() }() // it was only read
 	found, err := read(s)
 	if err != nil {
-		return nil, undecided(err)
+		return nil, exit.Undecided(err)
 	}
 	return found, nil
 }
@@ -125,10 +130,10 @@ func printDecisions(w io.Writer, found []store.Decision) error {
 		fmt.Fprintf(&text, "Asked by %s on %s, %d times, last at %s.\n", who, d.Host, d.Count, d.Last.Format(time.RFC3339))
 		var v gate.Verdict
 		if err := json.Unmarshal(d.Verdict, &v); err != nil {
-			return undecided(fmt.Errorf("reading the recorded verdict: %w", err))
+			return exit.Undecided(fmt.Errorf("reading the recorded verdict: %w", err))
 		}
-		printVerdict(&text, v)
+		verdict.Print(&text, v)
 	}
-	_, err := fmt.Fprint(w, printable(text.String()))
+	_, err := fmt.Fprint(w, console.Printable(text.String()))
 	return err
 }

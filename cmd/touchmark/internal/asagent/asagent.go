@@ -1,4 +1,8 @@
-package main
+// Package asagent decides about images as a host's agent does for its containerd: with that
+// containerd's ways to reach registries and its credentials, and only observing where the
+// configuration says so. The agent itself decides by it, and so do the commands that
+// answer in its place.
+package asagent
 
 import (
 	"context"
@@ -10,6 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/containerd/access"
 	"github.com/touchmark/touchmark/containerd/kubelet"
 	"github.com/touchmark/touchmark/core/attach"
@@ -18,8 +24,8 @@ import (
 	"github.com/touchmark/touchmark/core/hostconfig"
 )
 
-// containerdClient is the name that containerd's verifier asks under.
-const containerdClient = "containerd"
+// Client is the name that containerd's verifier asks under.
+const Client = "containerd"
 
 // containerdAccess is how this host's containerd reaches registries. Besides the
 // file of our own, the credentials are looked for where kubelet and Docker keep
@@ -35,8 +41,8 @@ func containerdAccess(c *hostconfig.Config) *access.Access {
 	})
 }
 
-// asContainerd decides what containerd's verifier asks the agent.
-func asContainerd(c *hostconfig.Config, next gate.Admitter) func(context.Context, gate.Request, string, bool) gate.Verdict {
+// Containerd decides what containerd's verifier asks the agent.
+func Containerd(c *hostconfig.Config, next gate.Admitter) func(context.Context, gate.Request, string, bool) gate.Verdict {
 	registries := containerdAccess(c)
 	return func(ctx context.Context, req gate.Request, physical string, withCredentials bool) gate.Verdict {
 		v := registries.Admit(ctx, next, req, physical, withCredentials)
@@ -50,41 +56,41 @@ func asContainerd(c *hostconfig.Config, next gate.Admitter) func(context.Context
 // containerdObserves is what config.yaml calls a containerd that admits everything.
 const containerdObserves = "containerd (containerd.observe in config.yaml)"
 
-// observingClients are the clients that only observe, whatever the policies say.
-func observingClients(c *hostconfig.Config) []string {
+// Observing are the clients that only observe, whatever the policies say.
+func Observing(c *hostconfig.Config) []string {
 	if c.Containerd.Observe {
 		return []string{containerdObserves}
 	}
 	return nil
 }
 
-// asClient decides about an image as this host's agent does when a client asks it,
+// Decide decides about an image as this host's agent does when a client asks it,
 // in this process.
-func asClient(ctx context.Context, client string, f ruleFlags, image string) (gate.Verdict, error) {
-	if client != containerdClient {
-		return gate.Verdict{}, usageError(fmt.Errorf("--client %q is not known; want %s", client, containerdClient))
+func Decide(ctx context.Context, client string, f rules.Flags, image string) (gate.Verdict, error) {
+	if client != Client {
+		return gate.Verdict{}, exit.Usage(fmt.Errorf("--client %q is not known; want %s", client, Client))
 	}
 	ref, err := name.NewDigest(image)
 	if err != nil {
-		return gate.Verdict{}, usageError(fmt.Errorf("image %q: with --client, an image is named by its digest: %w", image, err))
+		return gate.Verdict{}, exit.Usage(fmt.Errorf("image %q: with --client, an image is named by its digest: %w", image, err))
 	}
 	digest, err := v1.NewHash(ref.DigestStr())
 	if err != nil {
-		return gate.Verdict{}, usageError(fmt.Errorf("image %q: %w", image, err))
+		return gate.Verdict{}, exit.Usage(fmt.Errorf("image %q: %w", image, err))
 	}
-	c, err := f.host()
+	c, err := f.Host()
 	if err != nil {
 		return gate.Verdict{}, err
 	}
 	if c == nil {
-		return gate.Verdict{}, usageError(errors.New("--client goes with --config: it is this host's configuration that says what is demanded"))
+		return gate.Verdict{}, exit.Usage(errors.New("--client goes with --config: it is this host's configuration that says what is demanded"))
 	}
-	g, err := f.gate(ctx)
+	g, err := f.Gate(ctx)
 	if err != nil {
 		return gate.Verdict{}, err
 	}
 	finder := parents.New(parents.Config{Admitter: g, Rule: g.IndexRule})
 	defer func() { _ = finder.Close() }() // nothing can go wrong there
 	req := gate.Request{Repository: attach.LogicalName(ref.Context()), Digest: digest}
-	return asContainerd(c, finder)(ctx, req, ref.Context().Name(), true), nil
+	return Containerd(c, finder)(ctx, req, ref.Context().Name(), true), nil
 }

@@ -1,4 +1,6 @@
-package main
+// Package userfile reads and writes the files that users name on the command line: bounded,
+// and written whole or not at all.
+package userfile
 
 import (
 	"errors"
@@ -8,19 +10,22 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 )
 
-// readSmallFile reads a file of at most max bytes.
-func readSmallFile(path string, max int64) ([]byte, error) {
+// ReadFile reads a file of at most max bytes, and refuses a larger one.
+func ReadFile(path string, max int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return readSmall(f, path, max)
+	return Read(f, path, max)
 }
 
-func readSmall(r io.Reader, what string, max int64) ([]byte, error) {
+// Read reads at most max bytes, and refuses more. what names the source in errors.
+func Read(r io.Reader, what string, max int64) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, max+1))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
@@ -31,8 +36,8 @@ func readSmall(r io.Reader, what string, max int64) ([]byte, error) {
 	return data, nil
 }
 
-// openInput opens a file, or standard input for "-".
-func openInput(cmd *cobra.Command, path string) (io.ReadCloser, error) {
+// Open opens a file, or standard input for "-".
+func Open(cmd *cobra.Command, path string) (io.ReadCloser, error) {
 	if path == "-" {
 		return io.NopCloser(cmd.InOrStdin()), nil
 	}
@@ -51,8 +56,8 @@ func openInput(cmd *cobra.Command, path string) (io.ReadCloser, error) {
 	return f, nil
 }
 
-// writeNewFile writes a file whole or not at all, over one that is there.
-func writeNewFile(path string, content []byte) error {
+// Write writes a file whole or not at all, over one that is there.
+func Write(path string, content []byte) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return os.WriteFile(path, content, 0o644) // a device or a pipe, which must not be replaced
 	}
@@ -67,8 +72,8 @@ func writeNewFile(path string, content []byte) error {
 	return nil
 }
 
-// replaceFile puts content in the place of a file, which nobody but its owner can read before it is complete. Whoever reads it meanwhile sees the old content or the new.
-func replaceFile(path string, content []byte, mode os.FileMode) error {
+// Replace puts content in the place of a file, which nobody but its owner can read before it is complete. Whoever reads it meanwhile sees the old content or the new.
+func Replace(path string, content []byte, mode os.FileMode) error {
 	file, err := os.CreateTemp(filepath.Dir(path), ".touchmark-*")
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
@@ -91,10 +96,10 @@ func replaceFile(path string, content []byte, mode os.FileMode) error {
 	return nil
 }
 
-// oneFile wants one argument: a file.
-func oneFile(_ *cobra.Command, args []string) error {
+// One wants one argument: a file.
+func One(_ *cobra.Command, args []string) error {
 	if len(args) != 1 {
-		return usageError(fmt.Errorf("want exactly one file, have %d arguments", len(args)))
+		return exit.Usage(fmt.Errorf("want exactly one file, have %d arguments", len(args)))
 	}
 	return nil
 }

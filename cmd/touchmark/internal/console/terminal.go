@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"context"
@@ -8,20 +8,22 @@ import (
 	"os"
 
 	"golang.org/x/term"
+
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 )
 
-// isTerminal reports whether a stream is a terminal.
-func isTerminal(stream any) bool {
+// IsTerminal reports whether a stream is a terminal.
+func IsTerminal(stream any) bool {
 	f, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// ask asks for a line that is not shown. A signal gives the terminal back as it was.
-func ask(ctx context.Context, prompt io.Writer, terminal *os.File, question string) (string, error) {
+// Ask asks for a line that is not shown. A signal gives the terminal back as it was.
+func Ask(ctx context.Context, prompt io.Writer, terminal *os.File, question string) (string, error) {
 	fd := int(terminal.Fd())
 	before, err := term.GetState(fd)
 	if err != nil {
-		return "", undecided(fmt.Errorf("asking for password: %w", err))
+		return "", exit.Undecided(fmt.Errorf("asking for password: %w", err))
 	}
 	fmt.Fprint(prompt, question)
 	type line struct {
@@ -37,11 +39,11 @@ func ask(ctx context.Context, prompt io.Writer, terminal *os.File, question stri
 	case <-ctx.Done():
 		_ = term.Restore(fd, before)
 		fmt.Fprintln(prompt)
-		return "", undecided(errors.New("asking for password: interrupted"))
+		return "", exit.Undecided(errors.New("asking for password: interrupted"))
 	case l := <-read:
 		fmt.Fprintln(prompt)
 		if l.err != nil {
-			return "", undecided(fmt.Errorf("asking for password: %w", l.err))
+			return "", exit.Undecided(fmt.Errorf("asking for password: %w", l.err))
 		}
 		return string(l.text), nil
 	}

@@ -1,4 +1,4 @@
-package main
+package verdict
 
 import (
 	"strings"
@@ -23,7 +23,7 @@ func TestExplainAttempt(t *testing.T) {
 		{"no checks", gate.Attempt{Reason: "it is a legacy signature"}, []string{"it is a legacy signature"}},
 	} {
 		var text strings.Builder
-		printVerdict(&text, gate.Verdict{Signatures: []gate.SignatureResult{{Attempts: []gate.Attempt{tt.attempt}}}})
+		Print(&text, gate.Verdict{Signatures: []gate.SignatureResult{{Attempts: []gate.Attempt{tt.attempt}}}})
 		var got []string
 		for _, line := range strings.Split(text.String(), "\n") {
 			if _, why, found := strings.Cut(line, "FAIL "); found {

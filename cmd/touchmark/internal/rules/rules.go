@@ -1,4 +1,8 @@
-package main
+// Package rules is what a command is told about what is demanded of images, and by which
+// trust roots: by flags ([Flags]), or by a host's configuration ([HostFlags], [HostRules]).
+// It reads policies and trust roots, and gives a gate or its parts. Its errors have their
+// exit statuses.
+package rules
 
 import (
 	"context"
@@ -11,6 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/keyopen"
 	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/hostconfig"
@@ -21,24 +27,27 @@ import (
 	"github.com/touchmark/touchmark/core/trust"
 )
 
-// ruleFlags say what is demanded of an image: a host's configuration, a policy file, or one signer.
-type ruleFlags struct {
+// Flags say what is demanded of an image: a host's configuration, a policy file, or one signer.
+type Flags struct {
+	Policy             string // file or directory of policy documents
+	IgnoreClusterMatch bool   // what only has a meaning in a cluster, in it
+	Roots              RootFlags
+
 	config                                         string
-	policy                                         string
-	roots                                          rootFlags
 	identity, identityRegexp, issuer, issuerRegexp string
 	key                                            string
 	predicateType, caChain                         string
-	timestamps, ignoreClusterMatch                 bool
+	timestamps                                     bool
 	insecureIgnoreTlog, insecureIgnoreSCT          bool
 }
 
-func (f *ruleFlags) register(cmd *cobra.Command) {
+// Register adds the flags to a command.
+func (f *Flags) Register(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVar(&f.config, "config", "", "`file` of a host's configuration, with its policies and trust roots (docs/agent.md); without any other rule it is /etc/touchmark/config.yaml, or the user's own")
-	fl.StringVar(&f.policy, "policy", "", "`file` of policy documents, or a directory of them (docs/policy.md)")
-	fl.BoolVar(&f.ignoreClusterMatch, "ignore-cluster-match", false, "with --policy, ignore what only has a meaning in a Kubernetes cluster, instead of refusing it")
-	f.roots.register(cmd)
+	fl.StringVar(&f.Policy, "policy", "", "`file` of policy documents, or a directory of them (docs/policy.md)")
+	fl.BoolVar(&f.IgnoreClusterMatch, "ignore-cluster-match", false, "with --policy, ignore what only has a meaning in a Kubernetes cluster, instead of refusing it")
+	f.Roots.Register(cmd)
 	fl.StringVar(&f.identity, "certificate-identity", "", "`identity` (e-mail address, URI) that must have signed")
 	fl.StringVar(&f.identityRegexp, "certificate-identity-regexp", "", "regular `expression` that the whole identity must match")
 	fl.StringVar(&f.issuer, "certificate-oidc-issuer", "", "`URL` of the OIDC issuer that must have vouched for the identity")
@@ -51,79 +60,80 @@ func (f *ruleFlags) register(cmd *cobra.Command) {
 	fl.BoolVar(&f.insecureIgnoreSCT, "insecure-ignore-sct", false, "accept certificates that are in no certificate log")
 }
 
-// demand reports whether the flags say what is demanded.
-func (f ruleFlags) demand() bool {
-	return f.config+f.policy+f.key+f.identity+f.identityRegexp != ""
+// Demand reports whether the flags say what is demanded.
+func (f Flags) Demand() bool {
+	return f.config+f.Policy+f.key+f.identity+f.identityRegexp != ""
 }
 
-// gate loads everything and makes the gate. Every error is one of usage.
-func (f ruleFlags) gate(ctx context.Context) (*gate.Gate, error) {
-	set, roots, err := f.load(ctx)
+// Gate loads everything and makes the gate. Every error is one of usage.
+func (f Flags) Gate(ctx context.Context) (*gate.Gate, error) {
+	set, roots, err := f.Load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return newGate(set, roots)
+	return NewGate(set, roots)
 }
 
-func newGate(set *policy.Set, roots []*trust.Root) (*gate.Gate, error) {
+// NewGate makes a gate. If a trust root is missing, the error says how to give one.
+func NewGate(set *policy.Set, roots []*trust.Root) (*gate.Gate, error) {
 	g, err := gate.New(gate.Config{Policy: set, Roots: roots})
 	if err != nil {
 		if len(roots) == 0 {
 			err = fmt.Errorf("%w; give --trusted-root", err)
 		}
-		return nil, usageError(err)
+		return nil, exit.Usage(err)
 	}
 	return g, nil
 }
 
-// load reads the policies and the trust roots.
-func (f ruleFlags) load(ctx context.Context) (*policy.Set, []*trust.Root, error) {
-	if c, err := f.host(); err != nil || c != nil {
+// Load reads the policies and the trust roots.
+func (f Flags) Load(ctx context.Context) (*policy.Set, []*trust.Root, error) {
+	if c, err := f.Host(); err != nil || c != nil {
 		if err != nil {
 			return nil, nil, err
 		}
-		rules, err := newHostRules(c)
+		rules, err := NewHostRules(c)
 		if err != nil {
-			return nil, nil, usageError(err)
+			return nil, nil, exit.Usage(err)
 		}
-		return rules.load(ctx)
+		return rules.Load(ctx)
 	}
-	roots, err := f.roots.load()
+	roots, err := f.Roots.Load()
 	if err != nil {
 		return nil, nil, err
 	}
 	set, err := f.set(ctx, roots)
 	if err != nil {
-		return nil, nil, usageError(err)
+		return nil, nil, exit.Usage(err)
 	}
-	if roots, err = withPublicGood(roots, set); err != nil {
-		return nil, nil, usageError(err)
+	if roots, err = WithPublicGood(roots, set); err != nil {
+		return nil, nil, exit.Usage(err)
 	}
 	return set, roots, nil
 }
 
-// host is the configuration that --config names or, where nothing at all is said of what is demanded, that of this host or user, if there is one.
-func (f ruleFlags) host() (*hostconfig.Config, error) {
+// Host is the configuration that --config names or, where nothing at all is said of what is demanded, that of this host or user, if there is one.
+func (f Flags) Host() (*hostconfig.Config, error) {
 	said := f
-	said.config, said.ignoreClusterMatch = "", false
-	demanded := !reflect.DeepEqual(said, ruleFlags{})
+	said.config, said.IgnoreClusterMatch = "", false
+	demanded := !reflect.DeepEqual(said, Flags{})
 	switch {
 	case f.config != "" && demanded:
-		return nil, usageError(errors.New("--config says itself what is demanded, and by which trust roots; leave the other flags away"))
+		return nil, exit.Usage(errors.New("--config says itself what is demanded, and by which trust roots; leave the other flags away"))
 	case f.config == "" && demanded:
 		return nil, nil
 	}
-	c, err := hostFlags{config: f.config}.find().load()
+	c, err := HostFlags{Config: f.config}.Find().Load()
 	if f.config == "" && errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return c, err
 }
 
-func (f ruleFlags) set(ctx context.Context, roots []*trust.Root) (*policy.Set, error) {
+func (f Flags) set(ctx context.Context, roots []*trust.Root) (*policy.Set, error) {
 	signer := f.identity + f.identityRegexp + f.issuer + f.issuerRegexp
 	ways := 0
-	for _, given := range []bool{f.policy != "", signer != "", f.key != ""} {
+	for _, given := range []bool{f.Policy != "", signer != "", f.key != ""} {
 		if given {
 			ways++
 		}
@@ -131,11 +141,11 @@ func (f ruleFlags) set(ctx context.Context, roots []*trust.Root) (*policy.Set, e
 	switch {
 	case ways != 1:
 		return nil, errors.New("say what is demanded with exactly one of --config, --policy, --certificate-identity (with --certificate-oidc-issuer) and --key")
-	case f.policy != "" && (f.insecureIgnoreTlog || f.insecureIgnoreSCT || f.timestamps || f.predicateType != "" || f.caChain != ""):
+	case f.Policy != "" && (f.insecureIgnoreTlog || f.insecureIgnoreSCT || f.timestamps || f.predicateType != "" || f.caChain != ""):
 		return nil, errors.New("--insecure-ignore-tlog, --insecure-ignore-sct, --use-signed-timestamps, --type and --certificate-chain don't go with --policy; the policy says it itself")
-	case f.policy != "":
-		return policy.Load(ctx, f.policy, policyOptions(f.ignoreClusterMatch))
-	case f.ignoreClusterMatch:
+	case f.Policy != "":
+		return policy.Load(ctx, f.Policy, PolicyOptions(f.IgnoreClusterMatch))
+	case f.IgnoreClusterMatch:
 		return nil, errors.New("--ignore-cluster-match goes with --policy only")
 	}
 	a, err := f.authority(ctx)
@@ -159,7 +169,7 @@ func (f ruleFlags) set(ctx context.Context, roots []*trust.Root) (*policy.Set, e
 }
 
 // authority is who must have signed or attested, by the flags.
-func (f ruleFlags) authority(ctx context.Context) (*policy.Authority, error) {
+func (f Flags) authority(ctx context.Context) (*policy.Authority, error) {
 	a := &policy.Authority{Name: "flags", RequireTimestamp: f.timestamps, InsecureIgnoreSCT: f.insecureIgnoreSCT}
 	if f.predicateType != "" {
 		uri, err := predicate.TypeURI(f.predicateType)
@@ -169,14 +179,14 @@ func (f ruleFlags) authority(ctx context.Context) (*policy.Authority, error) {
 		a.Attestations = []policy.Attestation{{Name: f.predicateType, PredicateType: uri}}
 	}
 	if f.key != "" {
-		pub, err := keys.OpenPublic(ctx, f.key, keyOptions())
+		pub, err := keys.OpenPublic(ctx, f.key, keyopen.Public())
 		if err != nil {
 			return nil, fmt.Errorf("--key: %w", err)
 		}
 		a.Name, a.Key, a.RequireLog = keys.Redact(f.key), pub, !f.insecureIgnoreTlog // a name stands in verdicts, a PIN must not
 		return a, nil
 	}
-	m, err := matchSigner(identity.Spec{
+	m, err := MatchSigner(identity.Spec{
 		Issuer: f.issuer, IssuerRegExp: f.issuerRegexp, Subject: f.identity, SubjectRegExp: f.identityRegexp,
 		NoIssuer: f.caChain != "" && f.issuer+f.issuerRegexp == "", // an authority of one's own may know its subjects without one
 	})
@@ -193,8 +203,8 @@ func (f ruleFlags) authority(ctx context.Context) (*policy.Authority, error) {
 	return a, nil
 }
 
-// matchSigner makes the matcher of a signer that is given by flags, and says which flag is missing.
-func matchSigner(s identity.Spec) (*identity.Matcher, error) {
+// MatchSigner makes the matcher of a signer that is given by flags, and says which flag is missing.
+func MatchSigner(s identity.Spec) (*identity.Matcher, error) {
 	switch {
 	case s.Subject+s.SubjectRegExp == "":
 		return nil, errors.New("--certificate-identity is missing: whom the issuer vouches for")

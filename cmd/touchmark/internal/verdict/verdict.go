@@ -1,4 +1,6 @@
-package main
+// Package verdict shows verdicts to people, and gives them exit statuses: for the commands
+// that decide, and for those that tell what was decided.
+package verdict
 
 import (
 	"cmp"
@@ -7,11 +9,12 @@ import (
 	"io"
 	"time"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/core/gate"
 )
 
-// printVerdict shows a verdict to a person.
-func printVerdict(w io.Writer, v gate.Verdict) {
+// Print shows a verdict to a person.
+func Print(w io.Writer, v gate.Verdict) {
 	fmt.Fprintf(w, "%s@%s\n%s (%s): %s\n", v.Repository, v.Digest, v.Outcome, v.Code, v.Reason)
 	fmt.Fprintln(w, "\nPolicies about this image:")
 	if len(v.Policies) == 0 {
@@ -40,7 +43,7 @@ func printVerdict(w io.Writer, v gate.Verdict) {
 	for _, o := range v.Others {
 		fmt.Fprintf(w, "  beside them: %s (%s) in %s, which is not verified here\n", o.Name, o.ArtifactType, o.Manifest)
 	}
-	printAdvice(w, v)
+	PrintAdvice(w, v)
 	fmt.Fprintln(w, "\nTrust roots:")
 	if len(v.Roots) == 0 {
 		fmt.Fprintln(w, "  none")
@@ -58,8 +61,8 @@ func printVerdict(w io.Writer, v gate.Verdict) {
 	}
 }
 
-// printAdvice shows the change to the policy that would admit an image, if there is an obvious one.
-func printAdvice(w io.Writer, v gate.Verdict) {
+// PrintAdvice shows the change to the policy that would admit an image, if there is an obvious one.
+func PrintAdvice(w io.Writer, v gate.Verdict) {
 	if v.Advice != "" {
 		fmt.Fprintf(w, "\nThis would admit it, if you want that:\n%s\n", v.Advice)
 	}
@@ -115,13 +118,13 @@ func printSignature(w io.Writer, n int, s gate.SignatureResult, digest string) {
 	}
 }
 
-// verdictError gives a verdict's exit status.
-func verdictError(v gate.Verdict) error {
+// Error gives a verdict's exit status.
+func Error(v gate.Verdict) error {
 	switch v.Outcome {
 	case gate.OutcomeAdmitted:
 		return nil
 	case gate.OutcomeRefused:
-		return refused(fmt.Errorf("refused: %s", v.Reason))
+		return exit.Refused(fmt.Errorf("refused: %s", v.Reason))
 	}
-	return undecided(errors.New(v.Reason))
+	return exit.Undecided(errors.New(v.Reason))
 }

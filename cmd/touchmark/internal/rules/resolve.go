@@ -1,4 +1,4 @@
-package main
+package rules
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/keyopen"
 	"github.com/touchmark/touchmark/core/child"
 	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/keys"
@@ -18,8 +19,8 @@ import (
 	"github.com/touchmark/touchmark/core/policy/worker"
 )
 
-// policyOptions say how this command reads policies: predicates are judged in a process of their own, keys and programs may lie elsewhere.
-func policyOptions(ignoreClusterMatch bool) policy.Options {
+// PolicyOptions say how this command reads policies: predicates are judged in a process of their own, keys and programs may lie elsewhere.
+func PolicyOptions(ignoreClusterMatch bool) policy.Options {
 	program, _ := child.Find(worker.Name) // without it, a policy with a predicate is refused, by name
 	return policy.Options{
 		Evaluators: map[string]policy.Evaluator{
@@ -35,7 +36,7 @@ type resolver struct{}
 
 // PublicKey implements policy.Resolver.
 func (resolver) PublicKey(ctx context.Context, ref string) (crypto.PublicKey, error) {
-	return keys.OpenPublic(ctx, ref, keyOptions())
+	return keys.OpenPublic(ctx, ref, keyopen.Public())
 }
 
 // maxRemote bounds a program or repository that a policy refers to, in bytes, and remoteTimeout the time to fetch it.

@@ -1,4 +1,4 @@
-package main
+package console
 
 import (
 	"fmt"
@@ -6,10 +6,10 @@ import (
 	"unicode"
 )
 
-// printable makes text safe for a terminal: parts of verdicts and errors come
+// Printable makes text safe for a terminal: parts of verdicts and errors come
 // from registries and from certificates, and must not be able to move the
 // cursor or change colours.
-func printable(s string) string {
+func Printable(s string) string {
 	if !strings.ContainsFunc(s, isHostile) {
 		return s
 	}
