@@ -121,7 +121,7 @@ func (p *bench) cache(b *testing.B) string {
 func (p *bench) config(b *testing.B, listen, upstream, further string) string {
 	b.Helper()
 	file := filepath.Join(b.TempDir(), "proxy.yaml")
-	text := fmt.Sprintf("listen: %s\npolicy: %s\ntrust: [{name: acme, file: %s}]\nregistries: [{name: registry.acme.example, upstream: %q}]\n%s",
+	text := fmt.Sprintf("listen: %s\npolicy: %s\ntrust: [{name: acme, file: %s}]\nregistries: [{name: registry.acme.example, upstream: %q, allowHTTP: true}]\n%s",
 		listen, filepath.Join(p.dir, "policy.yaml"), p.world.Root, upstream, further)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		b.Fatal(err)
