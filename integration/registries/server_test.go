@@ -121,8 +121,8 @@ var accesses = []access{
 		return fmt.Sprintf("auth: {htpasswd: {realm: test, path: %q}}\n", file), nil
 	}},
 	{"TLS and token", true, func(t *testing.T, front string) (string, http.Handler) {
-		s := newTokenServer(t)
-		return fmt.Sprintf("auth: {token: {realm: \"%s/token\", service: test, issuer: %s, rootcertbundle: %q}}\n", front, tokenIssuer, s.bundle), s
+		s := lab.NewTokens(t, map[string]string{user: password}, func(string, string) bool { return true })
+		return s.Section(front + "/token"), s
 	}},
 }
 

@@ -1,4 +1,4 @@
-package registries
+package lab
 
 import (
 	"crypto/ecdsa"
@@ -22,18 +22,21 @@ import (
 
 const tokenIssuer = "token.example"
 
-// tokenServer gives registry tokens (distribution's "Token Authentication Specification") to one user.
-type tokenServer struct {
-	key    *ecdsa.PrivateKey
-	cert   []byte
-	bundle string // file with the certificate
+// Tokens is a token service for distribution's registry ("Token Authentication Specification"): it knows users, and what they may read and write.
+type Tokens struct {
+	users map[string]string
+	may   func(user, repository string) bool
+	key   *ecdsa.PrivateKey
+	cert  []byte
+	file  string // with the certificate
 }
 
-func newTokenServer(t *testing.T) *tokenServer {
-	t.Helper()
+// NewTokens makes a token service for users with their passwords.
+func NewTokens(tb testing.TB, users map[string]string, may func(user, repository string) bool) *Tokens {
+	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: tokenIssuer}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
@@ -41,19 +44,31 @@ func newTokenServer(t *testing.T) *tokenServer {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	s := &tokenServer{key: key, cert: der, bundle: filepath.Join(t.TempDir(), "token.pem")}
-	if err := os.WriteFile(s.bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
+	s := &Tokens{users: users, may: may, key: key, cert: der, file: filepath.Join(tb.TempDir(), "token.pem")}
+	if err := os.WriteFile(s.file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		tb.Fatal(err)
 	}
 	return s
 }
 
-// ServeHTTP grants whatever is asked for to whoever has the password.
-func (s *tokenServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	name, pw, _ := r.BasicAuth()
-	if name != user || pw != password {
+// Section is the line of a registry's configuration that has it send its clients to the service, at a URL.
+func (s *Tokens) Section(realm string) string {
+	return fmt.Sprintf("auth: {token: {realm: %q, service: test, issuer: %s, rootcertbundle: %q}}\n", realm, tokenIssuer, s.file)
+}
+
+// ServeHTTP gives a token for what the user may of what is asked for. Both ways of asking are known: GET with Basic, and OAuth2's POST.
+func (s *Tokens) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	user, password, _ := r.BasicAuth()
+	if r.Method == http.MethodPost {
+		user, password = r.PostFormValue("username"), r.PostFormValue("password")
+	}
+	if want, known := s.users[user]; !known || password != want {
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
@@ -62,26 +77,26 @@ func (s *tokenServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Name    string   `json:"name"`
 		Actions []string `json:"actions"`
 	}
-	var access []grant
-	for _, scope := range r.URL.Query()["scope"] {
-		if part := strings.Split(scope, ":"); len(part) == 3 {
+	access := []grant{}
+	for _, scope := range strings.Fields(strings.Join(r.Form["scope"], " ")) {
+		if part := strings.Split(scope, ":"); len(part) == 3 && s.may(user, part[1]) {
 			access = append(access, grant{part[0], part[1], strings.Split(part[2], ",")})
 		}
 	}
 	now := time.Now()
 	token, err := s.sign(map[string]any{
-		"iss": tokenIssuer, "sub": name, "aud": r.URL.Query().Get("service"), "jti": rand.Text(), "access": access,
+		"iss": tokenIssuer, "sub": user, "aud": r.FormValue("service"), "jti": rand.Text(), "access": access,
 		"nbf": now.Add(-time.Minute).Unix(), "iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
 	})
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	json.NewEncoder(w).Encode(map[string]string{"token": token})
+	json.NewEncoder(w).Encode(map[string]any{"token": token, "access_token": token, "expires_in": 60})
 }
 
 // sign makes a JSON web token by ES256 that carries its certificate.
-func (s *tokenServer) sign(claims any) (string, error) {
+func (s *Tokens) sign(claims any) (string, error) {
 	header, err := json.Marshal(map[string]any{"typ": "JWT", "alg": "ES256", "x5c": []string{base64.StdEncoding.EncodeToString(s.cert)}})
 	if err != nil {
 		return "", err
