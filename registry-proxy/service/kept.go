@@ -82,10 +82,18 @@ func (k *kept) meet(c config.Peers, known peers.HoldersFunc, logger *slog.Logger
 	return err
 }
 
+// names are those of a registry that its images are countersigned for.
+func (k *kept) names(section config.Registry, conf *config.Config) []string {
+	if k.signer == nil {
+		return nil
+	}
+	return clientNames(section, len(conf.Registries) == 1, conf.Countersign.Names)
+}
+
 // configure gives a registry's proxy its part.
-func (k *kept) configure(c *registryproxy.Config, section config.Registry, conf *config.Config) {
+func (k *kept) configure(c *registryproxy.Config, names []string, conf *config.Config) {
 	if k.signer != nil { // no interface that holds nil, here and below
-		c.Countersigner, c.CountersignNames = k.signer, clientNames(section, len(conf.Registries) == 1, conf.Countersign.Names)
+		c.Countersigner, c.CountersignNames = k.signer, names
 	}
 	c.Cache, c.Tracer = k.cache, k.tracer
 	if k.peers != nil {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -101,6 +102,45 @@ func TestReload_KeepsWhatHasNotChanged(t *testing.T) {
 		if before.rules[key] == nil || before.rules[key].gate != now.rules[key].gate {
 			t.Errorf("the gate of %s was made anew", key)
 		}
+	}
+}
+
+// A registry that was alone is countersigned for the proxy's own name. With another one beside it, that name could lead to the other.
+func TestReload_NamesOfARegistryThatIsNoLongerAlone(t *testing.T) {
+	p := newPlace(t)
+	more := "countersign: {key: countersign.key, authority: countersign.pem, names: [proxy.example]}\n"
+	p.write("proxy.yaml", p.least()+more)
+	s, _ := p.run()
+	id := "http://" + p.host + " registry.acme.example"
+	before := s.world.Load().proxies[id]
+	if !slices.Equal(before.names, []string{"proxy.example"}) {
+		t.Errorf("alone: %q", before.names)
+	}
+	p.write("proxy.yaml", p.least()+"- name: other.example\n  upstream: http://"+p.host+"\n  prefix: hub\n"+more)
+	s.reload(t.Context())
+	now := s.world.Load().proxies[id]
+	if now.proxy == before.proxy || len(now.names) != 0 {
+		t.Errorf("beside another: %q, made anew: %v; log: %s", now.names, now.proxy != before.proxy, p.log.String())
+	}
+}
+
+// A listener that ends by itself ends the proxy: nobody would see it otherwise.
+func TestRun_EndsWithAnyListener(t *testing.T) {
+	p := newPlace(t)
+	s, err := p.new()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(t.Context()) }()
+	if status, _ := get(t, http.DefaultClient, s.MetricsURL()+"/healthz"); status != http.StatusOK {
+		t.Fatal(status)
+	}
+	if err := s.admin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), s.MetricsURL()) {
+		t.Error(err)
 	}
 }
 

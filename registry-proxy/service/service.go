@@ -127,14 +127,14 @@ func (s *Service) MetricsURL() string {
 func (s *Service) Registries() []string { return s.world.Load().names }
 
 // Run answers requests until ctx ends, and then waits for those under way, up to
-// [DrainTimeout].
+// [DrainTimeout]. It ends with an error if one of its listeners does.
 func (s *Service) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx) // which ends if a listener does
 	watch, stop := context.WithCancel(ctx)
 	defer stop()
 	// The page about the proxy's health outlives the proxy, so that it can be seen to stop.
 	admin, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAdmin()
-	var group errgroup.Group
 	if s.admin != nil {
 		group.Go(func() error { return s.admin.Serve(admin, nil) })
 	}

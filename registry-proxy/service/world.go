@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"reflect"
+	"slices"
 
 	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/gate"
@@ -48,6 +49,7 @@ type mounted struct {
 	section config.Registry
 	seen    reload.State // of the section's files
 	rules   string
+	names   []string // of the registry for clients, which other sections have a say in
 	proxy   *registryproxy.Proxy
 }
 
@@ -125,10 +127,10 @@ func (w *world) enforce() error {
 
 // proxy makes the proxy of a registry, or takes the one that was made from the same.
 func (s *Service) proxy(w *world, section config.Registry, rules string, before *world) (*registryproxy.Proxy, error) {
-	seen := reload.Look(section.Files())
+	seen, names := reload.Look(section.Files()), s.kept.names(section, w.conf)
 	id := section.Upstream + " " + section.Name
 	if before != nil {
-		if m := before.proxies[id]; m != nil && m.seen == seen && m.rules == rules && reflect.DeepEqual(m.section, section) {
+		if m := before.proxies[id]; m != nil && m.seen == seen && m.rules == rules && slices.Equal(m.names, names) && reflect.DeepEqual(m.section, section) {
 			w.proxies[id] = m
 			return m.proxy, nil
 		}
@@ -138,7 +140,7 @@ func (s *Service) proxy(w *world, section config.Registry, rules string, before 
 		PassThrough: section.PassThrough, Observe: section.Observe, Fetches: section.Limits.Fetches, Rate: section.Limits.Rate,
 		Decisions: s.decisions, Metrics: s.metrics, Held: s.held, Logger: s.logger,
 	}
-	s.kept.configure(&c, section, w.conf)
+	s.kept.configure(&c, names, w.conf)
 	var err error
 	if c.Keychain, err = keychain(section.Credentials); err != nil {
 		return nil, fmt.Errorf("credentials: %w", err)
@@ -152,7 +154,7 @@ func (s *Service) proxy(w *world, section config.Registry, rules string, before 
 	if err != nil {
 		return nil, err
 	}
-	w.proxies[id] = &mounted{section: section, seen: seen, rules: rules, proxy: p}
+	w.proxies[id] = &mounted{section: section, seen: seen, rules: rules, names: names, proxy: p}
 	return p, nil
 }
 
