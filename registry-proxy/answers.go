@@ -22,7 +22,7 @@ import (
 )
 
 // What the upstream answered while an image was judged (its manifest, lists of referrers, signatures, and that there is nothing at a
-// tag) is kept in the cache when the image was admitted, and so is a complete list of tags that a client has read. If the operator wants that ([Config.Offline]), these answers are
+// tag) is kept in the cache when the image was admitted, and so is a complete list of tags that a client, or a search, has read. If the operator wants that ([Config.Offline]), these answers are
 // given again when the upstream cannot be asked, and never otherwise:
 //
 //   - The upstream is asked first. Only a connection that fails, a time limit, and a status of 500 and above count as an

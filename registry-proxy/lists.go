@@ -21,25 +21,14 @@ const (
 )
 
 // serveTags answers with one page of the upstream's tags. Tags are names, not content: they are passed on whatever the
-// policy says about what they point to. During an outage they are those of the last complete list, under the rules of
-// answers.go.
+// policy says about what they point to.
 func (p *Proxy) serveTags(w http.ResponseWriter, r *http.Request, req request) *failure {
-	tags, more, fail := p.fetchTags(r.Context(), req.repository, req.pageSize, req.last)
-	switch {
-	case fail == nil:
-		p.keepTags(req, tags, more)
-	case fail.status == http.StatusNotFound:
-		p.forgetTags(req.repository)
+	tags, more, offline, fail := p.listTags(r.Context(), req)
+	if fail != nil {
 		return fail
-	case !fail.outage:
-		return fail
-	default:
-		kept, further, at, ok := p.keptTags(req)
-		if !ok {
-			return fail
-		}
-		tags, more = kept, further
-		w.Header().Set(headerOffline, at)
+	}
+	if offline != "" {
+		w.Header().Set(headerOffline, offline)
 	}
 	if more && len(tags) > 0 {
 		next := url.Values{"last": {tags[len(tags)-1]}}
@@ -54,6 +43,23 @@ func (p *Proxy) serveTags(w http.ResponseWriter, r *http.Request, req request) *
 type tagList struct {
 	Name string   `json:"name"`
 	Tags []string `json:"tags"`
+}
+
+// listTags gives one page of the upstream's tags. During an outage they are those of the last complete list, under the rules
+// of answers.go, and offline is when the upstream said so.
+func (p *Proxy) listTags(ctx context.Context, req request) (tags []string, more bool, offline string, fail *failure) {
+	tags, more, fail = p.fetchTags(ctx, req.repository, req.pageSize, req.last)
+	switch {
+	case fail == nil:
+		p.keepTags(req, tags, more)
+	case fail.status == http.StatusNotFound:
+		p.forgetTags(req.repository)
+	case fail.outage:
+		if kept, further, at, ok := p.keptTags(req); ok {
+			return kept, further, at, nil
+		}
+	}
+	return tags, more, "", fail
 }
 
 // fetchTags reads one page; more says that there is another after its last tag. A pageSize of -1 leaves the size to the

@@ -73,7 +73,7 @@ func (p *Proxy) search(ctx context.Context, repository string) error {
 	s := search{p: p, repository: repository, seen: map[string]bool{}}
 	tags, last := 0, ""
 	for {
-		page, more, fail := p.fetchTags(ctx, repository, maxTagsPage, last)
+		page, more, _, fail := p.listTags(ctx, request{repository: repository, pageSize: maxTagsPage, last: last})
 		if fail != nil {
 			if fail.status == http.StatusNotFound {
 				return nil // no such repository: there is nothing to find
