@@ -20,8 +20,9 @@ var matrix []byte
 
 // Points are the enforcement points that the matrix knows exceptions of. Where
 // "containerd" is its verifier, asked by itself, "pull" is a pull by containerd,
-// which asks the verifier.
-var Points = []string{"gate", "command", "proxy", "lookaside", "containerd", "pull"}
+// which asks the verifier. "offline proxy" is one that served what it could, and has
+// lost the registry.
+var Points = []string{"gate", "command", "proxy", "offline proxy", "lookaside", "containerd", "pull"}
 
 // Situation is one row of the matrix.
 type Situation struct {

@@ -31,7 +31,7 @@ type fault struct {
 	everything bool // else only what is asked to find evidence
 }
 
-func newServer(tb testing.TB) (s *server, host string) {
+func newServer(tb testing.TB) (s *server, host string, stop func()) {
 	tb.Helper()
 	discard := registry.Logger(log.New(io.Discard, "", 0))
 	s = &server{
@@ -40,11 +40,12 @@ func newServer(tb testing.TB) (s *server, host string) {
 		isOld:   make(map[string]bool), faults: make(map[string]fault),
 	}
 	hs := httptest.NewServer(s)
-	tb.Cleanup(func() {
+	stop = func() {
 		hs.CloseClientConnections() // those that are left hanging
 		hs.Close()
-	})
-	return s, strings.TrimPrefix(hs.URL, "http://")
+	}
+	tb.Cleanup(stop)
+	return s, strings.TrimPrefix(hs.URL, "http://"), stop
 }
 
 // Paths of the registry's API, and of containers/image's lookaside.

@@ -26,6 +26,8 @@ type World struct {
 	Registry string
 	Sites    map[string]*Site
 	Images   []*Image // one for each situation, in the order of the matrix
+	// Stop takes the registry and the lookaside server away: nothing listens there any more.
+	Stop func()
 }
 
 // Image is what an enforcement point is asked about.
@@ -39,6 +41,14 @@ type Image struct {
 	// Parents are the digests of indexes that the enforcement point knows to list
 	// the image, or believes to.
 	Parents []string
+	// Manifests are the image's one, or those of the platforms of an index, in its order.
+	Manifests []Manifest
+}
+
+// Manifest is one of a single image.
+type Manifest struct {
+	Digest string
+	Blobs  []string // digests of its configuration and its layers
 }
 
 // tag of each image or index; a platform of an index has none.
@@ -67,7 +77,7 @@ func Build(tb testing.TB) *World {
 		tb.Fatal(err)
 	}
 	b := &builder{World: &World{Dir: tb.TempDir(), Sites: make(map[string]*Site)}, cast: newCast(tb)}
-	b.server, b.Registry = newServer(tb)
+	b.server, b.Registry, b.Stop = newServer(tb)
 	b.now = time.Now().Add(-time.Minute)
 	b.writeSites(tb)
 	for i, s := range all {
@@ -143,9 +153,16 @@ func (b *builder) build(tb testing.TB, s Situation, seed int64) *Image {
 		}
 		for _, d := range manifest.Manifests {
 			platforms = append(platforms, whole.Digest(d.Digest.String()))
+			image, err := index.Image(d.Digest)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			i.Manifests = append(i.Manifests, manifestOf(tb, image))
 		}
 	} else {
-		whole = coretest.Push(tb, i.Repository+":"+tag, coretest.Image(tb, seed))
+		image := coretest.Image(tb, seed)
+		whole = coretest.Push(tb, i.Repository+":"+tag, image)
+		i.Manifests = []Manifest{manifestOf(tb, image)}
 	}
 	var signed []name.Digest
 	switch f.Get("on") {
@@ -163,7 +180,7 @@ func (b *builder) build(tb testing.TB, s Situation, seed int64) *Image {
 	}
 	i.Digest = whole.DigestStr()
 	if f.Get("asked") == "platform" {
-		i.Digest = platforms[0].DigestStr()
+		i.Digest, i.Manifests = platforms[0].DigestStr(), i.Manifests[:1]
 		switch f.Get("parent") {
 		case "known":
 			i.Parents = []string{whole.DigestStr()}
@@ -174,6 +191,23 @@ func (b *builder) build(tb testing.TB, s Situation, seed int64) *Image {
 		}
 	}
 	return i
+}
+
+func manifestOf(tb testing.TB, image v1.Image) Manifest {
+	tb.Helper()
+	digest, err := image.Digest()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	content, err := image.Manifest()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	m := Manifest{digest.String(), []string{content.Config.Digest.String()}}
+	for _, layer := range content.Layers {
+		m.Blobs = append(m.Blobs, layer.Digest.String())
+	}
+	return m
 }
 
 // Request is the question to a gate.
