@@ -14,6 +14,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/configfile/tlsfiles"
+	"github.com/touchmark/touchmark/core/serving"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 )
 
@@ -124,26 +125,5 @@ func (s *server) Close() error { return s.listener.Close() }
 // Serve answers requests until ctx ends; then it calls draining, if it is not nil, and
 // waits for those under way. It returns nil if all were answered.
 func (s *server) Serve(ctx context.Context, draining func()) error {
-	failed := make(chan error, 1)
-	go func() {
-		if s.http.TLSConfig != nil {
-			failed <- s.http.ServeTLS(s.listener, "", "")
-			return
-		}
-		failed <- s.http.Serve(s.listener)
-	}()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serving %s: %w", s.URL(), err)
-	case <-ctx.Done():
-	}
-	if draining != nil {
-		draining()
-	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), DrainTimeout)
-	defer cancel()
-	if err := s.http.Shutdown(drain); err != nil {
-		return errors.Join(fmt.Errorf("waiting for answers under way: %w", err), s.http.Close())
-	}
-	return nil
+	return serving.Run(ctx, s.http, s.listener, DrainTimeout, draining)
 }

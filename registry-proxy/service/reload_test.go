@@ -139,7 +139,7 @@ func TestRun_EndsWithAnyListener(t *testing.T) {
 	if err := s.admin.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-ended; err == nil || !strings.Contains(err.Error(), s.MetricsURL()) {
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), strings.TrimPrefix(s.MetricsURL(), "http://")) {
 		t.Error(err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/configfile/tlsfiles"
+	"github.com/touchmark/touchmark/core/serving"
 )
 
 const (
@@ -108,25 +109,7 @@ func (s *Server) Use(handler http.Handler) { s.handler.Store(&handler) }
 
 // Serve answers requests until ctx ends, and then waits for those under way, up to 30 seconds. It returns nil if all were answered.
 func (s *Server) Serve(ctx context.Context) error {
-	failed := make(chan error, 1)
-	go func() {
-		if s.server.TLSConfig != nil {
-			failed <- s.server.ServeTLS(s.listener, "", "")
-			return
-		}
-		failed <- s.server.Serve(s.listener)
-	}()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serving %s: %w", s.URL(), err)
-	case <-ctx.Done():
-	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-	defer cancel()
-	if err := s.server.Shutdown(drain); err != nil {
-		return errors.Join(fmt.Errorf("waiting for requests under way: %w", err), s.server.Close())
-	}
-	return nil
+	return serving.Run(ctx, s.server, s.listener, drainTimeout, nil)
 }
 
 // Close stops listening at once. It is for when Serve was never called.
