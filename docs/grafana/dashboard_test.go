@@ -3,22 +3,27 @@ package grafana_test
 
 import (
 	"context"
+	"crypto"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 	"github.com/touchmark/touchmark/registry-proxy/service"
+	"github.com/touchmark/touchmark/services/trustroot"
 )
 
 // dashboard is what this test reads of the file.
@@ -110,7 +115,18 @@ func scrape(t *testing.T) (metrics, labels map[string]bool) {
 		}
 	}
 	write("policy.yaml", "apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata: {name: all}\nspec:\n  images: [{glob: \"up.example/**\"}]\n  authorities: [{static: {action: pass}}]\n")
-	write("proxy.yaml", fmt.Sprintf("listen: 127.0.0.1:0\npolicy: policy.yaml\nmetrics: {listen: \"127.0.0.1:0\"}\nregistries:\n- {name: up.example, upstream: \"http://%s\"}\n- {name: down.example, upstream: \"http://127.0.0.1:1\"}\n", host))
+	repository, err := trustroot.CreateRepository(trustroot.RepositoryConfig{
+		Dir: t.TempDir(), Keys: trustroot.RepositoryKeys{Root: []crypto.Signer{coretest.NewKey(t)}, Targets: coretest.NewKey(t), Online: coretest.NewKey(t)},
+		Targets: map[string][]byte{trustroot.TrustedRootFile: coretest.New(t).TrustedRootJSON(t)}, Clock: time.Now, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer repository.Close()
+	mirror := httptest.NewServer(repository.Handler())
+	defer mirror.Close()
+	write("root.json", string(repository.Root()))
+	write("proxy.yaml", fmt.Sprintf("listen: 127.0.0.1:0\npolicy: policy.yaml\nstate: state\ntrust: [{name: acme, mirror: %q, root: root.json}]\nmetrics: {listen: \"127.0.0.1:0\"}\nregistries:\n- {name: up.example, upstream: \"http://%s\"}\n- {name: down.example, upstream: \"http://127.0.0.1:1\"}\n", mirror.URL, host))
 	s, err := service.New(t.Context(), service.Config{
 		Read: func() (*config.Config, error) { return config.Load(filepath.Join(dir, "proxy.yaml")) },
 		Load: func(ctx context.Context, file string, roots []*trust.Root) (*policy.Set, []*trust.Root, error) {
