@@ -163,7 +163,7 @@ func (c *Clients) Identify(r *http.Request) (Caller, error) {
 	if values := r.Header.Values("Authorization"); len(values) > 1 {
 		return Caller{}, fmt.Errorf("%w: two Authorization headers", ErrCredentials)
 	}
-	if header := r.Header.Get("Authorization"); header != "" {
+	if header := r.Header.Get("Authorization"); header != "" && !emptyHanded(r) {
 		who, err := c.prove(r.Context(), r, header)
 		if err != nil {
 			return Caller{}, err
@@ -183,6 +183,13 @@ func (c *Clients) Identify(r *http.Request) (Caller, error) {
 // none unless they are; those that have none go on without, and are let in where anonymous ones are.
 func (c *Clients) MustAsk(r *http.Request) bool {
 	return c.password && r.Header.Get("Authorization") == "" && c.proveCertificate(r) == ""
+}
+
+// emptyHanded reports whether a client answers a challenge with an empty name and an empty password, as podman, skopeo and
+// buildah (containers/image) do that have no credentials.
+func emptyHanded(r *http.Request) bool {
+	name, password, ok := r.BasicAuth()
+	return ok && name == "" && password == ""
 }
 
 // proveCertificate is the name of the client's certificate; empty if it has none.

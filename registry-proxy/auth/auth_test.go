@@ -166,6 +166,8 @@ func TestIdentify(t *testing.T) {
 				r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}
 			}, map[bool]string{true: "nobody"}[anonymous]},
 			{"nothing", nil, map[bool]string{true: "nobody"}[anonymous]},
+			{"neither name nor password, as podman", basic("", ""), map[bool]string{true: "nobody"}[anonymous]},
+			{"a password without a name", basic("", "right"), ""},
 		} {
 			caller, err := clients.Identify(request(t, c.edit))
 			if c.who == "" {
