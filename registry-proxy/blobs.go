@@ -72,7 +72,7 @@ func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*gra
 	var t tried
 	var notEvidence *failure
 	var searchErr error
-	partitioned := partition(ctx) + req.repository
+	partitioned, there := partition(ctx)+req.repository, p.upstream.passThrough // of whom entitled has asked
 	for stage := range 3 {
 		unlisted := t.holders == 0 && notEvidence == nil // as far as is known
 		if stage == 2 && unlisted && p.fruitless.held(partitioned, req.digest, p.now()) {
@@ -83,9 +83,11 @@ func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*gra
 			p.learn(ctx, req.repository, req.digest)
 		case 2:
 			if unlisted && !p.upstream.passThrough { // or a made-up digest would cost the upstream thousands of requests
-				if _, fail := p.probeBlob(ctx, req.repository, req.digest, -1); fail != nil && fail.status == http.StatusNotFound {
+				_, fail := p.probeBlob(ctx, req.repository, req.digest, -1)
+				if fail != nil && fail.status == http.StatusNotFound {
 					return nil, fail
 				}
+				there = fail == nil
 			}
 			searchErr = p.walk(ctx, req.repository)
 		}
@@ -98,7 +100,7 @@ func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*gra
 			p.logBlob(r, req, t.verdict, nil, p.now().Sub(start))
 			return t.granted, nil
 		}
-		if stage == 2 && searchErr == nil && t.holders == 0 && notEvidence == nil {
+		if stage == 2 && there && searchErr == nil && t.holders == 0 && notEvidence == nil { // and it was no search of what was kept for an outage
 			p.fruitless.note(partitioned, req.digest, p.now())
 		}
 	}
