@@ -13,6 +13,7 @@ import (
 	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/doctor"
 	proxydoctor "github.com/touchmark/touchmark/registry-proxy/doctor"
+	"github.com/touchmark/touchmark/registry-proxy/service"
 )
 
 // maxProbePassword bounds the file of --probe-password-file, in bytes: a token of an
@@ -23,6 +24,7 @@ const maxProbePassword = 64 << 10
 type doctorProxyFlags struct {
 	config       string
 	url, metrics string
+	ca           string // file
 	filesOnly    bool
 	network      bool
 	fix          bool
@@ -50,6 +52,7 @@ write and must not. --probe-unsigned and --probe-good ask the running proxy for 
 Exit status: 0 this proxy enforces, 1 it does not, 2 wrong usage, 3 can't tell.`,
 		Example: `  touchmark doctor proxy --config /etc/touchmark/proxy.yaml
   touchmark doctor proxy --network --probe-unsigned docker.io/library/alpine:3 --probe-good registry.example/acme/app:1
+  touchmark doctor proxy --url https://proxy.acme.example --ca acme-ca.pem
   touchmark doctor proxy --files-only --config proxy.yaml
   touchmark doctor proxy --fix
   touchmark doctor proxy -o prometheus >/var/lib/node_exporter/touchmark-proxy.prom`,
@@ -60,6 +63,7 @@ Exit status: 0 this proxy enforces, 1 it does not, 2 wrong usage, 3 can't tell.`
 	fl.StringVar(&f.config, "config", "/etc/touchmark/proxy.yaml", "the proxy's configuration `file`")
 	fl.StringVar(&f.url, "url", "", "`URL` of the running proxy as clients have it, in the place of where the file says that it listens")
 	fl.StringVar(&f.metrics, "metrics-url", "", "`URL` of its metrics, in the place of where the file says that they are")
+	fl.StringVar(&f.ca, "ca", "", "PEM `file` of a private authority that issued the certificates there, besides the system's; without it only what clients believe by themselves is believed")
 	fl.BoolVar(&f.filesOnly, "files-only", false, "look at files alone: the proxy does not run on this machine")
 	fl.BoolVar(&f.network, "network", false, "ask the upstream registries and the other replicas, too")
 	fl.BoolVar(&f.fix, "fix", false, "put modes of files right, and examine again")
@@ -81,6 +85,11 @@ func (f *doctorProxyFlags) run(cmd *cobra.Command) error {
 	}
 	if f.filesOnly && (f.probe.Unsigned != "" || f.probe.Good != "") {
 		return exit.Usage(errors.New("--files-only does not go with a probe, which asks the running proxy"))
+	}
+	if f.ca != "" {
+		if _, err := service.Authorities(f.ca); err != nil {
+			return exit.Usage(fmt.Errorf("--ca: %w", err))
+		}
 	}
 	if f.password != "" {
 		data, err := configfile.Read(f.password, maxProbePassword)
@@ -106,7 +115,7 @@ func (f *doctorProxyFlags) examine(cmd *cobra.Command) (*doctor.Report, error) {
 		f.uid = os.Getuid()
 	}
 	c := proxydoctor.Config{
-		File: f.config, Now: time.Now(), Load: loadRules(f.ignoreMatch), UID: f.uid, Live: !f.filesOnly, URL: f.url, Metrics: f.metrics,
+		File: f.config, Now: time.Now(), Load: loadRules(f.ignoreMatch), UID: f.uid, Live: !f.filesOnly, URL: f.url, Metrics: f.metrics, CA: f.ca,
 		Network: f.network, Clock: doctor.KernelClock,
 	}
 	report, err := proxydoctor.Examine(ctx, c)

@@ -41,6 +41,7 @@ func TestDoctorProxy(t *testing.T) {
 		{"no such file", 0o644, []string{"--files-only", "--config", file + ".old"}, 3, "config-missing"},
 		{"no such format", 0o644, []string{"-o", "xml"}, 2, "--output"},
 		{"a probe of nothing", 0o644, []string{"--files-only", "--probe-good", "a"}, 2, "--files-only"},
+		{"no authority", 0o644, []string{"--ca", file + ".old"}, 2, "--ca: "},
 		{"half a login", 0o644, []string{"--probe-user", "ci"}, 2, "probe-password-file"},
 		{"no password", 0o644, []string{"--probe-user", "ci", "--probe-password-file", file + ".old"}, 2, "probe-password-file"},
 	} {
