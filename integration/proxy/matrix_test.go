@@ -27,6 +27,14 @@ func TestSituations(t *testing.T) {
 				)
 			})
 		})
+		for _, p := range enforcing.clients(t) {
+			t.Run(p.name, func(t *testing.T) {
+				t.Parallel()
+				asked := p.asked(w.Images)
+				each(t, asked, p.check)
+				t.Logf("%d situations", len(asked))
+			})
+		}
 	})
 	t.Run("decision logs", func(t *testing.T) {
 		enforcing.logged(t, false)

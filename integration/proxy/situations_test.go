@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/integration/internal/lab"
 	"github.com/touchmark/touchmark/integration/situations"
 	"github.com/touchmark/touchmark/registry-proxy/decisions"
@@ -176,8 +177,11 @@ func each(t *testing.T, images []*situations.Image, ask func(*situations.Image) 
 	wait.Wait()
 }
 
-// waits reports whether whoever asks about an image waits for a registry in trouble, and costs nothing meanwhile.
-func waits(i *situations.Image) bool { return i.Facts.Get("fault") != "none" }
+// waits reports whether whoever asks about an image waits, for a registry in trouble or to ask again, and costs nothing meanwhile.
+func waits(i *situations.Image) bool {
+	want, _ := i.At("proxy")
+	return i.Facts.Get("fault") != "none" || want.Outcome == gate.OutcomeUndecided
+}
 
 // together does things at once, and returns what is wrong with any of them.
 func together(all ...func() error) error {
