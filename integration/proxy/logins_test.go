@@ -46,7 +46,7 @@ func newWorld(t *testing.T, more string) *world {
 		"- {name: registry.other.example, upstream: \"http://"+upstream+"\", prefix: other}\n"+more)
 }
 
-// newFronted starts a proxy with these registries, and whatever else its file says.
+// newFronted starts a proxy with these registries, and whatever else its file says; where it listens may come first.
 func newFronted(t *testing.T, registries string) *world {
 	t.Helper()
 	dir := t.TempDir()
@@ -59,9 +59,12 @@ func newFronted(t *testing.T, registries string) *world {
 		}
 		fmt.Fprintf(&users, "%s:%s\n", name, hash)
 	}
+	if !strings.HasPrefix(registries, "listen:") {
+		registries = "listen: 127.0.0.1:0\n" + registries
+	}
 	for name, text := range map[string]string{
 		"policy.yaml": rules, "users": users.String(),
-		"proxy.yaml": "listen: 127.0.0.1:0\npolicy: policy.yaml\n" + registries,
+		"proxy.yaml": registries + "policy: policy.yaml\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
