@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/userfile"
 	"github.com/touchmark/touchmark/registry-proxy/clientconfig"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 )
@@ -18,16 +19,18 @@ type clientProxyFlags struct{ config, url, ca string }
 func newClientConfigProxies() []*cobra.Command {
 	return []*cobra.Command{
 		newClientConfigProxy("containerd", "Print the hosts.toml with which containerd pulls through a proxy", `
-They belong where containerd's registry.config_path points; a restart is not needed.`, clientconfig.Proxy.Containerd),
+hosts.toml belongs where containerd's registry.config_path points; a restart is not needed.`, clientconfig.Proxy.Containerd),
 		newClientConfigProxy("podman", "Print the registries.conf with which podman, skopeo, buildah and CRI-O pull through a proxy", `
 Where the proxy countersigns, policy.json and registries.d demand its countersignature
-(merge them with what is there): that needs podman 5.4, and a copy of the authority's
-certificate, countersign.authority of the configuration, at the path in policy.json.
+(merge them with what is there): that needs podman 5.4. The certificate of its authority,
+countersign.authority of the configuration, is printed, too: the proxy makes it when it
+starts for the first time.
 To sign with podman, see "touchmark client-config skopeo".`, clientconfig.Proxy.Podman),
 		newClientConfigProxy("docker", "Print the daemon.json and hosts.toml with which Docker pulls through a proxy", `
-Docker reads hosts.toml only with its containerd image store, which daemon.json switches
-on (merge it with what is there, and restart Docker). Without, pull by the proxy's own
-name. "registry-mirrors" would not enforce anything.`, clientconfig.Proxy.Docker),
+Docker reads hosts.toml from 28.0 on, and only with its containerd image store, which
+daemon.json switches on (merge it with what is there, and restart Docker). An older one,
+or one without that store, asks the registry itself: pull by the proxy's own name there.
+"registry-mirrors" would not enforce anything.`, clientconfig.Proxy.Docker),
 	}
 }
 
@@ -45,16 +48,16 @@ refuses. Those who push and sign talk to the registry itself.
 Exit status: 0 printed, 2 wrong usage.`, client, client, more),
 		Example: "  touchmark client-config " + client + " --config proxy.yaml --url https://proxy.example",
 		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd, write) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd, client, write) },
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.config, "config", "", "`file` of the proxy's configuration (docs/proxy.md)")
 	fl.StringVar(&f.url, "url", "", "`URL` by which clients reach the proxy, https://host[:port]")
-	fl.StringVar(&f.ca, "ca", "", "`file` on the clients with the authority of the proxy's certificate, if their system does not know it")
+	fl.StringVar(&f.ca, "ca", "", "`file` with the authority of the proxy's certificate, if clients' systems do not know it; it is printed, too")
 	return cmd
 }
 
-func (f clientProxyFlags) run(cmd *cobra.Command, write func(clientconfig.Proxy) ([]clientconfig.File, error)) error {
+func (f clientProxyFlags) run(cmd *cobra.Command, client string, write func(clientconfig.Proxy) ([]clientconfig.File, error)) error {
 	switch {
 	case f.config == "":
 		return exit.Usage(errors.New("--config is missing: the file of the proxy's configuration"))
@@ -65,7 +68,16 @@ func (f clientProxyFlags) run(cmd *cobra.Command, write func(clientconfig.Proxy)
 	if err != nil {
 		return exit.Usage(err)
 	}
-	files, err := write(clientconfig.Proxy{URL: f.url, CA: f.ca, Countersigns: c.Countersign.Key != "", Registries: c.Registries})
+	p := clientconfig.Proxy{URL: f.url, Registries: c.Registries}
+	if p.CA, err = certificates(f.ca); err != nil {
+		return exit.Usage(fmt.Errorf("--ca: %w", err))
+	}
+	if client == "podman" { // no other demands countersignatures
+		if p.Countersigner, err = certificates(c.Countersign.Authority); err != nil {
+			return exit.Usage(fmt.Errorf("%s: countersign.authority: %w", f.config, err))
+		}
+	}
+	files, err := write(p)
 	if err != nil {
 		return exit.Usage(err)
 	}
@@ -76,4 +88,23 @@ func (f clientProxyFlags) run(cmd *cobra.Command, write func(clientconfig.Proxy)
 		fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s", file.Path, file.Content)
 	}
 	return nil
+}
+
+// maxCertificates bounds a file of certificates, in bytes; one of an authority has 1 KiB.
+const maxCertificates = 1 << 20
+
+// certificates reads them from a file, if there is one.
+func certificates(file string) ([]byte, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := userfile.ReadFile(file, maxCertificates)
+	if err != nil {
+		return nil, err
+	}
+	all, err := clientconfig.Certificates(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return all, nil
 }

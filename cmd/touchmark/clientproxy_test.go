@@ -16,6 +16,10 @@ func TestClientConfigOfAProxy(t *testing.T) {
 	if err := os.WriteFile(file, []byte("policy: p.yaml\nregistries:\n- {upstream: \"https://registry-1.docker.io\", prefix: hub}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	signing := filepath.Join(t.TempDir(), "signing.yaml")
+	if err := os.WriteFile(signing, []byte("policy: p.yaml\nregistries:\n- {upstream: \"https://registry.example\"}\ncountersign: {key: k, authority: nowhere.pem}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		args   []string
 		status int
@@ -24,6 +28,10 @@ func TestClientConfigOfAProxy(t *testing.T) {
 		{[]string{"containerd", "--config", file, "--url", "https://proxy.example"}, 0, "# /etc/containerd/certs.d/docker.io/hosts.toml\n"},
 		{[]string{"podman", "--config", file, "--url", "https://proxy.example"}, 0, `location = "proxy.example/hub"`},
 		{[]string{"docker", "--config", file, "--url", "https://proxy.example"}, 0, "containerd-snapshotter"},
+		{[]string{"docker", "--config", file, "--url", "https://proxy.example", "--ca", "/nowhere.pem"}, exit.StatusUsage, "--ca: open /nowhere.pem"},
+		{[]string{"docker", "--config", file, "--url", "https://proxy.example", "--ca", file}, exit.StatusUsage, "proxy.yaml: reading certificates: there is none"},
+		{[]string{"podman", "--config", signing, "--url", "https://proxy.example"}, exit.StatusUsage, "countersign.authority: open "},
+		{[]string{"containerd", "--config", signing, "--url", "https://proxy.example"}, 0, "registry.example/hosts.toml"},
 		{[]string{"podman", "--url", "https://proxy.example"}, exit.StatusUsage, "--config"},
 		{[]string{"podman", "--config", file}, exit.StatusUsage, "--url"},
 		{[]string{"podman", "--config", "/nowhere/proxy.yaml", "--url", "https://proxy.example"}, exit.StatusUsage, "/nowhere/proxy.yaml"},

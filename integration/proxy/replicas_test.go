@@ -89,16 +89,7 @@ func (f *fleet) configure(w *lab.World, upstream string) {
 	}
 	dir := f.t.TempDir()
 	files := map[string]string{
-		"policy.yaml": fmt.Sprintf(`apiVersion: policy.sigstore.dev/v1beta1
-kind: ClusterImagePolicy
-metadata: {name: release}
-spec:
-  images: [{glob: "%s/**"}]
-  authorities:
-  - name: alice
-    keyless:
-      identities: [{issuer: "%s", subject: alice@acme.example}]
-`, logicalName, w.Stack.URL),
+		"policy.yaml":  releasePolicy(w, logicalName),
 		"peers.secret": strings.Repeat("s", 64), "alice.secret": "alice",
 	}
 	for i := range f.addresses {

@@ -6,11 +6,14 @@
 package clientconfig
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/netip"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/touchmark/touchmark/registry-proxy/config"
@@ -20,18 +23,44 @@ import (
 type Proxy struct {
 	// URL is scheme://host[:port].
 	URL string
-	// CA is where clients have the authority of the proxy's certificate, a file; empty for one that the system knows.
-	CA string
-	// Countersigns says that admitted images carry the proxy's own signature, which podman then demands.
-	Countersigns bool
+	// CA are the certificates, in PEM, of the authority of the proxy's certificate; nil for one that clients' systems know.
+	CA []byte
+	// Countersigner are those of the authority of the proxy's own signatures, which podman then demands; nil if it does not
+	// countersign.
+	Countersigner []byte
 	// Registries are what it fronts.
 	Registries []config.Registry
 }
+
+// authority is where clients whose configuration names a file have the authority of the proxy's certificate.
+const authority = "/etc/touchmark/proxy-ca.pem"
 
 // File is a file on a client's machine.
 type File struct {
 	Path    string
 	Content string
+}
+
+// Certificates are those in a PEM file, for [Proxy], without whatever else stands there: a private key, for instance.
+func Certificates(file []byte) ([]byte, error) {
+	var all []byte
+	for {
+		var block *pem.Block
+		if block, file = pem.Decode(file); block == nil {
+			break
+		}
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+			return nil, fmt.Errorf("reading certificates: %w", err)
+		}
+		all = append(all, pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes})...)
+	}
+	if all == nil {
+		return nil, errors.New("reading certificates: there is none, in PEM")
+	}
+	return all, nil
 }
 
 // check returns the proxy's URL.
@@ -40,10 +69,8 @@ func (p Proxy) check() (*url.URL, error) {
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
 		return nil, errors.New("the proxy's address is not of the form https://host[:port]")
 	}
-	for _, s := range []string{p.URL, p.CA} {
-		if strings.ContainsAny(s, "\"\\\n") {
-			return nil, fmt.Errorf("%q cannot stand in a file", s)
-		}
+	if strings.ContainsAny(p.URL, "\"\\\n") {
+		return nil, fmt.Errorf("%q cannot stand in a file", p.URL)
 	}
 	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
 }
@@ -76,10 +103,10 @@ func safe(s string) string {
 }
 
 // Containerd returns a hosts.toml for each registry, for containerd's registry.config_path.
-func (p Proxy) Containerd() ([]File, error) { return p.hosts("/etc/containerd/certs.d") }
+func (p Proxy) Containerd() ([]File, error) { return p.hosts("/etc/containerd/certs.d", "") }
 
-// hosts writes hosts.toml files below a directory. containerd names the registry itself, by ?ns=.
-func (p Proxy) hosts(dir string) ([]File, error) {
+// hosts writes hosts.toml files below a directory, with a comment. containerd names the registry itself, by ?ns=.
+func (p Proxy) hosts(dir, comment string) ([]File, error) {
 	proxy, err := p.check()
 	if err != nil {
 		return nil, err
@@ -87,12 +114,15 @@ func (p Proxy) hosts(dir string) ([]File, error) {
 	var files []File
 	for _, r := range p.Registries {
 		var b strings.Builder
-		b.WriteString("# Touchmark: images of " + r.LogicalName() + " come from the proxy, and from nowhere else. There must be no [host] here.\n" + signers(r))
+		b.WriteString("# Touchmark: images of " + r.LogicalName() + " come from the proxy, and from nowhere else. There must be no [host] here.\n" + comment + signers(r))
 		fmt.Fprintf(&b, "server = %q\ncapabilities = [\"pull\", \"resolve\"]\n", at(proxy, r))
-		if p.CA != "" {
-			fmt.Fprintf(&b, "ca = %q\n", p.CA)
+		if p.CA != nil {
+			fmt.Fprintf(&b, "ca = %q\n", authority)
 		}
 		files = append(files, File{Path: path.Join(dir, r.LogicalName(), "hosts.toml"), Content: b.String()})
+	}
+	if p.CA != nil {
+		files = append(files, File{Path: authority, Content: string(p.CA)})
 	}
 	return files, nil
 }
@@ -121,43 +151,62 @@ func (p Proxy) Podman() ([]File, error) {
 		}
 	}
 	files := []File{{Path: "/etc/containers/registries.conf.d/50-touchmark-proxy.conf", Content: b.String()}}
-	if p.Countersigns {
+	if p.Countersigner != nil {
 		demands, err := p.demands(proxy)
 		if err != nil {
 			return nil, err
 		}
 		files = append(files, demands...)
 	}
-	return append(files, p.authority(proxy, "/etc/containers/certs.d")...), nil
+	return append(files, p.certsD(proxy, "/etc/containers/certs.d")...), nil
 }
 
-// Docker returns daemon.json and a hosts.toml for each registry. Docker reads these only with its containerd image store;
-// without, images are pulled by the proxy's own name.
+// dockerReads is a comment in Docker's hosts.toml.
+const dockerReads = "# Docker reads this from 28.0 on, with its containerd image store, if daemon.json has no registry-mirrors. An older one\n" +
+	"# asks the registry itself: pull by the proxy's own name there.\n"
+
+// Docker returns daemon.json and a hosts.toml for each registry. Docker reads the latter from 28.0 on, and only with its
+// containerd image store; otherwise images are pulled by the proxy's own name.
 func (p Proxy) Docker() ([]File, error) {
-	files, err := p.hosts("/etc/docker/certs.d")
+	files, err := p.hosts("/etc/docker/certs.d", dockerReads)
 	if err != nil {
 		return nil, err
 	}
 	proxy, _ := p.check() // hosts did
 	daemon := "{\n  \"features\": {\"containerd-snapshotter\": true}"
-	if addr, err := netip.ParseAddr(proxy.Hostname()); proxy.Scheme == "http" && (err != nil || !addr.IsLoopback()) {
-		daemon += fmt.Sprintf(",\n  \"insecure-registries\": [%q]", proxy.Host)
+	if proxy.Scheme == "http" {
+		var insecure []string
+		for _, host := range p.addresses(proxy) {
+			if addr, err := netip.ParseAddrPort(host); err != nil || !addr.Addr().IsLoopback() { // those are insecure anyway
+				insecure = append(insecure, fmt.Sprintf("%q", host))
+			}
+		}
+		if insecure != nil {
+			daemon += ",\n  \"insecure-registries\": [" + strings.Join(insecure, ", ") + "]"
+		}
 	}
-	return append(append([]File{{Path: "/etc/docker/daemon.json", Content: daemon + "\n}\n"}}, files...), p.authority(proxy, "/etc/docker/certs.d")...), nil
+	return append(append([]File{{Path: "/etc/docker/daemon.json", Content: daemon + "\n}\n"}}, files...), p.certsD(proxy, "/etc/docker/certs.d")...), nil
 }
 
-// authority says where clients of one kind look for the proxy's authority.
-func (p Proxy) authority(proxy *url.URL, dir string) []File {
-	if p.CA == "" {
+// certsD are the files where clients of one kind look for the proxy's authority.
+func (p Proxy) certsD(proxy *url.URL, dir string) []File {
+	if p.CA == nil {
 		return nil
 	}
 	var files []File
-	seen := map[string]bool{}
-	for _, r := range p.Registries {
-		if host := at(proxy, r).Host; !seen[host] {
-			seen[host] = true
-			files = append(files, File{Path: path.Join(dir, host, "ca.crt"), Content: "# a copy of, or a link to, " + p.CA + "\n"})
-		}
+	for _, host := range p.addresses(proxy) {
+		files = append(files, File{Path: path.Join(dir, host, "ca.crt"), Content: string(p.CA)})
 	}
 	return files
+}
+
+// addresses are where clients reach the registries, HOST or HOST:PORT, each once.
+func (p Proxy) addresses(proxy *url.URL) []string {
+	var all []string
+	for _, r := range p.Registries {
+		if host := at(proxy, r).Host; !slices.Contains(all, host) {
+			all = append(all, host)
+		}
+	}
+	return all
 }

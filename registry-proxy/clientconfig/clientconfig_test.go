@@ -1,18 +1,22 @@
 package clientconfig_test
 
 import (
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"strings"
 	"testing"
 
 	"github.com/BurntSushi/toml"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/registry-proxy/clientconfig"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 )
 
-var proxy = clientconfig.Proxy{URL: "https://proxy.example:5443", CA: "/etc/pki/acme.pem", Registries: []config.Registry{
+var proxy = clientconfig.Proxy{URL: "https://proxy.example:5443", CA: []byte("the authority\n"), Registries: []config.Registry{
 	{Upstream: "https://registry-1.docker.io", Prefix: "hub"},
 	{Name: "registry.acme.example", Upstream: "https://robot:secret@10.0.0.5:5000", Hosts: []string{"acme.example"}},
 }}
@@ -29,7 +33,10 @@ func TestNeverAMirror(t *testing.T) {
 			switch {
 			case strings.HasSuffix(f.Path, ".json"):
 				err = json.Unmarshal([]byte(f.Content), &read)
-			case strings.HasSuffix(f.Path, ".crt"):
+			case strings.HasSuffix(f.Path, ".crt"), strings.HasSuffix(f.Path, ".pem"):
+				if f.Content != string(proxy.CA) {
+					t.Errorf("%s: %s: %s", name, f.Path, f.Content)
+				}
 				continue
 			default:
 				_, err = toml.Decode(f.Content, &read)
@@ -54,6 +61,9 @@ func TestContainerd(t *testing.T) {
 	}
 	got := map[string]map[string]any{}
 	for _, f := range files {
+		if f.Path == "/etc/touchmark/proxy-ca.pem" && f.Content == string(proxy.CA) {
+			continue
+		}
 		var read map[string]any
 		if _, err := toml.Decode(f.Content, &read); err != nil {
 			t.Fatal(err)
@@ -61,7 +71,7 @@ func TestContainerd(t *testing.T) {
 		got[f.Path] = read
 	}
 	hosts := func(server string) map[string]any {
-		return map[string]any{"server": server, "capabilities": []any{"pull", "resolve"}, "ca": "/etc/pki/acme.pem"}
+		return map[string]any{"server": server, "capabilities": []any{"pull", "resolve"}, "ca": "/etc/touchmark/proxy-ca.pem"}
 	}
 	want := map[string]map[string]any{
 		"/etc/containerd/certs.d/docker.io/hosts.toml":             hosts("https://proxy.example:5443"),
@@ -114,18 +124,20 @@ func TestAddress(t *testing.T) {
 // Where the proxy countersigns, podman is made to demand it, at the places where images really come from.
 func TestPodman_Countersigned(t *testing.T) {
 	signing := proxy
-	signing.Countersigns = true
+	signing.Countersigner = []byte("its authority\n")
 	files, err := signing.Podman()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var policy, places string
+	var policy, places, authority string
 	for _, f := range files {
 		switch f.Path {
 		case "/etc/containers/policy.json":
 			policy = f.Content
 		case "/etc/containers/registries.d/touchmark-proxy.yaml":
 			places = f.Content
+		case clientconfig.Authority:
+			authority = f.Content
 		}
 	}
 	var read struct {
@@ -138,6 +150,9 @@ func TestPodman_Countersigned(t *testing.T) {
 	if err := json.Unmarshal([]byte(policy), &read); err != nil {
 		t.Fatal(err)
 	}
+	if authority != "its authority\n" {
+		t.Errorf("got the authority %q", authority)
+	}
 	for _, name := range []string{"docker.io", "registry.acme.example"} {
 		if r := read.Transports["docker"][name]; len(r) != 1 || r[0].Type != "sigstoreSigned" || r[0].PKI.CARootsPath != clientconfig.Authority {
 			t.Errorf("%s: %s", name, policy)
@@ -145,5 +160,42 @@ func TestPodman_Countersigned(t *testing.T) {
 	}
 	if len(read.Default) != 1 || read.Default[0].Type != "reject" || !strings.Contains(places, `"proxy.example:5443"`) || !strings.Contains(places, `"acme.example:5443"`) {
 		t.Errorf("got %s\n%s", policy, places)
+	}
+}
+
+// Of a file only certificates are printed: never the key that may stand beside them.
+func TestCertificates(t *testing.T) {
+	key := coretest.NewKey(t)
+	one := coretest.Issue(t, &x509.Certificate{Subject: pkix.Name{CommonName: "acme"}}, nil, key.Public(), key)
+	cert := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: one.Raw}))
+	secret := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("secret")}))
+	broken := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("broken")}))
+	for file, want := range map[string]string{cert: cert, "# acme\n" + cert + secret + cert: cert + cert, secret: "", "": "", cert + broken: ""} {
+		got, err := clientconfig.Certificates([]byte(file))
+		if string(got) != want || (err == nil) != (want != "") {
+			t.Errorf("%q: got %q, %v", file, got, err)
+		}
+	}
+}
+
+// Docker is told to use plain HTTP for each name of a proxy that has no certificate, but for loopback addresses, where it does so anyway.
+func TestDocker_PlainHTTP(t *testing.T) {
+	for url, want := range map[string][]any{
+		"http://proxy.example:5000": {"proxy.example:5000", "acme.example:5000"}, "http://127.0.0.1:5000": {"acme.example:5000"}, "https://proxy.example": nil,
+	} {
+		p := proxy
+		p.URL = url
+		files, err := p.Docker()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var daemon map[string]any
+		if err := json.Unmarshal([]byte(files[0].Content), &daemon); err != nil {
+			t.Fatal(err)
+		}
+		got, _ := daemon["insecure-registries"].([]any)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", url, diff)
+		}
 	}
 }
