@@ -250,7 +250,8 @@ func (p *Proxy) openBlob(ctx context.Context, repository string, digest v1.Hash,
 	}
 }
 
-// stallTimeout is how long an upstream or a client may leave a blob's stream without a byte.
+// stallTimeout is how long an upstream may leave a blob's stream without a byte, and how long a client may take for [blob.Step], which a
+// line of 70 kbit/s does.
 const stallTimeout = 60 * time.Second
 
 // blobBody is a response's body under a watchdog.
