@@ -8,7 +8,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -16,7 +15,20 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/agentcmd"
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/copycmd"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/demo"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/doctorcmd"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/installcmd"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/keycmd"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/policycmd"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/proxycmd"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/signcmd"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/stackcmd"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/sweepcmd"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/trustcmd"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/verifycmd"
 )
 
 func main() {
@@ -25,12 +37,7 @@ func main() {
 	// The first signal ends ctx; the next one ends the process, as it would by
 	// default.
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
-}
-
-// run is the whole command; tests call it in process.
-func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	return console.Run(ctx, newRoot(), args, stdout, stderr)
+	os.Exit(console.Run(ctx, newRoot(), os.Args[1:], os.Stdout, os.Stderr))
 }
 
 func newRoot() *cobra.Command {
@@ -48,14 +55,14 @@ Exit status: 0 admitted or done, 1 refused by policy, 2 wrong usage,
 		Version: version(),
 	}
 	root.AddCommand(
-		newDemo(), newUp(), newUser(), newClient(), newToken(),
-		newSign(), newAttest(), newVerify(), newExplain(), newCopy(),
-		newSignBlob(), newAttestBlob(), newVerifyBlob(), newVerifyBlobAttestation(),
-		newPolicy(), newAllow(), newPin(), newRevoke(),
-		newGenerateKeyPair(), newImportKeyPair(), newPublicKey(),
-		newProxy(), newTrust(),
-		newAgent(version()), newWhy(), newReport(), newClientConfig(), newSweep(), newDoctor(),
-		newInstall(), newUninstall(), newRender(),
+		demo.New(), stackcmd.NewUp(), stackcmd.NewUser(), stackcmd.NewClient(), stackcmd.NewToken(),
+		signcmd.NewSign(), signcmd.NewAttest(), verifycmd.NewVerify(), verifycmd.NewExplain(), copycmd.New(),
+		signcmd.NewSignBlob(), signcmd.NewAttestBlob(), verifycmd.NewVerifyBlob(), verifycmd.NewVerifyBlobAttestation(),
+		policycmd.NewPolicy(), policycmd.NewAllow(), policycmd.NewPin(), policycmd.NewRevoke(),
+		keycmd.NewGenerateKeyPair(), keycmd.NewImportKeyPair(), keycmd.NewPublicKey(),
+		proxycmd.New(), trustcmd.New(),
+		agentcmd.New(version()), agentcmd.NewWhy(), agentcmd.NewReport(), newClientConfig(), sweepcmd.New(), doctorcmd.New(),
+		installcmd.NewInstall(), installcmd.NewUninstall(), installcmd.NewRender(),
 	)
 	return root
 }
@@ -66,8 +73,8 @@ func newClientConfig() *cobra.Command {
 		Use:   "client-config",
 		Short: "Write configuration with which other clients sign, or pull through a proxy",
 	}
-	cmd.AddCommand(newClientConfigSkopeo())
-	cmd.AddCommand(newClientConfigProxies()...)
+	cmd.AddCommand(signcmd.NewClientConfig())
+	cmd.AddCommand(proxycmd.NewClientConfigs()...)
 	return cmd
 }
 

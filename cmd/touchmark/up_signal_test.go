@@ -8,11 +8,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
+
+// readyLine is what touchmark up prints when it serves.
+var readyLine = regexp.MustCompile(`Ready at (\S+)\n`)
 
 // argumentsEnv makes this test binary the touchmark command.
 const argumentsEnv = "TOUCHMARK_TEST_ARGUMENTS"
