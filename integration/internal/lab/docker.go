@@ -30,13 +30,12 @@ const (
 //	r := d.Root().Run(t, "docker", "pull", image)
 type Docker struct {
 	*Host
-	process *Process
 }
 
 // NewDocker makes the host. dockerd does not run, and has no daemon.json.
 func NewDocker(tb testing.TB, version DockerVersion) *Docker {
 	tb.Helper()
-	d := &Docker{Host: NewHost(tb, Debian13, OwnNetwork)}
+	d := &Docker{NewHost(tb, Debian13, OwnNetwork)}
 	packages := Tool(tb, docker26)
 	programs := map[string]string{"docker": packages + "/usr/bin/docker"}
 	if version == Docker26 {
@@ -74,11 +73,8 @@ func (d *Docker) Reach(tb testing.TB, address string) {
 // Start starts dockerd, with what stands in /etc/docker/daemon.json and these flags, and waits until it answers. It ends with the host at the latest.
 func (d *Docker) Start(tb testing.TB, flags ...string) {
 	tb.Helper()
-	d.process = d.Root().launch(tb, nil, func() bool {
+	d.Root().launch(tb, nil, func() bool {
 		_, err := os.Stat(d.Path("/run/docker.sock"))
 		return err == nil && d.Root().Run(tb, "docker", "version").Status == 0
 	}, append([]string{"dockerd", "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--userland-proxy=false"}, flags...)...)
 }
-
-// Log is what dockerd has logged.
-func (d *Docker) Log() string { return d.process.Log() }
