@@ -12,6 +12,7 @@ import (
 	"github.com/touchmark/touchmark/containerd"
 	"github.com/touchmark/touchmark/containerd/config"
 	"github.com/touchmark/touchmark/containerd/install"
+	"github.com/touchmark/touchmark/core/hostfiles"
 )
 
 // refuses wants a plan to be an error, and the node as it was.
@@ -83,7 +84,7 @@ func TestOPS_LinksOutOfTheRoot(t *testing.T) {
 	if err := errors.Join(os.Rename(h.Root+"/opt", outside+"/opt"), os.Symlink(outside+"/opt", h.Root+"/opt")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := install.Removal(h, nil); err == nil || !strings.Contains(err.Error(), "leads out of "+h.Root) {
+	if _, err := install.Removal(h, hostfiles.Edited{}); err == nil || !strings.Contains(err.Error(), "leads out of "+h.Root) {
 		t.Error(err)
 	}
 	// A link that stays within is followed.

@@ -5,7 +5,7 @@
 //	fmt.Print(plan.Diff())
 //	err = plan.Apply(ctx)
 //	...
-//	changes, err := install.Removal(host, nil)
+//	changes, err := install.Removal(host, hostfiles.Edited{})
 //	err = changes.Apply(ctx)
 //
 // What is written:
@@ -135,13 +135,6 @@ func Installed(h containerd.Host) (s Settings, ok bool, err error) {
 		return Settings{}, false, err
 	}
 	return s, true, r.Decode(&s)
-}
-
-// Removal plans to put everything back as it was before [New] and Apply. Files
-// that are named in leave stay as they are now, edited or not. It is an error that
-// wraps fs.ErrNotExist if nothing is installed.
-func Removal(h containerd.Host, leave []string) (*hostfiles.Changes, error) {
-	return place(h).Removal(leave)
 }
 
 // New finds out what has to be changed. It writes nothing.

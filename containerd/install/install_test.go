@@ -14,6 +14,7 @@ import (
 	"github.com/touchmark/touchmark/containerd/config"
 	"github.com/touchmark/touchmark/containerd/distribution"
 	"github.com/touchmark/touchmark/containerd/install"
+	"github.com/touchmark/touchmark/core/hostfiles"
 )
 
 // node is a node's file system with the files of a distribution.
@@ -78,7 +79,7 @@ func apply(t *testing.T, o install.Options) *install.Plan {
 
 func remove(t *testing.T, h containerd.Host) {
 	t.Helper()
-	c, err := install.Removal(h, nil)
+	c, err := install.Removal(h, hostfiles.Edited{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +207,7 @@ func TestKilledAnywhere(t *testing.T) {
 				if p := apply(t, o); len(p.Open) > 0 {
 					t.Errorf("cut off after %d, finished: %q", n, p.Open)
 				}
-				c, err := install.Removal(o.Host, nil)
+				c, err := install.Removal(o.Host, hostfiles.Edited{})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -13,10 +13,16 @@ import (
 	"syscall"
 )
 
-// Removal plans to put everything back as it was before [Wanted.Plan] and Apply.
-// Files that are named in leave stay as they are now, edited or not. It is an
-// error that wraps [fs.ErrNotExist] if nothing is installed.
-func (p Place) Removal(leave []string) (*Changes, error) {
+// Edited says what is to become of files that somebody edited since they were
+// written. Of a file that is not named, the edit is an *[EditedError].
+type Edited struct {
+	Leave   []string // stay as they are now, edited or not
+	Restore []string // are put back as they were, and what was edited is lost
+}
+
+// Removal plans to put everything back as it was before [Wanted.Plan] and Apply. It
+// is an error that wraps [fs.ErrNotExist] if nothing is installed.
+func (p Place) Removal(edited Edited) (*Changes, error) {
 	r, err := p.Installed()
 	if err != nil {
 		return nil, err
@@ -33,10 +39,10 @@ func (p Place) Removal(leave []string) (*Changes, error) {
 	// Against the order of installing: what demands something goes on demanding it
 	// until nothing else is left.
 	for _, old := range slices.Backward(r.Files) {
-		if slices.Contains(leave, old.Path) {
+		if slices.Contains(edited.Leave, old.Path) {
 			continue
 		}
-		if err := c.restore(old); err != nil {
+		if err := c.restore(old, slices.Contains(edited.Restore, old.Path)); err != nil {
 			problems = append(problems, err)
 		}
 	}

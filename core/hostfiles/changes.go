@@ -117,7 +117,7 @@ func (c *Changes) drop(w Wanted) error {
 	}
 	for _, old := range slices.Backward(w.Last.Files) {
 		if dropped(old) && !old.Input {
-			if err := c.restore(old); err != nil {
+			if err := c.restore(old, false); err != nil {
 				return err
 			}
 		}
@@ -125,8 +125,8 @@ func (c *Changes) drop(w Wanted) error {
 	return nil
 }
 
-// restore plans to put a file back as it was.
-func (c *Changes) restore(old Saved) error {
+// restore plans to put a file back as it was, edited or only if it was not.
+func (c *Changes) restore(old Saved, edited bool) error {
 	if err := Within(c.place.Root, old.Path); err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (c *Changes) restore(old Saved) error {
 	if now != nil && old.Fields == nil && c.wanted(old.Path) {
 		return nil // it stays for the other
 	}
-	if !old.unedited(now) {
+	if !old.unedited(now) && !edited {
 		if now == nil || old.Fields == nil {
 			return &EditedError{old.Path, c.place.Client}
 		}

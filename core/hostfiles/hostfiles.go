@@ -11,7 +11,7 @@
 //	fmt.Print(changes.Diff()) // nothing is written until here
 //	err = changes.Apply(ctx)
 //	...
-//	changes, err = place.Removal(nil)
+//	changes, err = place.Removal(hostfiles.Edited{})
 //	err = changes.Apply(ctx)
 //
 // # Steps

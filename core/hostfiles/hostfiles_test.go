@@ -152,7 +152,7 @@ func TestKilledAnywhere(t *testing.T) {
 					}
 				}
 			}
-			switch c, err := place(root).Removal(nil); {
+			switch c, err := place(root).Removal(hostfiles.Edited{}); {
 			case errors.Is(err, fs.ErrNotExist): // it was cut off before there was a record
 			default:
 				apply(t, c, err)
@@ -208,7 +208,7 @@ func TestAnEarlierRecordIsUndone(t *testing.T) {
 	if err := r.Decode(&settings); err != nil || settings.Form != "openpgp" {
 		t.Errorf("settings %+v, %v", settings, err)
 	}
-	c, err := place(root).Removal(nil)
+	c, err := place(root).Removal(hostfiles.Edited{})
 	apply(t, c, err)
 	if diff := cmp.Diff(map[string]string{"/a": "-rw-------\nwas\n"}, tree(t, root)); diff != "" {
 		t.Error(diff)
@@ -222,8 +222,32 @@ func TestWhatIsRefused(t *testing.T) {
 	apply(t, c, err)
 	put(t, filepath.Join(root, "b"), "edited\n")
 	var edited *hostfiles.EditedError
-	if _, err := place(root).Removal(nil); !errors.As(err, &edited) || edited.Path != filepath.Join(root, "b") || !strings.Contains(err.Error(), `"touchmark uninstall x --leave `+edited.Path+`"`) {
+	if _, err := place(root).Removal(hostfiles.Edited{}); !errors.As(err, &edited) || edited.Path != filepath.Join(root, "b") || !strings.Contains(err.Error(), `"touchmark uninstall x --leave `+edited.Path+`"`) {
 		t.Errorf("error %v", err)
+	}
+	// What is to become of it can be said.
+	for what, c := range map[string]struct {
+		edited hostfiles.Edited
+		want   string
+	}{
+		"left":     {hostfiles.Edited{Leave: []string{edited.Path}}, "edited\n"},
+		"restored": {hostfiles.Edited{Restore: []string{edited.Path}}, "was\n"},
+	} {
+		root := site(t)
+		first, err := wanted(t, root, "one\n").Plan()
+		apply(t, first, err)
+		path := filepath.Join(root, "b")
+		put(t, path, "edited\n")
+		for _, list := range [][]string{c.edited.Leave, c.edited.Restore} {
+			for i := range list {
+				list[i] = path
+			}
+		}
+		gone, err := place(root).Removal(c.edited)
+		apply(t, gone, err)
+		if text, err := os.ReadFile(path); err != nil || string(text) != c.want {
+			t.Errorf("%s: %q, %v; want %q", what, text, err, c.want)
+		}
 	}
 	put(t, place(root).Record, `{"version": 2}`)
 	if _, err := place(root).Installed(); err == nil || !strings.Contains(err.Error(), "version 2 is of another release") {
@@ -236,7 +260,7 @@ func TestWhatIsRefused(t *testing.T) {
 	if _, err := wanted(t, root, "one\n").Plan(); err == nil || !strings.Contains(err.Error(), "b: is a symbolic link") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := place(root).Removal(nil); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := place(root).Removal(hostfiles.Edited{}); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -132,8 +132,8 @@ type EditedError struct {
 }
 
 func (e *EditedError) Error() string {
-	return e.Path + `: somebody edited it since Touchmark wrote it; undo the edit, or leave the file as it is now with "touchmark uninstall ` +
-		e.Client + ` --leave ` + e.Path + `", which takes everything else away, and install again`
+	return fmt.Sprintf(`%s: somebody edited it since Touchmark wrote it; undo the edit, or say what is to become of it: "touchmark uninstall %s --leave %[1]s" leaves the file as it is now, `+
+		`and --restore %[1]s puts it back as it was before Touchmark; everything else is taken away, and can be installed again`, e.Path, e.Client)
 }
 
 // ReadState reads a file. A symbolic link is refused: what is written would

@@ -37,7 +37,7 @@ func takeAway(t *testing.T, root, client string) {
 	t.Helper()
 	p := place(root)
 	p.Record, p.Client = filepath.Join(root, "touchmark/install", client+".json"), client
-	c, err := p.Removal(nil)
+	c, err := p.Removal(hostfiles.Edited{})
 	apply(t, c, err)
 }
 
@@ -151,7 +151,7 @@ func TestLinksAndPrograms(t *testing.T) {
 	if c := want(); !c.Empty() {
 		t.Errorf("again: %s", c.Diff())
 	}
-	c, err := place(root).Removal(nil)
+	c, err := place(root).Removal(hostfiles.Edited{})
 	apply(t, c, err)
 	if diff := cmp.Diff(map[string]string{}, tree(t, root)); diff != "" {
 		t.Error(diff)

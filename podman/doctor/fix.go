@@ -66,7 +66,9 @@ func Fix(ctx context.Context, c Config, r *doctor.Report, how Remedies) (steps [
 		if err != nil {
 			return steps, err
 		}
-		step.Codes = codes
+		if step.Codes = codes; edited != nil {
+			step.Done += "; since somebody edited it, touchmark uninstall podman asks whether to --leave or to --restore it"
+		}
 		steps = append(steps, step)
 	}
 	return steps, nil

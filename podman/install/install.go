@@ -6,7 +6,7 @@
 //	fmt.Print(changes.Diff())
 //	err = changes.Apply(ctx)
 //	...
-//	changes, err = install.PlanRemoval(host, nil)
+//	changes, err = install.PlanRemoval(host, hostfiles.Edited{})
 //	err = changes.Apply(ctx)
 //
 // What is written, for the scopes that the policies are about:

@@ -6,11 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/touchmark/touchmark/core/hostfiles"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/install"
@@ -109,7 +111,7 @@ func apply(t *testing.T, o install.Options) *install.Changes {
 
 func remove(t *testing.T, h podman.Host) {
 	t.Helper()
-	c, err := install.PlanRemoval(h, nil)
+	c, err := install.PlanRemoval(h, hostfiles.Edited{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,8 +171,11 @@ func TestEditedFilesAreLeftAlone(t *testing.T) {
 		edited := read(t, path) + " \n"
 		put(t, path, edited)
 		installed := tree(t, h.Root)
+		if restored, err := install.PlanRemoval(h, hostfiles.Edited{Restore: []string{path}}); err != nil || !slices.Contains(restored.Paths(), path) {
+			t.Errorf("%s: restoring: %v", file, err)
+		}
 		var problem *install.EditedError
-		if _, err := install.PlanRemoval(h, nil); !errors.As(err, &problem) || problem.Path != path {
+		if _, err := install.PlanRemoval(h, hostfiles.Edited{}); !errors.As(err, &problem) || problem.Path != path {
 			t.Errorf("%s: uninstall: error %v", file, err)
 		}
 		o.Scopes = []string{"registry.example"}
@@ -180,7 +185,7 @@ func TestEditedFilesAreLeftAlone(t *testing.T) {
 		if diff := cmp.Diff(installed, tree(t, h.Root)); diff != "" {
 			t.Errorf("%s: planning wrote\n%s", file, diff)
 		}
-		c, err := install.PlanRemoval(h, []string{path})
+		c, err := install.PlanRemoval(h, hostfiles.Edited{Leave: []string{path}})
 		if err != nil {
 			t.Fatal(err)
 		}

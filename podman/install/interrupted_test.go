@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/touchmark/touchmark/core/hostfiles"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/install"
 	"github.com/touchmark/touchmark/podman/policyjson"
@@ -71,7 +72,7 @@ func TestKilledAnywhere(t *testing.T) {
 		}
 		h, before := setUp(t)
 		apply(t, first(h))
-		c, err := install.PlanRemoval(h, nil)
+		c, err := install.PlanRemoval(h, hostfiles.Edited{})
 		if err != nil {
 			t.Fatal(err)
 		}

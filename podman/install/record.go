@@ -53,14 +53,13 @@ func Installed(h podman.Host) (s Settings, ok bool, err error) {
 }
 
 // PlanRemoval plans to put everything back as it was before [Plan] and Apply.
-// Files that are named in leave stay as they are now, edited or not. It is an
-// error that wraps [fs.ErrNotExist] if nothing is installed.
-func PlanRemoval(h podman.Host, leave []string) (*Changes, error) {
-	c, err := place(h).Removal(leave)
+// It is an error that wraps [fs.ErrNotExist] if nothing is installed.
+func PlanRemoval(h podman.Host, edited hostfiles.Edited) (*Changes, error) {
+	c, err := place(h).Removal(edited)
 	if err != nil {
 		return nil, err
 	}
-	if path := h.PolicyJSON(); slices.Contains(leave, path) {
+	if path := h.PolicyJSON(); slices.Contains(edited.Leave, path) {
 		c.Notes = append(c.Notes, path+" still demands countersignatures, which nobody makes any more: its scopes are refused until you edit it")
 	}
 	return c, nil

@@ -228,7 +228,17 @@ func TestInstallContainerd(t *testing.T) {
 		t.Errorf("config.yaml\n%s", text)
 	}
 	runInstall(t, exit.StatusUsage, "uninstall", "containerd", "--root", root)
-	runInstall(t, 0, "uninstall", "containerd", "--root", root, "--yes")
+	// What somebody edited is lost only if that is said.
+	dropIn := filepath.Join(root, "etc/containerd/conf.d/99-touchmark.toml")
+	if err := os.WriteFile(dropIn, []byte("version = 3\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out := runInstall(t, exit.StatusUsage, "uninstall", "containerd", "--root", root, "--yes"); !strings.Contains(out, "--restore "+dropIn) {
+		t.Errorf("printed\n%s", out)
+	}
+	if out := runInstall(t, 0, "uninstall", "containerd", "--root", root, "--yes", "--restore", dropIn); !strings.Contains(out, "restart containerd, whose configuration has changed, and then stop the agent") {
+		t.Errorf("printed\n%s", out)
+	}
 	if contents(t, main) != before {
 		t.Errorf("not restored:\n%s", contents(t, main))
 	}

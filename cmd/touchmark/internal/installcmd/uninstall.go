@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/core/hostfiles"
 	"github.com/touchmark/touchmark/podman/install"
 )
 
@@ -24,9 +25,17 @@ func NewUninstall() *cobra.Command {
 	return cmd
 }
 
+// editedFlags say what is to become of files that somebody edited.
+type editedFlags struct{ hostfiles.Edited }
+
+func (f *editedFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&f.Leave, "leave", nil, "`file` to leave as it is now; can be repeated")
+	cmd.Flags().StringArrayVar(&f.Restore, "restore", nil, "`file` to put back as it was, though somebody edited it; can be repeated")
+}
+
 func newUninstallPodman() *cobra.Command {
 	var where Where
-	var leave []string
+	var edited editedFlags
 	var yes bool
 	cmd := &cobra.Command{
 		Use:   "podman",
@@ -36,7 +45,7 @@ changed, and takes away what it made, the host's key too. What the agent remembe
 (verdicts, its log) stays in its state directory.
 
 A file that somebody edited in between is not touched, and nothing else is either: undo
-the edit, or say --leave FILE to keep it as it is now.
+the edit, or say --leave FILE to keep it as it is now, or --restore FILE to lose the edit.
 
 Exit status: 0 done; 2 wrong usage, or not confirmed; 3 could not be done.`,
 		Example: `  touchmark uninstall podman
@@ -47,7 +56,7 @@ Exit status: 0 done; 2 wrong usage, or not confirmed; 3 could not be done.`,
 			if err != nil {
 				return err
 			}
-			changes, err := install.PlanRemoval(host, leave)
+			changes, err := install.PlanRemoval(host, edited.Edited)
 			if err != nil {
 				return exit.Usage(err)
 			}
@@ -62,7 +71,7 @@ Exit status: 0 done; 2 wrong usage, or not confirmed; 3 could not be done.`,
 		},
 	}
 	where.Register(cmd)
-	cmd.Flags().StringArrayVar(&leave, "leave", nil, "`file` to leave as it is now; can be repeated")
+	edited.register(cmd)
 	cmd.Flags().BoolVar(&yes, "yes", false, "change it without asking")
 	return cmd
 }

@@ -12,7 +12,7 @@ import (
 
 func newUninstallContainerd() *cobra.Command {
 	var root string
-	var leave []string
+	var edited editedFlags
 	var yes bool
 	cmd := &cobra.Command{
 		Use:   "containerd",
@@ -23,14 +23,14 @@ log) stays in its state directory.
 
 From then on every image is admitted. A file that somebody edited in between is not
 touched, and nothing else is either: undo the edit, or say --leave FILE to keep it as it
-is now. In config.yaml, which others share, what is Touchmark's is taken out.
+is now, or --restore FILE to lose the edit. In config.yaml, which others share, what is Touchmark's is taken out.
 
 Exit status: 0 done; 2 wrong usage, or not confirmed; 3 could not be done.`,
 		Example: `  touchmark uninstall containerd
   touchmark uninstall containerd --leave /etc/containerd/config.toml`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			changes, err := install.Removal(containerd.Host{Root: root}, leave)
+			changes, err := install.Removal(containerd.Host{Root: root}, edited.Edited)
 			if err != nil {
 				return exit.Usage(err)
 			}
@@ -40,12 +40,16 @@ Exit status: 0 done; 2 wrong usage, or not confirmed; 3 could not be done.`,
 			if err := changes.Apply(cmd.Context()); err != nil {
 				return exit.Undecided(fmt.Errorf("%w; run it again to finish", err))
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), "uninstalled; restart containerd if its configuration was among the files, and stop the agent, if nobody else asks it")
+			next := "stop the agent, if nobody else asks it"
+			if changes.Restart {
+				next = "restart containerd, whose configuration has changed, and then " + next
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), "uninstalled; "+next)
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&root, "root", "", "`directory` in the place of /, such as a mounted image of a node")
-	cmd.Flags().StringArrayVar(&leave, "leave", nil, "`file` to leave as it is now; can be repeated")
+	edited.register(cmd)
 	cmd.Flags().BoolVar(&yes, "yes", false, "change it without asking")
 	return cmd
 }
