@@ -23,8 +23,11 @@ import (
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/bundle"
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/gate/remote"
+	"github.com/touchmark/touchmark/core/hostconfig"
+	"github.com/touchmark/touchmark/core/keys"
 )
 
 // agentHome is one user with a configuration, a registry and a signed image.
@@ -331,6 +334,33 @@ func TestAgentNamesWhatIsWrong(t *testing.T) {
 				t.Errorf("%s: %s lacks %q", c.name, out, want)
 			}
 		}
+	}
+}
+
+// As long as the agent signs with a previous key, clients go on accepting that one.
+func TestAgentKeyRetire_RunningAgent(t *testing.T) {
+	h := newAgentHome(t)
+	file := h.path(".config/touchmark/config.yaml")
+	h.write(t, ".config/touchmark/config.yaml", "agent: {listen: \""+freeLoopback(t)+"\"}\npodman: {form: sigstore}\n") // whose keys are made fast
+	c, err := hostconfig.Load(file, hostconfig.System("/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := countersign.Generate(t.Context(), countersign.ForHost(c, keys.Options{})); err != nil {
+		t.Fatal(err)
+	}
+	agent := h.start(t)
+	if status, out := h.run(t, "agent", "key", "rotate", "--user"); status != 0 {
+		t.Fatal(out)
+	}
+	if status, out := h.run(t, "agent", "key", "retire", "--user"); status != exit.StatusUsage || !strings.Contains(out, "restart it, and retire ten minutes later") {
+		t.Errorf("the agent has the previous key: exit status %d: %s", status, out)
+	}
+	_ = agent.Process.Kill()
+	_ = agent.Wait()
+	h.start(t)
+	if status, out := h.run(t, "agent", "key", "retire", "--user"); status != 0 || strings.Contains(out, "previous") {
+		t.Errorf("the agent has the new key: exit status %d: %s", status, out)
 	}
 }
 

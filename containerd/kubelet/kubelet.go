@@ -77,7 +77,8 @@ type Config struct {
 	// Now is the time, for what is kept; nil is time.Now.
 	Now func() time.Time
 	// Complain is told what a provider that failed wrote to standard error: its first
-	// line, of 256 bytes at most, which may hold control characters. nil: nobody is.
+	// line, of 256 bytes at most, which may hold control characters. nil: nobody is,
+	// and the error says so.
 	Complain func(provider, said string)
 }
 
@@ -123,9 +124,6 @@ func open(c Config) (*Providers, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
-	}
-	if c.Complain == nil {
-		c.Complain = func(string, string) {}
 	}
 	p, seen := new(Providers), make(map[string]bool)
 	for _, file := range files {

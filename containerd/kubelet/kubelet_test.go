@@ -243,7 +243,7 @@ func TestComplaintsAreLogged(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = p.Get(t.Context(), "r.example/app")
-	if err == nil || strings.Contains(err.Error(), "no role") || !strings.Contains(err.Error(), "exit status 1; what it said is in the log") {
+	if err == nil || strings.Contains(err.Error(), "no role") || !strings.Contains(err.Error(), "exit status 1; what it said is in the agent's log") {
 		t.Error(err)
 	}
 	if diff := cmp.Diff([]string{"provider: no role is attached to this node"}, told); diff != "" {
@@ -255,7 +255,7 @@ func TestComplaintsAreLogged(t *testing.T) {
 func TestErrors(t *testing.T) {
 	n := newNode(t)
 	for answer, says := range map[string]string{
-		"fail":                             "exit status 1; what it said is in the log",
+		"fail":                             "exit status 1; run it by hand",
 		"flood":                            "wrote more than",
 		"s3cret":                           "no CredentialProviderResponse",
 		`{"auth": "s3cret"}`:               "no CredentialProviderResponse",

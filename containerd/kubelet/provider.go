@@ -152,8 +152,11 @@ func (p *provider) unquoted(err error) error {
 	if failure.Said == "" {
 		return failure
 	}
+	if p.complain == nil {
+		return fmt.Errorf("running %s: %w; run it by hand to see what it says", failure.Path, failure.Err)
+	}
 	p.complain(p.name, jsonguard.Excerpt(failure.Said))
-	return fmt.Errorf("running %s: %w; what it said is in the log", failure.Path, failure.Err)
+	return fmt.Errorf("running %s: %w; what it said is in the agent's log", failure.Path, failure.Err)
 }
 
 // errAnswer says no more, since an answer is a secret.

@@ -21,6 +21,7 @@ import (
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/keyopen"
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
+	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/gate/parents"
 	"github.com/touchmark/touchmark/core/gate/reload"
@@ -111,7 +112,7 @@ func (f agentFlags) serve(ctx context.Context, c *hostconfig.Config, logger *slo
 	if err := files.load(); err != nil {
 		return exit.Usage(err)
 	}
-	mount, err := mountLookaside(ctx, c, host, recorder, logger)
+	mount, key, err := mountLookaside(ctx, c, host, recorder, logger)
 	if err != nil {
 		return exit.Usage(err)
 	}
@@ -121,11 +122,11 @@ func (f agentFlags) serve(ctx context.Context, c *hostconfig.Config, logger *slo
 	}
 	a, err := agent.New(agent.Config{
 		Gate: g, Set: set, Files: c.Files(), Seen: seen, Load: rules.Load, Recorder: recorder, Source: files.source, Followers: rules.Followers,
-		Clients:   map[string]func(context.Context, gate.Request, string, bool) gate.Verdict{asagent.Client: asagent.Containerd(c, finder)},
+		Clients:   map[string]func(context.Context, gate.Request, string, bool) gate.Verdict{asagent.Client: asagent.Containerd(c, finder, complaints(logger))},
 		Observing: asagent.Observing(c),
 		Further:   furtherFiles(c, host, files), Listeners: listeners, Mounts: map[string]http.Handler{lookaside.Prefix: mount},
 		Parts: nriParts(c, finder, recorder, logger),
-		Store: records, Logger: logger, Version: f.version, Peer: new(lookaside.Peers).UID, User: f.host.User,
+		Store: records, Logger: logger, Version: f.version, Key: key, Peer: new(lookaside.Peers).UID, User: f.host.User,
 	})
 	if err != nil {
 		return errors.Join(err, listeners.Close())
@@ -152,16 +153,32 @@ func listenAgent(ctx context.Context, c *hostconfig.Config, user bool) (agent.Li
 	return agent.Listen(ctx, usable, c.Agent.Socket, c.Agent.Listen, user)
 }
 
-// mountLookaside makes the lookaside. A host without a key for it, one with containerd alone, has none, and says so to whoever asks.
-func mountLookaside(ctx context.Context, c *hostconfig.Config, host podman.Host, admitter gate.Admitter, logger *slog.Logger) (http.Handler, error) {
-	h, err := newLookaside(ctx, c, host, admitter, keyopen.Public())
-	if !errors.Is(err, fs.ErrNotExist) {
-		return h, err
+// mountLookaside makes the lookaside, and says by which key it signs. A host without a key for it, one with containerd alone, has none, and says so to whoever asks;
+// where podman's scopes are configured, that is worth a warning.
+func mountLookaside(ctx context.Context, c *hostconfig.Config, host podman.Host, admitter gate.Admitter, logger *slog.Logger) (h http.Handler, fingerprint string, err error) {
+	key, err := countersign.Open(ctx, countersign.ForHost(c, keyopen.Public()))
+	if err == nil {
+		h, err = newLookaside(c, host, admitter, key)
+		return h, key.Fingerprint(), err
 	}
-	logger.Warn("there is no key for countersignatures, so podman and its kin are not served; touchmark install podman makes one", "error", err)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, "", err
+	}
+	level := slog.LevelInfo
+	if len(c.Podman.Scopes) > 0 {
+		level = slog.LevelWarn
+	}
+	logger.Log(ctx, level, "there is no key for countersignatures, so podman and its kin are not served; touchmark install podman makes one", "error", err)
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "this host has no key for countersignatures; run: touchmark install podman", http.StatusServiceUnavailable)
-	}), nil
+	}), "", nil
+}
+
+// complaints logs what the kubelet's credential providers say when they fail.
+func complaints(logger *slog.Logger) func(provider, said string) {
+	return func(provider, said string) {
+		logger.Warn("a credential provider of the kubelet's failed", "provider", provider, "said", said)
+	}
 }
 
 // furtherFiles are those that are read besides policies and trust roots. What is in config.yaml holds from a start to the next.

@@ -1,6 +1,7 @@
 package agentcmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/keyopen"
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/core/countersign"
+	"github.com/touchmark/touchmark/services/agent"
 )
 
 func newAgentKey() *cobra.Command {
@@ -73,17 +75,43 @@ func newAgentKeyRetire() *cobra.Command {
 		Short: "Stop accepting countersignatures by previous keys",
 		Long: `retire takes previous keys out of the file that policy.json names. Images that an
 agent admits with one of them can't be pulled any more: start it with the new key ten
-minutes before.
+minutes before. As long as the running agent signs with a previous key, nothing is done.
 
-Exit status: 0 retired, 2 a file is wrong.`,
+Exit status: 0 retired, 2 a file is wrong, or the agent has a previous key.`,
 		Example: `  touchmark agent key retire`,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return changeKeys(cmd, f, func(c countersign.Config) error { return countersign.Retire(cmd.Context(), c) })
+			return changeKeys(cmd, f, func(c countersign.Config) error {
+				if err := agentHasKey(cmd.Context(), f, c); err != nil {
+					return err
+				}
+				return countersign.Retire(cmd.Context(), c)
+			})
 		},
 	}
 	f.Register(cmd)
 	return cmd
+}
+
+// agentHasKey reports that the running agent signs with another key than the current
+// one. An agent that does not run will have the current one.
+func agentHasKey(ctx context.Context, f rules.HostFlags, key countersign.Config) error {
+	c, err := f.Load()
+	if err != nil {
+		return err
+	}
+	status, err := agent.NewClient(c.Agent.Socket).Status(ctx)
+	if errors.Is(err, agent.ErrAway) || err == nil && status.Key == "" { // it signs nothing
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	fingerprints, err := countersign.Fingerprints(key)
+	if err == nil && fingerprints[0] != status.Key {
+		err = fmt.Errorf("retiring countersigning keys: the running agent signs with %s still: restart it, and retire ten minutes later", status.Key)
+	}
+	return err
 }
 
 // hostKey is where the host's key lies.

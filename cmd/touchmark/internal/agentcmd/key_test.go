@@ -3,6 +3,7 @@ package agentcmd
 import (
 	"bytes"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,7 +12,23 @@ import (
 	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/hostconfig"
 	"github.com/touchmark/touchmark/core/keys"
+	"github.com/touchmark/touchmark/podman"
 )
+
+// A host for containerd alone needs no key; one with scopes of podman's does.
+func TestMountLookaside_WithoutKey(t *testing.T) {
+	for scope, level := range map[string]string{"": "level=INFO", "registry.example": "level=WARN"} {
+		c := hostconfig.New(filepath.Join(t.TempDir(), "config.yaml"), hostconfig.System("/"))
+		if scope != "" {
+			c.Podman.Scopes = []string{scope}
+		}
+		var log strings.Builder
+		_, key, err := mountLookaside(t.Context(), c, podman.Host{Root: t.TempDir()}, nil, slog.New(slog.NewTextHandler(&log, nil)))
+		if err != nil || key != "" || !strings.Contains(log.String(), level) {
+			t.Errorf("scope %q: key %q, %v, %s", scope, key, err, log.String())
+		}
+	}
+}
 
 func TestAgentKey(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "config.yaml")

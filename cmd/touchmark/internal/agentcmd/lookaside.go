@@ -1,7 +1,6 @@
 package agentcmd
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -15,7 +14,6 @@ import (
 	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/core/hostconfig"
-	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/access"
 	"github.com/touchmark/touchmark/podman/install"
@@ -23,12 +21,8 @@ import (
 )
 
 // newLookaside makes the handler with which the agent answers podman and its kin; it is mounted at [lookaside.Prefix]. The host says whose configuration it
-// is; options open a key in a KMS or on a token, which is used until ctx is done.
-func newLookaside(ctx context.Context, c *hostconfig.Config, host podman.Host, admitter gate.Admitter, options keys.Options) (http.Handler, error) {
-	key, err := countersign.Open(ctx, countersign.ForHost(c, options))
-	if err != nil {
-		return nil, err
-	}
+// is.
+func newLookaside(c *hostconfig.Config, host podman.Host, admitter gate.Admitter, key *countersign.Key) (http.Handler, error) {
 	files := &clientFiles{host: host}
 	if err := files.load(); err != nil {
 		return nil, err

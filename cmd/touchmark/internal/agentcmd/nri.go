@@ -21,7 +21,7 @@ func nriParts(c *hostconfig.Config, admitter gate.Admitter, recorder *agent.Reco
 	if !c.Containerd.NRI {
 		return nil
 	}
-	judge := asagent.Containerd(c, admitter)
+	judge := asagent.Containerd(c, admitter, complaints(logger))
 	plugin := nri.New(nri.Config{Socket: c.Containerd.NRISocket, Logger: logger, Decide: func(ctx context.Context, req gate.Request, repository string) gate.Verdict {
 		ctx = gate.WithAsker(ctx, gate.Asker{Client: nriClient}) // containerd is root's
 		start := time.Now()

@@ -30,20 +30,21 @@ const Client = "containerd"
 // containerdAccess is how this host's containerd reaches registries. Besides the
 // file of our own, the credentials are looked for where kubelet and Docker keep
 // theirs.
-func containerdAccess(c *hostconfig.Config) *access.Access {
+func containerdAccess(c *hostconfig.Config, complain func(provider, said string)) *access.Access {
 	files := []string{c.Containerd.Credentials, "/var/lib/kubelet/config.json"}
 	if home, err := os.UserHomeDir(); err == nil { // a service may have none
 		files = append(files, filepath.Join(home, ".docker", "config.json"))
 	}
 	return access.New(access.Config{
 		Containerd: c.Containerd.Config, Hosts: c.Containerd.Hosts, Credentials: files,
-		Providers: kubelet.Config{File: c.Containerd.CredentialProviders.Config, Bin: c.Containerd.CredentialProviders.Bin},
+		Providers: kubelet.Config{File: c.Containerd.CredentialProviders.Config, Bin: c.Containerd.CredentialProviders.Bin, Complain: complain},
 	})
 }
 
-// Containerd decides what containerd's verifier asks the agent.
-func Containerd(c *hostconfig.Config, next gate.Admitter) func(context.Context, gate.Request, string, bool) gate.Verdict {
-	registries := containerdAccess(c)
+// Containerd decides what containerd's verifier asks the agent. complain, which may be
+// nil, is told what the kubelet's credential providers say when they fail.
+func Containerd(c *hostconfig.Config, next gate.Admitter, complain func(provider, said string)) func(context.Context, gate.Request, string, bool) gate.Verdict {
+	registries := containerdAccess(c, complain)
 	return func(ctx context.Context, req gate.Request, physical string, withCredentials bool) gate.Verdict {
 		v := registries.Admit(ctx, next, req, physical, withCredentials)
 		if c.Containerd.Observe {
@@ -92,5 +93,5 @@ func Decide(ctx context.Context, client string, f rules.Flags, image string) (ga
 	finder := parents.New(parents.Config{Admitter: g, Rule: g.IndexRule})
 	defer func() { _ = finder.Close() }() // nothing can go wrong there
 	req := gate.Request{Repository: attach.LogicalName(ref.Context()), Digest: digest}
-	return Containerd(c, finder)(ctx, req, ref.Context().Name(), true), nil
+	return Containerd(c, finder, nil)(ctx, req, ref.Context().Name(), true), nil
 }

@@ -100,7 +100,7 @@ func (f *sweepContainerdFlags) run(cmd *cobra.Command, _ []string) error {
 	defer func() { _ = n.Close() }() // nothing is lost
 	s := sweep.Config{Containerd: n, Decide: admitter.Admit, Namespaces: c.Containerd.Namespaces, InUse: f.inUse}
 	if f.rules.Policy != "" { // the agent knows by itself where containerd's images are
-		decide := asagent.Containerd(c, admitter)
+		decide := asagent.Containerd(c, admitter, nil)
 		s.Decide = func(ctx context.Context, req gate.Request) gate.Verdict {
 			return decide(ctx, req, req.Source.Repository.Name(), true)
 		}
@@ -123,7 +123,7 @@ func (f *sweepContainerdFlags) run(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	return sweepError(report.Count(gate.OutcomeRefused), report.Count(gate.OutcomeUndecided), report.Kept(), len(report.Images))
+	return sweepError(report.Count(gate.OutcomeRefused), report.Count(gate.OutcomeUndecided), report.Kept(), len(report.Images), f.rules.Policy == "")
 }
 
 // configuration is this host's, with what the flags say. With --policy there need be
@@ -156,7 +156,7 @@ func printContainerdSweep(out io.Writer, r *sweep.Report) error {
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "OUTCOME\tNAMESPACE\tIMAGE\tDIGEST\tREASON")
 	for _, i := range r.Images {
-		reason := i.Reason
+		reason := briefly(i.Reason, i.Repository, i.Digest)
 		switch {
 		case i.Kept != "":
 			reason += " (" + i.Kept + ")"

@@ -18,6 +18,7 @@ import (
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/gate/ask"
 	"github.com/touchmark/touchmark/core/gate/parents"
 	"github.com/touchmark/touchmark/core/gate/remote"
 	"github.com/touchmark/touchmark/podman/access"
@@ -123,7 +124,7 @@ func (f *sweepFlags) run(cmd *cobra.Command, _ []string) error {
 			kept++
 		}
 	}
-	return sweepError(report.Count(gate.OutcomeRefused), report.Count(gate.OutcomeUndecided), kept, len(report.Images))
+	return sweepError(report.Count(gate.OutcomeRefused), report.Count(gate.OutcomeUndecided), kept, len(report.Images), f.rules.Policy == "")
 }
 
 // sweepAdmitter is the agent, asked in a client's name, or with --policy a gate of our
@@ -165,13 +166,15 @@ func originOf(clients *access.Access, repository string) (attach.Source, error) 
 }
 
 // sweepError gives a sweep's exit status. kept are the images that could not be
-// removed though told.
-func sweepError(refusals, open, kept, all int) error {
+// removed though told; asked says that the agent was to decide.
+func sweepError(refusals, open, kept, all int, asked bool) error {
 	switch {
 	case kept > 0:
 		return exit.Undecided(fmt.Errorf("not everything was removed or labelled: %d of %d were not", kept, all))
 	case refusals > 0:
 		return exit.Refused(fmt.Errorf("refused: %d of %d", refusals, all))
+	case open == all && open > 0 && asked:
+		return exit.Undecided(fmt.Errorf("undecided: %d of %d; --policy FILE decides without the agent", open, all))
 	case open > 0:
 		return exit.Undecided(fmt.Errorf("undecided: %d of %d", open, all))
 	}
@@ -183,7 +186,7 @@ func printSweep(out io.Writer, r *sweep.Report) error {
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "OUTCOME\tIMAGE\tDIGEST\tREASON")
 	for _, i := range r.Images {
-		reason := i.Reason
+		reason := briefly(i.Reason, i.Repository, i.Digest)
 		switch {
 		case i.UntagError != "":
 			reason += " (its names could not be removed: " + i.UntagError + ")"
@@ -197,6 +200,11 @@ func printSweep(out io.Writer, r *sweep.Report) error {
 	}
 	_, err := fmt.Fprint(out, console.Printable(text.String()))
 	return err
+}
+
+// briefly is a reason without the image's name and digest, which stand in its row.
+func briefly(reason, repository, digest string) string {
+	return strings.TrimPrefix(reason, ask.CannotDecide(repository, digest))
 }
 
 // shortDigest is as much of a digest as podman shows.
