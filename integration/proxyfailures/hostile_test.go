@@ -114,7 +114,9 @@ func (g *siege) attack(client *http.Client) {
 	what := func() string {
 		return fmt.Sprintf("%s %s %s: %d", method, path, req.Header.Get("Range"), resp.StatusCode)
 	}
-	if bytes.Contains(body, []byte(canary)) || strings.Contains(fmt.Sprint(resp.Header), canary) {
+	// Of a wrong blob a part may leave while it is hashed, and never its last 64 KiB: so it is not complete.
+	head := err != nil && strings.Contains(path, "/blobs/") && len(body) <= len(content[want])-64<<10
+	if bytes.Contains(body, []byte(canary)) && !head || strings.Contains(fmt.Sprint(resp.Header), canary) {
 		g.t.Errorf("%s: the canary is out: %s %v", what(), around(body), resp.Header)
 	}
 	switch {
