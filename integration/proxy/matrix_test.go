@@ -27,6 +27,10 @@ func TestSituations(t *testing.T) {
 				)
 			})
 		})
+		t.Run("cosign", func(t *testing.T) {
+			t.Parallel()
+			enforcing.cosigns(t)
+		})
 		for _, p := range enforcing.clients(t) {
 			t.Run(p.name, func(t *testing.T) {
 				t.Parallel()
