@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
+
+	"github.com/touchmark/touchmark/core/loopback"
 )
 
 // maxRedirects is the number of redirects followed for one request; registries need one, to their blob storage.
@@ -25,9 +27,7 @@ type guard struct {
 
 func newGuard(inner http.RoundTripper, registry name.Registry) *guard {
 	u := url.URL{Host: registry.RegistryStr()}
-	addr, err := netip.ParseAddr(u.Hostname())
-	local := u.Hostname() == "localhost" || err == nil && addr.IsLoopback()
-	return &guard{inner: inner, host: u.Host, http: registry.Scheme() == "http", loopback: local}
+	return &guard{inner: inner, host: u.Host, http: registry.Scheme() == "http", loopback: loopback.Host(u.Hostname())}
 }
 
 func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {

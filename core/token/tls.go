@@ -2,8 +2,9 @@ package token
 
 import (
 	"errors"
-	"net"
 	"net/url"
+
+	"github.com/touchmark/touchmark/core/loopback"
 )
 
 // CheckTLS refuses plain HTTP to other machines: an identity token lets anyone who sees it sign in its owner's name.
@@ -12,8 +13,7 @@ func CheckTLS(rawURL string) error {
 	if err != nil {
 		return err
 	}
-	ip := net.ParseIP(u.Hostname())
-	if u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()) {
+	if u.Scheme == "https" || u.Scheme == "http" && loopback.Host(u.Hostname()) {
 		return nil
 	}
 	return errors.New("refusing plain HTTP to another machine where an identity token is at stake")

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/countersign"
+	"github.com/touchmark/touchmark/core/loopback"
 )
 
 // answerTimeout bounds one answer: several names may lead to one image, and each may take the eight seconds of a decision. It ends before the minute after which
@@ -79,8 +80,7 @@ func loopbackName(host string) bool {
 	} else if len(host) > 1 && host[0] == '[' && host[len(host)-1] == ']' {
 		host = host[1 : len(host)-1]
 	}
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
+	return loopback.Host(host)
 }
 
 // answer serves one signature of a plan, or of the chained lookaside behind it.

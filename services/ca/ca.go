@@ -31,13 +31,14 @@ import (
 	"io"
 	"log/slog"
 	"math/big"
-	"net"
 	"net/http"
 	"net/url"
 	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/touchmark/touchmark/core/loopback"
 	"github.com/touchmark/touchmark/core/sct"
 )
 
@@ -284,9 +285,7 @@ func checkIssuerURL(s string, keysGiven bool) error {
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
 		return errors.New("is not a plain URL")
 	}
-	ip := net.ParseIP(u.Hostname())
-	loopback := u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
-	if u.Scheme == "https" || u.Scheme == "http" && (loopback || keysGiven) {
+	if u.Scheme == "https" || u.Scheme == "http" && (loopback.Host(u.Hostname()) || keysGiven) {
 		return nil
 	}
 	return errors.New("must be https unless its host is loopback")

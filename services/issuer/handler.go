@@ -9,6 +9,7 @@ import (
 
 	"github.com/zitadel/oidc/v3/pkg/op"
 
+	"github.com/touchmark/touchmark/core/loopback"
 	"github.com/touchmark/touchmark/services/issuer/accounts"
 )
 
@@ -96,7 +97,7 @@ func only(next http.Handler, methods ...string) http.Handler {
 
 func (i *Issuer) serveDevToken(w http.ResponseWriter, r *http.Request) {
 	// The address of the connection keeps the network out; the Host header keeps out pages whose name was rebound to loopback.
-	if !loopbackHost(hostOf(r.RemoteAddr)) || !loopbackHost(hostOf(r.Host)) {
+	if !loopback.Host(hostOf(r.RemoteAddr)) || !loopback.Host(hostOf(r.Host)) {
 		writeError(w, http.StatusForbidden, "development tokens are given on loopback only")
 		return
 	}
@@ -136,7 +137,7 @@ func writeProtocolError(w http.ResponseWriter, status int, code, description str
 
 func loopbackURL(s string) bool {
 	u, err := url.Parse(s)
-	return err == nil && loopbackHost(u.Hostname())
+	return err == nil && loopback.Host(u.Hostname())
 }
 
 // hostOf returns the host of a host:port pair, or the whole of a host without a port.
@@ -145,12 +146,4 @@ func hostOf(hostport string) string {
 		return host
 	}
 	return hostport
-}
-
-func loopbackHost(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }

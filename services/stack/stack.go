@@ -41,10 +41,10 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/touchmark/touchmark/core/loopback"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/tsp"
 	"github.com/touchmark/touchmark/services/ca"
@@ -126,7 +126,7 @@ func New(ctx context.Context, config Config) (_ *Stack, err error) {
 	if err := checkIssuers(config.PublicURL, config.Issuers); err != nil {
 		return nil, fmt.Errorf("opening stack: %w", err)
 	}
-	if config.InsecureDevIssuer && config.Listen != "" && !loopback(config.Listen) {
+	if config.InsecureDevIssuer && config.Listen != "" && !onLoopback(config.Listen) {
 		return nil, fmt.Errorf("opening stack: the development issuer gives tokens to anybody who asks, and %s is not a loopback address", config.Listen)
 	}
 	if config.Clock == nil {
@@ -353,12 +353,8 @@ func hostname(publicURL string) string {
 	return u.Hostname()
 }
 
-// loopback reports whether an address to listen on is reached from this machine alone.
-func loopback(address string) bool {
+// onLoopback reports whether an address to listen on is reached from this machine alone.
+func onLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return false
-	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return err == nil && loopback.Host(host)
 }
