@@ -43,7 +43,9 @@ const (
 
 // Countersigner signs for the proxy. [countersign.Key] does.
 type Countersigner interface {
+	// Attach signs a manifest's digest under the logical name of its repository.
 	Attach(repository, digest string, now time.Time) (countersign.Attachment, error)
+	// Validity is for how long a signature is good.
 	Validity() time.Duration
 }
 

@@ -81,6 +81,7 @@ func (e *Examination) List(dir string, extensions ...string) []string {
 	return out
 }
 
+// HasExtension reports whether a file's name ends in one of some extensions, each with its dot.
 func HasExtension(name string, extensions []string) bool {
 	for _, e := range extensions {
 		if strings.HasSuffix(name, e) {
@@ -96,6 +97,7 @@ func (e *Examination) Exists(path string) bool {
 	return err == nil
 }
 
+// Unreadable finds that a file could not be read, and why: what may be in it is not known.
 func (e *Examination) Unreadable(path string, err error) {
 	var p *fs.PathError
 	if errors.As(err, &p) {

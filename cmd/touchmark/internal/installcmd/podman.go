@@ -67,6 +67,7 @@ type Where struct {
 	root string
 }
 
+// Register adds the flags to a command.
 func (f *Where) Register(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.user, "user", false, "for this user alone, with an agent of their own")
 	cmd.Flags().StringVar(&f.root, "root", "", "`directory` in the place of /, such as a mounted image of a host")
