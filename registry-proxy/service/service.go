@@ -27,6 +27,7 @@ import (
 	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
+	"github.com/touchmark/touchmark/core/trust/follow"
 	registryproxy "github.com/touchmark/touchmark/registry-proxy"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 	"github.com/touchmark/touchmark/registry-proxy/decisions"
@@ -62,15 +63,17 @@ type Service struct {
 	world    atomic.Pointer[world]
 	draining atomic.Bool
 
+	unseenAgain time.Duration // see [unseenAgain]
+
 	mu        sync.Mutex
 	failed    error // of the last reload; guarded by mu
 	announced map[policy.Notice]bool
 }
 
 // New reads everything, and listens. The error names the file and the field, or the
-// address ([ErrListen]), or a trust root that could not be had yet (ErrUnseen of core/trust/follow).
+// address ([ErrListen]), or a trust root that could not be had yet ([follow.ErrUnseen]).
 func New(ctx context.Context, c Config) (*Service, error) {
-	s := &Service{config: c, logger: c.Logger, metrics: registryproxy.NewMetrics(), held: registryproxy.NewHeld(), announced: map[policy.Notice]bool{}}
+	s := &Service{config: c, logger: c.Logger, metrics: registryproxy.NewMetrics(), held: registryproxy.NewHeld(), unseenAgain: unseenAgain, announced: map[policy.Notice]bool{}}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
@@ -163,8 +166,11 @@ func (s *Service) watch(ctx context.Context) {
 		roots.keep(ctx, w)
 		round, next := context.WithCancel(ctx)
 		_ = reload.Watch(round, w.files, w.seen, s.announce, func(ctx context.Context) {
-			s.reload(ctx)
-			if s.world.Load() != w {
+			err := s.reload(ctx)
+			switch {
+			case errors.Is(err, follow.ErrUnseen):
+				time.AfterFunc(s.unseenAgain, next) // no file will change
+			case s.world.Load() != w:
 				next() // other files may be named now
 			}
 		}) // ends with its context
@@ -172,20 +178,26 @@ func (s *Service) watch(ctx context.Context) {
 	}
 }
 
-// reload makes everything anew from the files. What cannot be used changes nothing.
-func (s *Service) reload(ctx context.Context) {
+// unseenAgain is how soon changed files are looked at again that name a trust root which
+// could not be had: as often as one is asked for that was seen before.
+const unseenAgain = 5 * time.Minute
+
+// reload makes everything anew from the files. What cannot be used changes nothing, and is
+// returned.
+func (s *Service) reload(ctx context.Context) error {
 	err := s.renew(ctx)
 	s.mu.Lock()
 	s.failed = err
 	s.mu.Unlock()
 	if err != nil {
 		s.logger.Error("the changed files cannot be used; what was read before stays in force", "error", err)
-		return
+		return err
 	}
 	w := s.world.Load()
 	for _, r := range w.rules {
 		s.logger.Info("configuration, policy and trust roots were read again", "policy", r.policy, "policy digest", fmt.Sprintf("%x", r.set.Digest))
 	}
+	return nil
 }
 
 func (s *Service) renew(ctx context.Context) error {
@@ -228,7 +240,7 @@ func fixed(before, now *config.Config) string {
 		return "cache"
 	case fmt.Sprint(before.Countersign) != fmt.Sprint(now.Countersign):
 		return "countersign"
-	case before.State != now.State:
+	case before.State != now.State && len(before.Followed()) > 0: // what it holds would be left behind
 		return "state"
 	case before.Offline != now.Offline:
 		return "offline"

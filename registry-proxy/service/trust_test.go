@@ -248,3 +248,36 @@ func TestFollowedTrustRootExpires(t *testing.T) {
 		t.Error("the metrics do not say that it is not used any more")
 	}
 }
+
+// A trust root that is named while its repository is down is in force soon after that is up, though no file changes then.
+func TestFollowedTrustRootIsTriedAgain(t *testing.T) {
+	t.Parallel() // it waits for files to be looked at
+	p := newPlace(t)
+	s, err := p.new()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.unseenAgain = time.Millisecond
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	p.await(s, "v1", 200)
+	signer := coretest.New(t)
+	p.signed(signer, "signed", 2)
+	m := newMirror(t, signer.TrustedRootJSON(t), time.Now)
+	m.down.Store(true)
+	p.follows(m, "")
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(p.log.String(), "was never seen"); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(p.log.String())
+		}
+	}
+	p.await(s, "v1", 200)
+	m.down.Store(false)
+	p.await(s, "v1", 403)
+	p.await(s, "signed", 200)
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
