@@ -45,11 +45,12 @@ type tokened struct {
 	path    string                    // of the token service on the registry's own host; empty if it has a host of its own
 }
 
-// start starts the registry with an image for each of the rights. The section is of the proxy's configuration.
-func (k tokened) start(t *testing.T, own tls.Certificate) (upstream, section string) {
+// start starts the registry with an image for each of the rights. The section is of the proxy's configuration; clients have
+// to reach the token service.
+func (k tokened) start(t *testing.T, own tls.Certificate) (upstream, section, host string) {
 	t.Helper()
 	users := map[string]string{"alice": "alice's", "bob": "bob's", "robot": "robot's"}
-	service := lab.NewTokens(t, users, func(user, repository string) bool {
+	tokens := lab.NewTokens(t, users, func(user, repository string) bool {
 		return user == "robot" || strings.Contains(rights[repository], user)
 	})
 	inner := lab.FreeAddress(t)
@@ -60,25 +61,26 @@ func (k tokened) start(t *testing.T, own tls.Certificate) (upstream, section str
 	// go-containerregistry goes to no token service at an IP address of a private network.
 	upstream = strings.Replace(strings.TrimPrefix(front.URL, "http://"), "127.0.0.1", "localhost", 1)
 	realm := "http://" + upstream + k.path
+	host = upstream
 	options := []remote.Option{remote.WithAuth(&authn.Basic{Username: "robot", Password: "robot's"})}
 	if k.path == "" {
-		apart := httptest.NewUnstartedServer(service)
+		apart := httptest.NewUnstartedServer(tokens)
 		apart.TLS = &tls.Config{Certificates: []tls.Certificate{own}}
 		apart.StartTLS()
 		t.Cleanup(apart.Close)
-		host := strings.Replace(strings.TrimPrefix(apart.URL, "https://"), "127.0.0.1", "localhost", 1)
+		host = strings.Replace(strings.TrimPrefix(apart.URL, "https://"), "127.0.0.1", "localhost", 1)
 		realm, section = "https://"+host+"/token", fmt.Sprintf(", tokenHosts: [%q]", host)
 		options = append(options, remote.WithTransport(trusting(own.Leaf)))
 	}
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: inner})
 	front.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if k.path != "" && r.URL.Path == k.path {
-			service.ServeHTTP(w, r)
+			tokens.ServeHTTP(w, r)
 			return
 		}
 		proxy.ServeHTTP(w, r)
 	})
-	c, file := lab.Distribution(t, inner, filepath.Join(t.TempDir(), "data"), service.Section(realm))
+	c, file := lab.Distribution(t, inner, filepath.Join(t.TempDir(), "data"), tokens.Section(realm))
 	if k.program != nil {
 		c.Program = k.program(t)
 	}
@@ -94,7 +96,7 @@ func (k tokened) start(t *testing.T, own tls.Certificate) (upstream, section str
 			t.Fatal(err)
 		}
 	}
-	return upstream, section
+	return upstream, section, host
 }
 
 // asked is what a user pulls.
@@ -128,17 +130,20 @@ func TestPX17_TokenServices(t *testing.T) {
 	podman.Write(t, "/etc/hosts", "127.0.0.1 localhost\n")
 	podman.Write(t, "/etc/containers/policy.json", `{"default":[{"type":"insecureAcceptAnything"}]}`)
 	ctr.Write(t, lab.ContainerdConfig, lab.ContainerdSettings(3, ""))
-	for _, h := range []*lab.Host{podman, ctr.Host} {
-		h.Write(t, "/etc/ssl/certs/tokens.pem", certificate) // which containerd reads once
+	docker := lab.NewDocker(t, lab.Docker26)
+	docker.Write(t, "/etc/hosts", "127.0.0.1 localhost\n")
+	for _, h := range []*lab.Host{podman, ctr.Host, docker.Host} {
+		h.Write(t, "/etc/ssl/certs/tokens.pem", certificate) // which daemons read once
 	}
 	ctr.Start(t)
+	docker.Start(t, "--storage-driver=vfs")
 	for _, k := range []tokened{
 		{"distribution 3, a token service elsewhere", nil, ""},
 		{"docker-registry of Debian, a token service elsewhere", func(t *testing.T) string { return coretest.RequireTool(t, "docker-registry") }, ""},
 		{"as Harbor has it", nil, "/service/token"},
 	} {
 		t.Run(k.name, func(t *testing.T) {
-			upstream, section := k.start(t, own)
+			upstream, section, service := k.start(t, own)
 			other := coretest.NewRegistry(t, true)
 			for i := range len(rights) {
 				coretest.Push(t, fmt.Sprintf("%s/copy:%d", other, i+1), coretest.Image(t, int64(i+1))) // the same layers, for everybody
@@ -162,6 +167,9 @@ func TestPX17_TokenServices(t *testing.T) {
 				}
 			}
 			w.install(t, ctr.Host, "containerd")
+			for _, address := range []string{service, w.host} {
+				docker.Forward(t, strings.Replace(address, "localhost", "127.0.0.1", 1))
+			}
 			crane, skopeo := lab.Tool(t, "crane-v0.22.1"), coretest.RequireTool(t, "skopeo")
 			for _, c := range []struct {
 				name string
@@ -172,6 +180,7 @@ func TestPX17_TokenServices(t *testing.T) {
 				{"skopeo", w.local(store, skopeo, []string{"login", "--tls-verify=false"}, []string{"--insecure-policy", "copy", "--src-tls-verify=false"}, "dir:"), some},
 				{"podman", w.podman(podman), some},
 				{"containerd", w.containerd(ctr), some},
+				{"docker", w.docker(docker), some},
 			} {
 				for _, a := range c.ask {
 					mine := a.user != "" && strings.Contains(rights[a.repository], a.user)

@@ -50,6 +50,21 @@ func (w *world) podman(h *lab.Host) pulling {
 	}
 }
 
+// docker pulls with docker of a host, where nothing is from before.
+func (w *world) docker(d *lab.Docker) pulling {
+	return func(t *testing.T, user, repository string) lab.Result {
+		root, image := d.Root(), w.host+"/"+repository+":1"
+		root.Run(t, "docker", "rmi", "--force", image)
+		root.Must(t, 0, "rm", "-rf", "/root/.docker")
+		if user != "" {
+			if r := root.Run(t, "docker", "login", "-u", user, "-p", user+"'s", w.host); r.Status != 0 {
+				return r
+			}
+		}
+		return root.Run(t, "docker", "pull", image)
+	}
+}
+
 // containerd pulls with ctr, by the registry's own name, where nothing is from before.
 func (w *world) containerd(c *lab.Containerd) pulling {
 	return func(t *testing.T, user, repository string) lab.Result {
