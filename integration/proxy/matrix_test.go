@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"github.com/touchmark/touchmark/core/gate"
-
 	"github.com/touchmark/touchmark/integration/situations"
 )
 
