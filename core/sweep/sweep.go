@@ -1,5 +1,10 @@
 // Package sweep is what all sweeps have in common, whatever client's storage is judged
 // again: podman/sweep and containerd/sweep.
+//
+// A sweep lists what a client has, asks a gate about each image as if it were pulled now,
+// some at a time ([Each]), and reports each with the gate's outcome, or with [OutcomeLocal]:
+//
+//	verdicts := sweep.Each(ctx, images, func(ctx context.Context, i Image) gate.Verdict { ... })
 package sweep
 
 import (
