@@ -13,16 +13,17 @@ import (
 	"github.com/touchmark/touchmark/containerd/config"
 	"github.com/touchmark/touchmark/containerd/install"
 	"github.com/touchmark/touchmark/core/hostfiles"
+	"github.com/touchmark/touchmark/core/hostfiles/hostfilestest"
 )
 
 // refuses wants a plan to be an error, and the node as it was.
 func refuses(t *testing.T, o install.Options, want string) {
 	t.Helper()
-	before := tree(t, o.Host.Root)
+	before := hostfilestest.Tree(t, o.Host.Root)
 	if _, err := install.New(o); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, want it to say %q", err, want)
 	}
-	if diff := cmp.Diff(before, tree(t, o.Host.Root)); diff != "" {
+	if diff := cmp.Diff(before, hostfilestest.Tree(t, o.Host.Root)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -70,11 +71,11 @@ func TestOPS_LinksOutOfTheRoot(t *testing.T) {
 			t.Fatal(err)
 		}
 		put(t, outside+"/config.toml", "version = 3\n[plugins.'io.containerd.cri.v1.images']\nuse_local_image_pull = true\n")
-		before := tree(t, outside)
+		before := hostfilestest.Tree(t, outside)
 		if _, err := install.New(options(h, config.Newest())); err == nil || !strings.Contains(err.Error(), "leads out of "+h.Root) {
 			t.Errorf("%s: %v", dir, err)
 		}
-		if diff := cmp.Diff(before, tree(t, outside)); diff != "" {
+		if diff := cmp.Diff(before, hostfilestest.Tree(t, outside)); diff != "" {
 			t.Errorf("%s: %s", dir, diff)
 		}
 	}
@@ -128,7 +129,7 @@ s3cret"""
 	if shown := p.Diff(); strings.Contains(shown, "s3cret") {
 		t.Errorf("shown:\n%s", shown)
 	}
-	for name, text := range tree(t, h.Root) {
+	for name, text := range hostfilestest.Tree(t, h.Root) {
 		if strings.Contains(text, "s3cret") && !strings.HasPrefix(text, "-rw-------") {
 			t.Errorf("%s holds a secret: %.10s", name, text)
 		}

@@ -1,8 +1,6 @@
 package install_test
 
 import (
-	"context"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +13,7 @@ import (
 	"github.com/touchmark/touchmark/containerd/distribution"
 	"github.com/touchmark/touchmark/containerd/install"
 	"github.com/touchmark/touchmark/core/hostfiles"
+	"github.com/touchmark/touchmark/core/hostfiles/hostfilestest"
 )
 
 // node is a node's file system with the files of a distribution.
@@ -25,35 +24,6 @@ func node(t *testing.T, fixture string) containerd.Host {
 		t.Fatal(err)
 	}
 	return h
-}
-
-// tree is everything below a directory: modes and contents.
-func tree(t *testing.T, root string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || path == root {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		name := strings.TrimPrefix(path, root)
-		out[name] = info.Mode().String()
-		if info.Mode().IsRegular() {
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			out[name] += "\n" + string(data)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 // options are for a node with a release of containerd, and a program that is a text.
@@ -136,7 +106,7 @@ func TestCTRD09_EachDistribution(t *testing.T) {
 		t.Run(c.fixture+" with "+c.release.String(), func(t *testing.T) {
 			t.Parallel()
 			h := node(t, c.fixture)
-			before := tree(t, h.Root)
+			before := hostfilestest.Tree(t, h.Root)
 			o := options(h, c.release)
 			base, err := os.ReadFile(h.Path(o.Distribution.Config))
 			if err != nil && c.fixture != "plain" {
@@ -157,7 +127,7 @@ func TestCTRD09_EachDistribution(t *testing.T) {
 					t.Errorf("the program: %v, %v", info, err)
 				}
 			}
-			installed := tree(t, h.Root)
+			installed := hostfilestest.Tree(t, h.Root)
 			again, err := install.New(o)
 			if err != nil {
 				t.Fatal(err)
@@ -167,11 +137,11 @@ func TestCTRD09_EachDistribution(t *testing.T) {
 			}
 			o.Policies, o.Boot = nil, nil // what was handed in stays
 			apply(t, o)
-			if diff := cmp.Diff(installed, tree(t, h.Root)); diff != "" {
+			if diff := cmp.Diff(installed, hostfilestest.Tree(t, h.Root)); diff != "" {
 				t.Errorf("installing again (-first +again)\n%s", diff)
 			}
 			remove(t, h)
-			if diff := cmp.Diff(before, tree(t, h.Root)); diff != "" {
+			if diff := cmp.Diff(before, hostfilestest.Tree(t, h.Root)); diff != "" {
 				t.Errorf("uninstalling (-before +after)\n%s", diff)
 			}
 		})
@@ -192,12 +162,12 @@ func TestKilledAnywhere(t *testing.T) {
 		done = true
 		for _, undo := range []bool{false, true} {
 			o := setUp(t)
-			before := tree(t, o.Host.Root)
+			before := hostfilestest.Tree(t, o.Host.Root)
 			p, err := install.New(o)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if p.Apply(&killed{t.Context(), n}) != nil {
+			if p.Apply(hostfilestest.CutOff(t.Context(), n)) != nil {
 				done = false
 			}
 			if _, err := config.Load(o.Host, o.Distribution.Config, o.Release); err != nil {
@@ -211,7 +181,7 @@ func TestKilledAnywhere(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if c.Apply(&killed{t.Context(), n}) != nil {
+				if c.Apply(hostfilestest.CutOff(t.Context(), n)) != nil {
 					done = false
 				}
 			}
@@ -220,7 +190,7 @@ func TestKilledAnywhere(t *testing.T) {
 			} else if ok {
 				remove(t, o.Host)
 			}
-			after := tree(t, o.Host.Root)
+			after := hostfilestest.Tree(t, o.Host.Root)
 			for _, dir := range []string{"/etc/touchmark/install", "/etc/touchmark"} { // made for a record that was never written
 				if _, there := before[dir]; !there && !strings.Contains(after[dir], "\n") {
 					delete(after, dir)
@@ -231,20 +201,6 @@ func TestKilledAnywhere(t *testing.T) {
 			}
 		}
 	}
-}
-
-// killed is a context that ends after some questions whether it has.
-type killed struct {
-	context.Context
-	after int
-}
-
-func (k *killed) Err() error {
-	k.after--
-	if k.after < 0 {
-		return context.Canceled
-	}
-	return nil
 }
 
 func put(t *testing.T, path, text string) {
@@ -286,7 +242,7 @@ func TestCTRD09_EverythingIsFixed(t *testing.T) {
 	t.Parallel()
 	h := node(t, "kubeadm")
 	put(t, h.Config(), everything)
-	before := tree(t, h.Root)
+	before := hostfilestest.Tree(t, h.Root)
 	o := options(h, config.Newest())
 	o.Fix = false
 	p, err := install.New(o)
@@ -317,7 +273,7 @@ func TestCTRD09_EverythingIsFixed(t *testing.T) {
 		t.Errorf("notes %q", p.Notes)
 	}
 	remove(t, h)
-	if diff := cmp.Diff(before, tree(t, h.Root)); diff != "" {
+	if diff := cmp.Diff(before, hostfilestest.Tree(t, h.Root)); diff != "" {
 		t.Errorf("uninstalling (-before +after)\n%s", diff)
 	}
 }
@@ -337,7 +293,7 @@ func TestPX_Proxy(t *testing.T) {
 		{"kubeadm-1.7", config.Release{Major: 1, Minor: 7}, nil, []string{"/etc/containerd/certs.d/_default/hosts.toml"}, ""},
 	} {
 		h := node(t, c.fixture)
-		before := tree(t, h.Root)
+		before := hostfilestest.Tree(t, h.Root)
 		o := options(h, c.release)
 		o.Proxy, o.Registries, o.ProxyOnly = "https://proxy.example:5443/", c.registries, !c.release.Verifies()
 		p := apply(t, o)
@@ -355,7 +311,7 @@ func TestPX_Proxy(t *testing.T) {
 			t.Errorf("%s: config_path is %q afterwards, %v", c.fixture, now.CRI.ConfigPath, err)
 		}
 		remove(t, h)
-		if diff := cmp.Diff(before, tree(t, h.Root)); diff != "" {
+		if diff := cmp.Diff(before, hostfilestest.Tree(t, h.Root)); diff != "" {
 			t.Errorf("%s: uninstalling (-before +after)\n%s", c.fixture, diff)
 		}
 	}

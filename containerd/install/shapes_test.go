@@ -14,6 +14,7 @@ import (
 	"github.com/touchmark/touchmark/containerd/config"
 	"github.com/touchmark/touchmark/containerd/distribution"
 	"github.com/touchmark/touchmark/containerd/install"
+	"github.com/touchmark/touchmark/core/hostfiles/hostfilestest"
 )
 
 // shape writes a random configuration: its version, its files, and what is open in
@@ -79,7 +80,7 @@ func TestShapes(t *testing.T) {
 		if _, err := config.Load(h, h.Config(), release); err != nil {
 			continue // containerd does not start with that either
 		}
-		before := tree(t, h.Root)
+		before := hostfilestest.Tree(t, h.Root)
 		o := options(h, release)
 		p, err := install.New(o)
 		if err != nil {
@@ -102,7 +103,7 @@ func TestShapes(t *testing.T) {
 			t.Errorf("shape %d: installing again: %v\n%s", seed, err, again.Diff())
 		}
 		remove(t, h)
-		if diff := cmp.Diff(before, tree(t, h.Root)); diff != "" {
+		if diff := cmp.Diff(before, hostfilestest.Tree(t, h.Root)); diff != "" {
 			t.Errorf("shape %d: uninstalling (-before +after)\n%s", seed, diff)
 		}
 	}
@@ -124,7 +125,7 @@ func TestCTRD14_NRIIsRequired(t *testing.T) {
 		if n.Disabled || !n.Validator.Enabled || !slices.Contains(n.Validator.RequiredPlugins, "touchmark") || n.Validator.TolerateMissing != "" || strings.Contains(before, "site") != slices.Contains(n.Validator.RequiredPlugins, "site") || !p.Restart {
 			t.Errorf("%+v", n)
 		}
-		if text := tree(t, h.Root)["/etc/touchmark/config.yaml"]; !strings.Contains(text, "nri: true") {
+		if text := hostfilestest.Tree(t, h.Root)["/etc/touchmark/config.yaml"]; !strings.Contains(text, "nri: true") {
 			t.Errorf("config.yaml: %s", text)
 		}
 		o.Mode = install.Observe

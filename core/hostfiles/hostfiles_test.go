@@ -1,7 +1,6 @@
 package hostfiles_test
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/touchmark/touchmark/core/hostfiles"
+	"github.com/touchmark/touchmark/core/hostfiles/hostfilestest"
 )
 
 func place(root string) hostfiles.Place {
@@ -26,35 +26,6 @@ func put(t *testing.T, path, text string) {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// tree is everything below a directory: modes and contents.
-func tree(t *testing.T, root string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || path == root {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		text := ""
-		if info.Mode().IsRegular() {
-			data, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			text = string(data)
-		}
-		out[strings.TrimPrefix(path, root)] = info.Mode().String() + "\n" + text
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 // wanted are two files that replace others, and one in a directory that is made.
@@ -128,19 +99,19 @@ func TestKilledAnywhere(t *testing.T) {
 		done = true
 		for _, undo := range []bool{false, true} {
 			root := site(t)
-			before := tree(t, root)
+			before := hostfilestest.Tree(t, root)
 			first, err := wanted(t, root, "one\n").Plan()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if first.Apply(&killed{t.Context(), n}) != nil {
+			if first.Apply(hostfilestest.CutOff(t.Context(), n)) != nil {
 				done = false
 			}
 			c, err := wanted(t, root, "two\n").Plan()
 			if err != nil {
 				t.Fatal(err)
 			}
-			if c.Apply(&killed{t.Context(), n}) != nil {
+			if c.Apply(hostfilestest.CutOff(t.Context(), n)) != nil {
 				done = false
 			}
 			if !undo {
@@ -157,7 +128,7 @@ func TestKilledAnywhere(t *testing.T) {
 			default:
 				apply(t, c, err)
 			}
-			after := tree(t, root)
+			after := hostfilestest.Tree(t, root)
 			delete(after, "/touchmark/install") // made for a record that was never written
 			delete(after, "/touchmark")
 			if diff := cmp.Diff(before, after); diff != "" {
@@ -165,20 +136,6 @@ func TestKilledAnywhere(t *testing.T) {
 			}
 		}
 	}
-}
-
-// killed is a context that ends after some questions whether it has.
-type killed struct {
-	context.Context
-	after int
-}
-
-func (k *killed) Err() error {
-	k.after--
-	if k.after < 0 {
-		return context.Canceled
-	}
-	return nil
 }
 
 // Hosts have records that earlier releases wrote.
@@ -210,7 +167,7 @@ func TestAnEarlierRecordIsUndone(t *testing.T) {
 	}
 	c, err := place(root).Removal(hostfiles.Edited{})
 	apply(t, c, err)
-	if diff := cmp.Diff(map[string]string{"/a": "-rw-------\nwas\n"}, tree(t, root)); diff != "" {
+	if diff := cmp.Diff(map[string]string{"/a": "-rw-------\nwas\n"}, hostfilestest.Tree(t, root)); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/touchmark/touchmark/core/hostfiles"
+	"github.com/touchmark/touchmark/core/hostfiles/hostfilestest"
 )
 
 // sharing is what one of two installers wants of a file.
@@ -153,7 +154,7 @@ func TestLinksAndPrograms(t *testing.T) {
 	}
 	c, err := place(root).Removal(hostfiles.Edited{})
 	apply(t, c, err)
-	if diff := cmp.Diff(map[string]string{}, tree(t, root)); diff != "" {
+	if diff := cmp.Diff(map[string]string{}, hostfilestest.Tree(t, root)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -164,7 +165,7 @@ func TestWhatBothWantStaysForTheOther(t *testing.T) {
 	t.Parallel()
 	for _, first := range []string{"a", "b"} {
 		root := t.TempDir()
-		before := tree(t, root)
+		before := hostfilestest.Tree(t, root)
 		policy := filepath.Join(root, "policy.yaml")
 		wants := func(client, text string) {
 			p := place(root)
@@ -185,7 +186,7 @@ func TestWhatBothWantStaysForTheOther(t *testing.T) {
 			t.Errorf("%s went first: %q, %v", first, data, err)
 		}
 		takeAway(t, root, map[string]string{"a": "b", "b": "a"}[first])
-		if diff := cmp.Diff(before, tree(t, root)); diff != "" {
+		if diff := cmp.Diff(before, hostfilestest.Tree(t, root)); diff != "" {
 			t.Errorf("%s went first (-before +after)\n%s", first, diff)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/touchmark/touchmark/core/hostfiles"
+	"github.com/touchmark/touchmark/core/hostfiles/hostfilestest"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/install"
@@ -56,31 +57,6 @@ func read(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(data)
-}
-
-// tree is everything below a directory: modes and contents.
-func tree(t *testing.T, root string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || path == root {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		name := strings.TrimPrefix(path, root)
-		out[name] = info.Mode().String()
-		if info.Mode().IsRegular() {
-			out[name] += "\n" + read(t, path)
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 // options are for a host, with a key that is a text.
@@ -131,7 +107,7 @@ func TestInstallAgainChangesNothingAndUninstallRestores(t *testing.T) {
 	} {
 		t.Run(c.policy+"-"+c.registries, func(t *testing.T) {
 			h := host(t, c.policy, c.registries)
-			before := tree(t, h.Root)
+			before := hostfilestest.Tree(t, h.Root)
 			o := options(h, c.scopes...)
 			o.Policies = map[string][]byte{"release.yaml": []byte("# policies\n")}
 			o.Roots = map[string][]byte{"acme.json": []byte("{}")}
@@ -139,7 +115,7 @@ func TestInstallAgainChangesNothingAndUninstallRestores(t *testing.T) {
 			if first.Empty() || !strings.Contains(first.Diff(), "+++ "+h.PolicyJSON()) {
 				t.Errorf("diff\n%s", first.Diff())
 			}
-			installed := tree(t, h.Root)
+			installed := hostfilestest.Tree(t, h.Root)
 			again, err := install.Plan(o)
 			if err != nil {
 				t.Fatal(err)
@@ -150,11 +126,11 @@ func TestInstallAgainChangesNothingAndUninstallRestores(t *testing.T) {
 			// Neither without the files that somebody handed in.
 			o.Policies, o.Roots = nil, nil
 			apply(t, o)
-			if diff := cmp.Diff(installed, tree(t, h.Root)); diff != "" {
+			if diff := cmp.Diff(installed, hostfilestest.Tree(t, h.Root)); diff != "" {
 				t.Errorf("installing again (-first +again)\n%s", diff)
 			}
 			remove(t, h)
-			if diff := cmp.Diff(before, tree(t, h.Root)); diff != "" {
+			if diff := cmp.Diff(before, hostfilestest.Tree(t, h.Root)); diff != "" {
 				t.Errorf("uninstalling (-before +after)\n%s", diff)
 			}
 		})
@@ -170,7 +146,7 @@ func TestEditedFilesAreLeftAlone(t *testing.T) {
 		path := filepath.Join(h.Root, "/etc/containers", file)
 		edited := read(t, path) + " \n"
 		put(t, path, edited)
-		installed := tree(t, h.Root)
+		installed := hostfilestest.Tree(t, h.Root)
 		if restored, err := install.PlanRemoval(h, hostfiles.Edited{Restore: []string{path}}); err != nil || !slices.Contains(restored.Paths(), path) {
 			t.Errorf("%s: restoring: %v", file, err)
 		}
@@ -182,7 +158,7 @@ func TestEditedFilesAreLeftAlone(t *testing.T) {
 		if _, err := install.Plan(o); !errors.As(err, &problem) || problem.Path != path {
 			t.Errorf("%s: install: error %v", file, err)
 		}
-		if diff := cmp.Diff(installed, tree(t, h.Root)); diff != "" {
+		if diff := cmp.Diff(installed, hostfilestest.Tree(t, h.Root)); diff != "" {
 			t.Errorf("%s: planning wrote\n%s", file, diff)
 		}
 		c, err := install.PlanRemoval(h, hostfiles.Edited{Leave: []string{path}})
@@ -221,7 +197,7 @@ func TestOPS01_LinksOutOfAMountedHost(t *testing.T) {
 	if err := os.Symlink(outside, filepath.Join(h.Root, "etc/containers")); err != nil {
 		t.Fatal(err)
 	}
-	before := tree(t, outside)
+	before := hostfilestest.Tree(t, outside)
 	c, err := install.Plan(options(h, "registry.example"))
 	if err == nil {
 		err = c.Apply(t.Context())
@@ -229,7 +205,7 @@ func TestOPS01_LinksOutOfAMountedHost(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "/etc/containers") {
 		t.Errorf("error %v, want one that names the link", err)
 	}
-	if diff := cmp.Diff(before, tree(t, outside)); diff != "" {
+	if diff := cmp.Diff(before, hostfilestest.Tree(t, outside)); diff != "" {
 		t.Errorf("outside (-before +after)\n%s", diff)
 	}
 }
@@ -237,17 +213,17 @@ func TestOPS01_LinksOutOfAMountedHost(t *testing.T) {
 func TestAUsersFilesTakeTheSystemsWithThem(t *testing.T) {
 	t.Parallel()
 	h := host(t, "rhel8", "fedora")
-	system := tree(t, h.Root)
+	system := hostfilestest.Tree(t, h.Root)
 	u := podman.Host{Root: h.Root, Home: "/home/alice", UID: os.Getuid()}
 	if err := os.MkdirAll(filepath.Join(h.Root, "/home/alice"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	before := tree(t, h.Root)
+	before := hostfilestest.Tree(t, h.Root)
 	o := options(u, "registry.example/acme")
 	o.Listen = "127.0.0.1:17467"
 	apply(t, o)
 	for name, text := range system {
-		if tree(t, h.Root)[name] != text {
+		if hostfilestest.Tree(t, h.Root)[name] != text {
 			t.Errorf("%s was changed", name)
 		}
 	}
@@ -270,7 +246,7 @@ func TestAUsersFilesTakeTheSystemsWithThem(t *testing.T) {
 		t.Errorf("the system's rule is lost: %v", reqs)
 	}
 	remove(t, u)
-	if diff := cmp.Diff(before, tree(t, h.Root)); diff != "" {
+	if diff := cmp.Diff(before, hostfilestest.Tree(t, h.Root)); diff != "" {
 		t.Errorf("uninstalling (-before +after)\n%s", diff)
 	}
 }

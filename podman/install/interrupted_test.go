@@ -1,7 +1,6 @@
 package install_test
 
 import (
-	"context"
 	"maps"
 	"strings"
 	"testing"
@@ -9,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/touchmark/touchmark/core/hostfiles"
+	"github.com/touchmark/touchmark/core/hostfiles/hostfilestest"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/install"
 	"github.com/touchmark/touchmark/podman/policyjson"
@@ -21,7 +21,7 @@ func TestKilledAnywhere(t *testing.T) {
 	t.Parallel()
 	setUp := func(t *testing.T) (podman.Host, map[string]string) {
 		h := host(t, "fedora", "fedora")
-		return h, tree(t, h.Root)
+		return h, hostfilestest.Tree(t, h.Root)
 	}
 	first := func(h podman.Host) install.Options { return options(h, "registry.example/acme") }
 	second := func(h podman.Host) install.Options {
@@ -36,7 +36,7 @@ func TestKilledAnywhere(t *testing.T) {
 			apply(t, first(h))
 		}
 		apply(t, o(h))
-		wanted[name] = sameRoot(tree(t, h.Root), h.Root)
+		wanted[name] = sameRoot(hostfilestest.Tree(t, h.Root), h.Root)
 	}
 	finished := false
 	for n := 0; !finished; n++ {
@@ -51,7 +51,7 @@ func TestKilledAnywhere(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := c.Apply(&killed{Context: t.Context(), after: n}); err != nil {
+				if err := c.Apply(hostfilestest.CutOff(t.Context(), n)); err != nil {
 					finished = false
 				}
 				if name == "install" {
@@ -59,13 +59,13 @@ func TestKilledAnywhere(t *testing.T) {
 				}
 				if undo {
 					takeBack(t, h)
-					if diff := cmp.Diff(before, withoutRecordDir(tree(t, h.Root))); diff != "" {
+					if diff := cmp.Diff(before, withoutRecordDir(hostfilestest.Tree(t, h.Root))); diff != "" {
 						t.Errorf("%s, cut off after %d: taking it back (-before +after)\n%s", name, n, diff)
 					}
 					continue
 				}
 				apply(t, o(h))
-				if diff := cmp.Diff(wanted[name], sameRoot(tree(t, h.Root), h.Root)); diff != "" {
+				if diff := cmp.Diff(wanted[name], sameRoot(hostfilestest.Tree(t, h.Root), h.Root)); diff != "" {
 					t.Errorf("%s, cut off after %d: finishing it (-want +got)\n%s", name, n, diff)
 				}
 			}
@@ -76,12 +76,12 @@ func TestKilledAnywhere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := c.Apply(&killed{Context: t.Context(), after: n}); err != nil {
+		if err := c.Apply(hostfilestest.CutOff(t.Context(), n)); err != nil {
 			finished = false
 			notWeaker(t, h)
 			takeBack(t, h)
 		}
-		if diff := cmp.Diff(before, withoutRecordDir(tree(t, h.Root))); diff != "" {
+		if diff := cmp.Diff(before, withoutRecordDir(hostfilestest.Tree(t, h.Root))); diff != "" {
 			t.Errorf("removal cut off after %d (-before +after)\n%s", n, diff)
 		}
 	}
@@ -135,18 +135,4 @@ func sameRoot(files map[string]string, root string) map[string]string {
 		out[name] = strings.ReplaceAll(text, root, "")
 	}
 	return out
-}
-
-// killed is a context that ends after some questions whether it has.
-type killed struct {
-	context.Context
-	after int
-}
-
-func (k *killed) Err() error {
-	k.after--
-	if k.after < 0 {
-		return context.Canceled
-	}
-	return nil
 }

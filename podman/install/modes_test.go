@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/touchmark/touchmark/core/hostfiles/hostfilestest"
 )
 
 // A policy.json that others can write enforces nothing, whatever is in it.
@@ -24,7 +26,7 @@ func TestOPS01_FilesThatOthersCanWriteAreTakenFromThem(t *testing.T) {
 	if err := os.Chown(h.PolicyJSON(), mallory, mallory); err != nil {
 		t.Fatal(err)
 	}
-	before := tree(t, h.Root)
+	before := hostfilestest.Tree(t, h.Root)
 	o := options(h, "registry.example/acme")
 	if diff := apply(t, o).Diff(); !strings.Contains(diff, "policy.json: mode 0666, owner 4711:4711 -> mode 0644, owner 0:0") {
 		t.Errorf("it is not shown:\n%s", diff)
@@ -37,7 +39,7 @@ func TestOPS01_FilesThatOthersCanWriteAreTakenFromThem(t *testing.T) {
 		apply(t, o)
 	}
 	remove(t, h)
-	if diff := cmp.Diff(before, tree(t, h.Root)); diff != "" {
+	if diff := cmp.Diff(before, hostfilestest.Tree(t, h.Root)); diff != "" {
 		t.Error(diff)
 	}
 	if owner, _ := ownerOf(t, h.PolicyJSON()); owner != mallory {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/touchmark/touchmark/core/hostfiles/hostfilestest"
 	"github.com/touchmark/touchmark/podman"
 	"github.com/touchmark/touchmark/podman/install"
 	"github.com/touchmark/touchmark/podman/policyjson"
@@ -67,7 +68,7 @@ func TestPOD13_AUsersInstallationBesideTheHosts(t *testing.T) {
 			if c.own {
 				put(t, filepath.Join(u.RegistriesDir(), "own.yaml"), "docker:\n  own.example:\n    lookaside: https://own.example/signatures\n")
 			}
-			before := tree(t, h.Root)
+			before := hostfilestest.Tree(t, h.Root)
 			registry, _, _ := strings.Cut(c.scope, "/")
 			o := options(u, c.scope)
 			o.Listen = "127.0.0.1:17467"
@@ -88,7 +89,7 @@ func TestPOD13_AUsersInstallationBesideTheHosts(t *testing.T) {
 				t.Errorf("installing again is not nothing: %v", err)
 			}
 			remove(t, u)
-			if diff := cmp.Diff(before, tree(t, h.Root)); diff != "" {
+			if diff := cmp.Diff(before, hostfilestest.Tree(t, h.Root)); diff != "" {
 				t.Errorf("uninstalling (-before +after)\n%s", diff)
 			}
 		})
