@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/coreos/go-oidc/v3/oidc"
 
 	"github.com/touchmark/touchmark/core/configfile"
+	"github.com/touchmark/touchmark/core/loopback"
 )
 
 const (
@@ -100,7 +100,7 @@ func (i Issuer) subject(name string) string {
 // check says which field is wrong.
 func (i Issuer) check() (field string, err error) {
 	u, err := url.Parse(i.URL)
-	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) {
+	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && !(u.Scheme == "http" && loopback.Host(u.Hostname())) {
 		return "issuer", errors.New("want an https URL")
 	}
 	if i.Audience == "" {
@@ -189,7 +189,3 @@ func looksLikeToken(s string) bool { return strings.HasPrefix(s, "ey") && string
 
 func unprintable(r rune) bool { return r < ' ' || r == 0x7f }
 
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
-}

@@ -60,6 +60,7 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/configfile"
+	"github.com/touchmark/touchmark/core/loopback"
 	"github.com/touchmark/touchmark/registry-proxy/auth"
 )
 
@@ -192,7 +193,7 @@ func (c *Config) Files() []string {
 func (c *Config) OwnNames() (names []string, only bool) {
 	host, _, _ := net.SplitHostPort(c.Listen) // was checked
 	open := c.Auth.Anonymous || slices.ContainsFunc(c.Registries, func(r Registry) bool { return r.PassThrough })
-	only = len(c.Names) > 0 || loopback(host) && c.TLS.Cert == "" && open // no browser takes the proxy's certificate for another name
+	only = len(c.Names) > 0 || loopback.Host(host) && c.TLS.Cert == "" && open // no browser takes the proxy's certificate for another name
 	return slices.Concat(c.Names, c.Countersign.Names), only
 }
 

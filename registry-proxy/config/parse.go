@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/touchmark/touchmark/core/configfile/yamlfile"
+	"github.com/touchmark/touchmark/core/loopback"
 	registryproxy "github.com/touchmark/touchmark/registry-proxy"
 	"github.com/touchmark/touchmark/registry-proxy/auth"
 	"github.com/touchmark/touchmark/registry-proxy/tracing"
@@ -232,7 +233,7 @@ func (r Registry) check() (field, problem string) {
 		return "upstream", "is missing"
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		return "upstream", "is not a URL such as https://registry.example" // not repeated: it may hold a password
-	case u.Scheme == "http" && !r.AllowHTTP && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !r.AllowHTTP && !loopback.Host(u.Hostname()):
 		return "upstream", "is plain HTTP: anybody on the way could answer in the registry's place; set allowHTTP: true if that is meant"
 	case r.Policy == "":
 		return "policy", "is missing: give one here, or one for all registries"
@@ -253,12 +254,6 @@ func (r Registry) check() (field, problem string) {
 		}
 	}
 	return "", ""
-}
-
-// loopback reports whether a host is this machine.
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 func (p parser) auth(doc *document, c *Config) error {
@@ -305,7 +300,7 @@ func (c *Config) exposed() (field, problem string) {
 		nobody = nobody && !r.PassThrough
 	}
 	switch {
-	case loopback(host):
+	case loopback.Host(host):
 		if nobody {
 			c.Auth.Anonymous, c.Auth.AnonymousDetails = true, true
 		}
