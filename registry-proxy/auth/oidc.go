@@ -188,4 +188,3 @@ func (v *verifier) discover(ctx context.Context) (*oidc.IDTokenVerifier, error) 
 func looksLikeToken(s string) bool { return strings.HasPrefix(s, "ey") && strings.Count(s, ".") == 2 }
 
 func unprintable(r rune) bool { return r < ' ' || r == 0x7f }
-
