@@ -65,17 +65,7 @@ func TestCTRD09_Broken(t *testing.T) {
 	for _, c := range brokens {
 		t.Run(c.code, func(t *testing.T) {
 			t.Parallel()
-			n := newNode(t, s)
-			if c.spoil != nil {
-				c.spoil(t, n)
-			}
-			if !c.alone {
-				n.agent = n.Agent(t, n.address)
-			}
-			n.Start(t)
-			if c.late != nil {
-				c.late(t, n)
-			}
+			n := newSpoiled(t, s, c.spoil, c.alone, c.late)
 			way := c.way
 			if way == "" {
 				way = byCtr

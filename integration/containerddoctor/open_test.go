@@ -234,23 +234,30 @@ func aliceAgent(t *testing.T, n *node) {
 	n.agent = a.Serve(t, "http://"+n.address+"/healthz", "agent", "--config", "/home/alice/config.yaml")
 }
 
+// newSpoiled is a node that runs, spoiled before containerd starts, or late, after it did. Alone, it has no agent.
+func newSpoiled(t *testing.T, s *site, spoil func(*testing.T, *node), alone bool, late func(*testing.T, *node)) *node {
+	t.Helper()
+	n := newNode(t, s)
+	if spoil != nil {
+		spoil(t, n)
+	}
+	if !alone {
+		n.agent = n.Agent(t, n.address)
+	}
+	n.Start(t)
+	if late != nil {
+		late(t, n)
+	}
+	return n
+}
+
 // TestCTRD09_Open: each cause lets the unsigned image in although Touchmark's verifier is installed, is named, and is closed.
 func TestCTRD09_Open(t *testing.T) {
 	s := newSite(t)
 	for _, c := range opens {
 		t.Run(c.code, func(t *testing.T) {
 			t.Parallel()
-			n := newNode(t, s)
-			if c.spoil != nil {
-				c.spoil(t, n)
-			}
-			if !c.alone {
-				n.agent = n.Agent(t, n.address)
-			}
-			n.Start(t)
-			if c.late != nil {
-				c.late(t, n)
-			}
+			n := newSpoiled(t, s, c.spoil, c.alone, c.late)
 			switch {
 			case c.prove != nil:
 				c.prove(t, n)
