@@ -42,8 +42,12 @@ campaign_proxy() {
 	HOSTILE_REQUESTS=$requests verbose -run '^TestHostileUpstream$' ./registry-proxy
 	echo "## 2000 pulls from replicas that come and go"
 	go test -timeout 60m -count 10 -run '^TestReplicas' ./registry-proxy
-	echo "## the proxy's own program: $requests requests over TCP to such an upstream; $pulls pulls by each client from three of them, of which one is restarted and one killed"
-	HOSTILE_REQUESTS=$requests REPLICA_PULLS=$pulls verbose -run '^Test(HostileUpstream|Replicas)' ./integration/proxy
+	echo "## $requests requests to the proxy's own process and an upstream that attacks over TCP"
+	HOSTILE_REQUESTS=$requests verbose -run '^TestHostileUpstream' ./integration/proxyfailures
+	echo "## every dependency of the proxy, every failure, every entry point"
+	FAILURES=all verbose -run '^TestPX25' ./integration/proxyfailures | tail -n 20
+	echo "## $pulls pulls by crane, skopeo, podman and containerd from three processes, of which one is restarted and one killed during each"
+	REPLICA_PULLS=$pulls verbose -run '^TestReplicas' ./integration/proxy
 }
 
 campaign_verifiers() (
