@@ -7,12 +7,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 
+	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/keys"
 )
 
@@ -193,14 +193,9 @@ func (c Config) addPublic(signer crypto.Signer) (added bool, err error) {
 }
 
 func (c Config) readPublic() ([]entry, error) {
-	f, err := os.Open(c.Public)
-	if err != nil {
+	data, err := configfile.Read(c.Public, maxPublic)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("reading public half of countersigning key: %w", err)
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxPublic+1))
-	if err == nil && len(data) > maxPublic {
-		err = fmt.Errorf("it has more than %d bytes", maxPublic)
 	}
 	var entries []entry
 	if err == nil {

@@ -1,6 +1,7 @@
 package proxyfailures_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -85,7 +86,7 @@ type reply struct {
 }
 
 func ask(client *http.Client, url string, e entry, repository string, a artifact) reply {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(client.Timeout, patience))
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, e.method, url+e.path(repository, a), nil)
 	if err != nil {
