@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -35,8 +36,19 @@ type fronts struct {
 
 const reader = "reader" // and the password
 
+// loopback is where all these proxies listen: unlike on 127.0.0.1, no connection that is made meanwhile takes a port that is free.
+const loopback = "127.0.0.77"
+
 // front starts the proxies of a world, each by a proxy.yaml that has further fields of its one registry, and further lines.
 func front(t *testing.T, w *situations.World, registry, lines string) *fronts {
+	t.Helper()
+	f := configure(t, w, registry, lines)
+	f.start(t)
+	return f
+}
+
+// configure writes the files.
+func configure(t *testing.T, w *situations.World, registry, lines string) *fronts {
 	t.Helper()
 	f := &fronts{World: w, dir: t.TempDir(), hosts: make(map[*situations.Site]string)}
 	f.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}}
@@ -46,7 +58,12 @@ func front(t *testing.T, w *situations.World, registry, lines string) *fronts {
 		t.Fatal(err)
 	}
 	for _, site := range w.Sites {
-		f.hosts[site] = lab.FreeAddress(t)
+		listener, err := net.Listen("tcp", loopback+":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close() // when each has another one
+		f.hosts[site] = listener.Addr().String()
 		roots := ""
 		for _, root := range site.Roots {
 			roots += fmt.Sprintf("- {name: %s, file: %q}\n", root.Name, root.File)
@@ -64,7 +81,6 @@ func front(t *testing.T, w *situations.World, registry, lines string) *fronts {
 			}
 		}
 	}
-	f.start(t)
 	return f
 }
 

@@ -39,7 +39,7 @@ func (f *fronts) clients(t *testing.T) []matrixClient {
 		{
 			name: "crane",
 			pull: func(i *situations.Image) lab.Result {
-				return crane.Run(t, "pull", "--platform", "linux/amd64", f.reference(i), filepath.Join(dir, i.Name))
+				return crane.Run(t, "pull", "--insecure", "--platform", "linux/amd64", f.reference(i), filepath.Join(dir, i.Name))
 			},
 			words:   map[gate.Outcome]string{gate.OutcomeRefused: "DENIED: ", gate.OutcomeUndecided: "UNAVAILABLE: "},
 			unasked: map[string]string{"registry-silent": "it asks three times, and waits for 8 seconds each time"},
