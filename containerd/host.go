@@ -63,12 +63,5 @@ func (h Host) Address() string { return h.Path("/run/containerd/containerd.sock"
 // Touchmark is the directory of Touchmark's own configuration.
 func (h Host) Touchmark() string { return h.Path("/etc/touchmark") }
 
-// State is the directory of what the agent and the installer remember, as
-// core/hostconfig has it.
-func (h Host) State() string { return h.Path("/var/lib/touchmark") }
-
-// Socket is the agent's unix socket.
-func (h Host) Socket() string { return h.Path("/run/touchmark/agent.sock") }
-
 // SystemdUnits is the directory where an administrator's own systemd units lie.
 func (h Host) SystemdUnits() string { return h.Path("/etc/systemd/system") }

@@ -28,7 +28,7 @@ func TestHost(t *testing.T) {
 	for got, want := range map[string]string{
 		h.Config(): "/mnt/etc/containerd/config.toml", h.DropIns(): "/mnt/etc/containerd/conf.d", h.BinDir(): "/mnt/opt/containerd/image-verifier/bin",
 		h.CertsD(): "/mnt/etc/containerd/certs.d", h.Address(): "/mnt/run/containerd/containerd.sock", h.Touchmark(): "/mnt/etc/touchmark",
-		h.State(): "/mnt/var/lib/touchmark", h.Socket(): "/mnt/run/touchmark/agent.sock", h.SystemdUnits(): "/mnt/etc/systemd/system",
+		h.SystemdUnits(): "/mnt/etc/systemd/system",
 	} {
 		if got != want {
 			t.Errorf("%s, want %s", got, want)

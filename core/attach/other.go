@@ -13,9 +13,6 @@ const maxUnfamiliar = 8
 // maxArtifactType bounds what is kept of an artifact type: a media type has at most 255 bytes (RFC 6838, 4.2).
 const maxArtifactType = 255
 
-// attestationManifest is what BuildKit calls its attestations, as an artifact type and in the annotations of an index.
-const attestationManifest = "attestation-manifest"
-
 // familiar are the artifact types of what is no evidence of ours, by prefix. Nobody signs what is attached like this, but for Notation's signatures.
 var familiar = []struct{ prefix, name string }{
 	{"application/vnd.cncf.notary", "Notation signature"},
@@ -88,17 +85,6 @@ func (r referrer) mayBeEvidence() bool {
 		return true
 	}
 	return r.annotated || strings.HasPrefix(r.ArtifactType, bundleMediaTypePrefix)
-}
-
-// OthersAmong names those of an index's manifests (see [Children]) that are not images but what BuildKit says about them.
-func OthersAmong(children []v1.Descriptor) []Other {
-	var others []Other
-	for _, child := range children {
-		if child.Annotations["vnd.docker.reference.type"] == attestationManifest {
-			others = append(others, other(child.Digest, "application/vnd.docker.attestation.manifest.v1+json"))
-		}
-	}
-	return others
 }
 
 // artifactType of a manifest: without one of its own, its config's media type (OCI image specification, "artifactType").

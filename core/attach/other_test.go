@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/touchmark/touchmark/core/attach"
 )
@@ -56,15 +55,6 @@ func TestGATE01_OthersAreNamed(t *testing.T) {
 		got, errs := signatures(found)
 		if diff := cmp.Diff([]string{"application/vnd.cncf.notary.signature is a Notation signature"}, otherNames(found)); diff != "" || len(got) != 1 || errs != nil {
 			t.Errorf("others (-want +got):\n%sevidence %v, %v", diff, got, errs)
-		}
-	})
-	t.Run("in an index", func(t *testing.T) {
-		others := attach.OthersAmong([]v1.Descriptor{
-			{Digest: someDigest, Annotations: map[string]string{"vnd.docker.reference.type": "attestation-manifest"}},
-			{Digest: someDigest, Platform: &v1.Platform{OS: "linux"}},
-		})
-		if len(others) != 1 || others[0].Name != "BuildKit attestation, which is not signed" {
-			t.Errorf("others %v", others)
 		}
 	})
 }

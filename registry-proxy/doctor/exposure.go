@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"slices"
 
+	"github.com/touchmark/touchmark/core/loopback"
 	"github.com/touchmark/touchmark/registry-proxy/auth"
 )
 
@@ -65,17 +65,11 @@ func all(r auth.Rule, registries []string) bool {
 // onlyHere reports whether only this machine reaches an address.
 func onlyHere(address string) bool {
 	host, _, err := net.SplitHostPort(address)
-	return err == nil && loopback(host)
-}
-
-// loopback reports whether a host is this machine.
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
+	return err == nil && loopback.Host(host)
 }
 
 // plain reports whether a URL leads to another machine by plain HTTP.
 func plain(raw string) bool {
 	u, err := url.Parse(raw)
-	return err == nil && u.Scheme == "http" && !loopback(u.Hostname())
+	return err == nil && u.Scheme == "http" && !loopback.Host(u.Hostname())
 }

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/touchmark/touchmark/core/loopback"
 	"github.com/touchmark/touchmark/registry-proxy/service"
 )
 
@@ -210,7 +211,7 @@ func asking(c *tls.Config) *http.Client {
 // ownAddress reports whether the URL is an address of this machine.
 func (s *snapshot) ownAddress() bool {
 	_, rest, _ := strings.Cut(s.URL, "://")
-	return loopback(hostOf(strings.TrimSuffix(rest, "/")))
+	return loopback.Host(hostOf(strings.TrimSuffix(rest, "/")))
 }
 
 // ask gets a URL, and reads the answer's body within bounds.
