@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// maxList bounds one page of tags or referrers, in bytes.
+	// maxList bounds one page of tags, and all pages of referrers together, in bytes. What is parsed of them takes a few times as much,
+	// and whoever may push writes the annotations.
 	maxList = 4 << 20
 	// maxReferrerPages and maxReferrers bound what is gathered for one answer: clients read one page only, so all of it
 	// has to be in there.
@@ -73,6 +74,11 @@ func (p *Proxy) fetchTags(ctx context.Context, repository string, pageSize int, 
 	if last != "" {
 		query.Set("last", last)
 	}
+	release, err := p.fetchSlot(ctx)
+	if err != nil {
+		return nil, false, explain(what, err)
+	}
+	defer release()
 	a, err := p.upstream.read(ctx, call{repository: repository, path: "tags/list", query: query, accept: "application/json"}, maxList)
 	switch {
 	case err != nil:
@@ -144,42 +150,60 @@ type referrerList struct {
 // the fallback tag read (distribution-spec, "Unavailable Referrers API"): taking an outage for that would hide signatures.
 // offline is when the upstream said so, if it cannot be asked now.
 func (p *Proxy) fetchReferrers(ctx context.Context, req request) (all []descriptor, offline string, fail *failure) {
+	all, offline, none, fail := p.listedReferrers(ctx, req)
+	if none {
+		return p.fallbackReferrers(ctx, req)
+	}
+	return all, offline, fail
+}
+
+// listedReferrers reads the pages of the referrers API; none says that the upstream has no such API.
+func (p *Proxy) listedReferrers(ctx context.Context, req request) (all []descriptor, offline string, none bool, fail *failure) {
 	what := "referrers of " + req.digest.String()
 	path := "referrers/" + req.digest.String()
+	release, err := p.fetchSlot(ctx)
+	if err != nil {
+		return nil, "", false, explain(what, err)
+	}
+	defer release()
 	var query url.Values
+	size := 0
 	for range maxReferrerPages {
 		a, err := p.upstream.read(ctx, call{repository: req.repository, path: path, query: query, accept: typeOCIIndex}, maxList)
 		switch {
 		case err != nil:
-			return nil, "", explain(what, err)
+			return nil, "", false, explain(what, err)
 		case a.status == http.StatusNotFound && query == nil:
-			return p.fallbackReferrers(ctx, req)
+			return nil, "", true, nil
 		case a.status != http.StatusOK:
-			return nil, "", statusFailure(what, a.status)
+			return nil, "", false, statusFailure(what, a.status)
+		}
+		if size += len(a.body); size > maxList {
+			return nil, "", false, tooManyReferrers(what)
 		}
 		if p.upstream.answers != nil { // who takes the upstream's own header of that name away
 			offline = cmp.Or(offline, a.header.Get(headerOffline))
 		}
 		page, err := parseReferrers(a)
 		if err != nil {
-			return nil, "", badUpstream(codeUnknown, what+": the upstream registry's list cannot be used: "+err.Error(), nil)
+			return nil, "", false, badUpstream(codeUnknown, what+": the upstream registry's list cannot be used: "+err.Error(), nil)
 		}
 		if all = append(all, page...); len(all) > maxReferrers {
-			return nil, "", tooManyReferrers(what)
+			return nil, "", false, tooManyReferrers(what)
 		}
 		next, ok := nextLink(a.header)
 		if !ok {
-			return all, offline, nil
+			return all, offline, false, nil
 		}
 		if query, ok = nextQuery(next, "/v2/"+req.repository+"/"+path, p.upstream.guard.host); !ok {
-			return nil, "", badUpstream(codeUnknown, what+": the upstream registry's next page lies somewhere else", nil)
+			return nil, "", false, badUpstream(codeUnknown, what+": the upstream registry's next page lies somewhere else", nil)
 		}
 	}
-	return nil, "", tooManyReferrers(what)
+	return nil, "", false, tooManyReferrers(what)
 }
 
 func tooManyReferrers(what string) *failure {
-	return badUpstream(codeUnknown, fmt.Sprintf("%s: the upstream registry lists more than %d on %d pages", what, maxReferrers, maxReferrerPages), nil)
+	return badUpstream(codeUnknown, fmt.Sprintf("%s: the upstream registry lists more than %d, on more than %d pages, or in more than %d MiB", what, maxReferrers, maxReferrerPages, maxList>>20), nil)
 }
 
 func parseReferrers(a answer) ([]descriptor, error) {
