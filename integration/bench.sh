@@ -39,7 +39,8 @@ campaign_hosts() {
 
 campaign_proxy() {
 	echo "## beside distribution 3 itself, as pull-through cache, and a plain reverse proxy"
-	figures -bench . ./integration/proxy
+	figures -bench 'Proxy/(manifests|blob|idle)' -benchtime 5x ./integration/proxy
+	figures -bench 'Proxy/streams' -benchtime 1x ./integration/proxy # 192 GiB
 	figures -bench . ./registry-proxy/...
 }
 
