@@ -166,6 +166,26 @@ func TestOffline_Referrers(t *testing.T) {
 	}
 }
 
+// A search of the tags that were kept is not complete: an image may have come since whose layer it is, so that nothing is denied by it.
+func TestOffline_SearchOfKeptTags(t *testing.T) {
+	line := &line{}
+	l := newLab(t, withCache(t, t.TempDir(), time.Hour), withConfig(func(c *Config) { c.Transport = line }))
+	img := l.pushImage("app:v1")
+	l.admitter.sign(digestOf(t, img))
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+	l.want(l.get("/v2/app/tags/list"), http.StatusOK, "")
+	blob := "/v2/app/blobs/" + layerDigests(t, img)[0].String()
+	l.want(l.get(blob), http.StatusOK, "")
+	l.admitter.revoke(digestOf(t, img))
+	l.want(l.get(blob), http.StatusForbidden, codeDenied)
+	line.cut.Store(true)
+	l.clock.Advance(2 * walkFresh)
+	l.want(l.get(blob), http.StatusServiceUnavailable, codeUnavailable)
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusForbidden, codeDenied)
+	l.admitter.sign(digestOf(t, img))
+	l.want(l.get(blob), http.StatusOK, "")
+}
+
 func TestListings(t *testing.T) {
 	var l listings
 	many := make([]string, 1000)

@@ -34,6 +34,9 @@ const maxIndexDepth = 2
 // errSearchBounded says that a repository is larger than what is searched.
 var errSearchBounded = errors.New("the repository has more tags and manifests than are searched")
 
+// errSearchedKept says that what was searched is what was kept for an outage: what came later is not in there.
+var errSearchedKept = errors.New("the upstream registry cannot be asked what it has now")
+
 // walked is the outcome of one search; err is nil if everything that has a tag was seen.
 type walked struct {
 	at  time.Time
@@ -73,12 +76,15 @@ func (p *Proxy) search(ctx context.Context, repository string) error {
 	s := search{p: p, repository: repository, seen: map[string]bool{}}
 	tags, last := 0, ""
 	for {
-		page, more, _, fail := p.listTags(ctx, request{repository: repository, pageSize: maxTagsPage, last: last})
+		page, more, offline, fail := p.listTags(ctx, request{repository: repository, pageSize: maxTagsPage, last: last})
 		if fail != nil {
 			if fail.status == http.StatusNotFound {
 				return nil // no such repository: there is nothing to find
 			}
 			return fail
+		}
+		if offline != "" {
+			s.fail(errSearchedKept)
 		}
 		s.visitTags(ctx, page)
 		if !more || len(page) == 0 {
@@ -133,6 +139,9 @@ func (s *search) visit(ctx context.Context, reference string, depth int) {
 				s.fail(fail)
 			}
 			return
+		}
+		if m.offline != "" { // a tag may be somewhere else now
+			s.fail(errSearchedKept)
 		}
 		n = newNode(s.repository, m.digest, m.doc, m.evidence)
 		s.p.table.record(n, false)
