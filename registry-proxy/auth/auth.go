@@ -226,7 +226,7 @@ func (c *Clients) prove(ctx context.Context, r *http.Request, header string) (st
 
 func (c *Clients) proveToken(ctx context.Context, token string) (string, error) {
 	err := ErrCredentials
-	for _, v := range c.issuers {
+	for _, v := range whoMay(c.issuers, token) {
 		who, failed := v.verify(ctx, token)
 		if failed == nil {
 			return who, nil

@@ -239,6 +239,33 @@ func TestPX25_IssuerIsDown(t *testing.T) {
 	}
 }
 
+// An issuer that is down is not asked about another's tokens.
+func TestPX25_AnotherIssuerIsDown(t *testing.T) {
+	dead, well := newIssuer(t), newIssuer(t)
+	dead.down = true
+	clients, err := auth.New(auth.Config{Issuers: []auth.Issuer{{Name: "dead", URL: dead.URL, Audience: "touchmark-proxy"}, {Name: "well", URL: well.URL, Audience: "touchmark-proxy"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(token string) (auth.Caller, error) {
+		return clients.Identify(request(t, func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+token) }))
+	}
+	if caller, err := ask(well.token(t, well.key, nil)); err != nil || caller.Who != "oidc:well:1234" {
+		t.Errorf("got %+v, %v", caller, err)
+	}
+	for _, token := range []string{well.token(t, dead.key, nil), "ey.ey.", "eyJ.!.x"} {
+		if caller, err := ask(token); !errors.Is(err, auth.ErrCredentials) {
+			t.Errorf("%s: got %+v, %v", token, caller, err)
+		}
+	}
+	if n := dead.asked.Load(); n != 0 {
+		t.Errorf("the issuer that is down was asked %d times", n)
+	}
+	if caller, err := ask(dead.token(t, dead.key, nil)); !errors.Is(err, auth.ErrUnavailable) {
+		t.Errorf("its own token: got %+v, %v", caller, err)
+	}
+}
+
 // PX-27: strangers' tokens have the issuer asked no more often than once in a while.
 func TestPX27_MadeUpTokens(t *testing.T) {
 	login := newIssuer(t)
