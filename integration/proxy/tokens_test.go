@@ -105,7 +105,7 @@ type asked struct{ user, repository string }
 // some are for clients that take long: what is alice's, before and after she has it, and what is nobody's.
 var some = []asked{{"alice", "team/alice"}, {"bob", "team/alice"}, {"bob", "team/bob"}, {"alice", "team/unadmitted"}, {"", "team/shared"}}
 
-// allOfThem is everybody and allOfThem; mallory has a password for nothing.
+// allOfThem is everybody and every repository; mallory has a password for nothing.
 func allOfThem() (all []asked) {
 	for repository := range rights {
 		for _, user := range []string{"alice", "bob", "mallory", ""} {
