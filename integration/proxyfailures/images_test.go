@@ -53,7 +53,6 @@ type images struct {
 	*coretest.Sigstore
 	handler http.Handler
 	url     string
-	seed    int64
 }
 
 // newImages starts a registry, with the referrers API or without it.
