@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -224,7 +225,11 @@ func (f *Front) addressed(host string, req *request) *Mount {
 
 // hosted is the registry that a Host header stands for: one that has it with its port, else one that has it without.
 func (f *Front) hosted(header string) *Mount {
-	for _, host := range []string{strings.ToLower(header), hostname(header)} {
+	host, with := hostname(header), strings.ToLower(header)
+	if _, port, err := net.SplitHostPort(header); err == nil {
+		with = net.JoinHostPort(host, port)
+	}
+	for _, host := range []string{with, host} {
 		for _, m := range f.mounts {
 			if slices.Contains(m.Hosts, host) {
 				return m

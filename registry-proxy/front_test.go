@@ -65,6 +65,7 @@ func TestPX21_PX33_ManyRegistries(t *testing.T) {
 		{"host with its port", "hub.example:5443", "/v2/library/alpine/manifests/v1", 200, "", digestOf(t, alpine)},
 		{"host in capitals", "HUB.example", "/v2/library/alpine/manifests/v1", 200, "", digestOf(t, alpine)},
 		{"host with a port that is named", "two.example:5443", "/v2/library/alpine/manifests/v1", 200, "", digestOf(t, alpine)},
+		{"the same, fully qualified, in upper case", "Two.Example.:5443", "/v2/library/alpine/manifests/v1", 200, "", digestOf(t, alpine)},
 		{"host with another port", "two.example:1", "/v2/library/app/manifests/v1", 200, "", digestOf(t, signed)},
 		{"host without that port", "two.example", "/v2/library/app/manifests/v1", 200, "", digestOf(t, signed)},
 		{"part of a host", "example:5443", "/v2/library/alpine/manifests/v1", 404, codeNameUnknown, v1.Hash{}},

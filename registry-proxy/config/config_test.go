@@ -200,6 +200,7 @@ func TestBroken(t *testing.T) {
 		{whole, ", authority: countersign.pem", "", ":38: countersign: key and authority go together"},
 		{whole, "[proxy.example]", "[proxy.example/hub]", ":38: countersign.names[0]"},
 		{whole, "[proxy.example]", "[proxy.example, acme.example]", `:38: countersign.names[1]: "acme.example" stands for registries[1] alone`},
+		{whole, "[proxy.example]", "[acme.example:5443]", `:38: countersign.names[0]: "acme.example:5443" stands for registries[1] alone`},
 		{whole, "[proxy.example]", "[docker.io]", `:38: countersign.names[0]: "docker.io" stands for registries[0] alone`},
 		{whole, "  hosts: [acme.example]\n", "  hosts: [acme.example]\n  prefix: hub/acme\n", `registries[1].prefix: "hub/acme" could be a repository of registries[0]`},
 		{whole, "validity: 5m", "validity: 1h", ":38: countersign.validity"},

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
 	"strconv"
@@ -86,7 +87,8 @@ func (c *Config) ambiguous() (field, problem string) {
 	}
 	for i, r := range c.Registries {
 		for j, name := range c.Countersign.Names {
-			if name == r.LogicalName() || slices.Contains(r.Hosts, name) {
+			host, _, err := net.SplitHostPort(name) // a registry's host stands for all its ports
+			if name == r.LogicalName() || slices.Contains(r.Hosts, name) || err == nil && slices.Contains(r.Hosts, host) {
 				return fmt.Sprintf("countersign.names[%d]", j), fmt.Sprintf("%q stands for registries[%d] alone", name, i)
 			}
 		}
