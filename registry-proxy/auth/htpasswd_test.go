@@ -158,6 +158,60 @@ func TestPX27_WrongPasswordsFromEverywhere(t *testing.T) {
 	})
 }
 
+// PX-27: a few addresses cannot take all places: who comes from another gets one of theirs.
+func TestPX27_WrongPasswordsFromAFewAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFile(t, line(t, "alice", "right"))
+		turns, gate := f.clients.logins.turns, make(chan struct{})
+		free := turns.free
+		compare := f.clients.logins.compare
+		f.clients.logins.compare = func(hash, password []byte) error {
+			<-gate
+			return compare(hash, password)
+		}
+		var group sync.WaitGroup
+		var full, many atomic.Int64
+		wrong := func(i, address int) {
+			group.Go(func() {
+				switch err := f.login(t.Context(), fmt.Sprintf("192.0.2.%d:1", address), "alice", fmt.Sprint("wrong", i)); {
+				case errors.Is(err, ErrUnavailable):
+					full.Add(1)
+				case errors.Is(err, ErrTooMany):
+					many.Add(1)
+				}
+			})
+			synctest.Wait()
+		}
+		const addresses = maxWaiting / maxWaitingFrom
+		for i := range free + maxWaiting {
+			wrong(i, max(0, i-free)%addresses)
+		}
+		if full.Load()+many.Load() != 0 || turns.waiting != maxWaiting {
+			t.Fatalf("%d wait, %d and %d were sent away", turns.waiting, full.Load(), many.Load())
+		}
+		right := make(chan error, 1)
+		group.Go(func() { right <- f.login(t.Context(), "198.51.100.7:1", "alice", "right") })
+		synctest.Wait()
+		if full.Load() != 1 || turns.waiting != maxWaiting {
+			t.Errorf("%d were sent away for one from elsewhere, %d wait", full.Load(), turns.waiting)
+		}
+		wrong(9998, 1) // its lane is full, or one shorter than the others
+		wrong(9999, 1)
+		if sent := full.Load() + many.Load(); sent < 2 || turns.waiting != maxWaiting {
+			t.Errorf("%d were sent away, %d wait", sent, turns.waiting)
+		}
+		close(gate)
+		if err := <-right; err != nil {
+			t.Errorf("the right login: %v", err)
+		}
+		group.Wait()
+		synctest.Wait()
+		if turns.free != free || turns.waiting != 0 || len(turns.lanes) != 0 || len(turns.order) != 0 {
+			t.Errorf("left over: %+v", turns)
+		}
+	})
+}
+
 // Somebody who gives up waits no longer, and is not told that the password is wrong.
 func TestLoginIsGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

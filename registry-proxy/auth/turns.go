@@ -31,17 +31,17 @@ type turns struct {
 	mu      sync.Mutex
 	free    int
 	waiting int
-	lanes   map[netip.Prefix][]chan struct{} // those who wait, by address; none is empty
-	order   []netip.Prefix                   // of the lanes; the first has the next turn
+	lanes   map[netip.Prefix][]chan bool // those who wait, by address, to be told whether it is their turn; none is empty
+	order   []netip.Prefix               // of the lanes; the first has the next turn
 }
 
 // newTurns leaves half of the processors to those who have logged in.
 func newTurns() *turns {
-	return &turns{free: max(1, runtime.GOMAXPROCS(0)/2), lanes: map[netip.Prefix][]chan struct{}{}}
+	return &turns{free: max(1, runtime.GOMAXPROCS(0)/2), lanes: map[netip.Prefix][]chan bool{}}
 }
 
-// take waits for a turn, which the caller gives back by done. Where too many wait it says so at once: the error wraps [ErrTooMany] or
-// [ErrUnavailable].
+// take waits for a turn, which the caller gives back by done. Where too many wait it says so at once, or when others need the place more:
+// the error wraps [ErrTooMany] or [ErrUnavailable].
 func (t *turns) take(from netip.Prefix) error {
 	t.mu.Lock()
 	if t.free > 0 {
@@ -50,22 +50,45 @@ func (t *turns) take(from netip.Prefix) error {
 		return nil
 	}
 	lane := t.lanes[from]
-	if len(lane) >= maxWaitingFrom || t.waiting >= maxWaiting {
+	switch {
+	case len(lane) >= maxWaitingFrom:
 		t.mu.Unlock()
-		if len(lane) >= maxWaitingFrom {
-			return errMany
-		}
+		return errMany
+	case t.waiting >= maxWaiting && !t.makeRoom(len(lane)):
+		t.mu.Unlock()
 		return errFull
 	}
 	if len(lane) == 0 {
 		t.order = append(t.order, from)
 	}
-	turn := make(chan struct{})
+	turn := make(chan bool, 1)
 	t.lanes[from] = append(lane, turn)
 	t.waiting++
 	t.mu.Unlock()
-	<-turn
+	if !<-turn {
+		return errFull
+	}
 	return nil
+}
+
+// makeRoom sends away whoever came last to the longest lane, for one more at an address of which fewer wait; it reports whether there is
+// such a lane. So a few addresses cannot take all places.
+func (t *turns) makeRoom(waiting int) bool {
+	longest := t.order[0]
+	for _, from := range t.order {
+		if len(t.lanes[from]) > len(t.lanes[longest]) {
+			longest = from
+		}
+	}
+	lane := t.lanes[longest]
+	last := len(lane) - 1
+	if last <= waiting {
+		return false
+	}
+	lane[last] <- false
+	t.lanes[longest] = lane[:last]
+	t.waiting--
+	return true
 }
 
 // done gives a turn to the next address.
@@ -80,7 +103,7 @@ func (t *turns) done() {
 	from := t.order[0]
 	t.order = t.order[1:]
 	lane := t.lanes[from]
-	close(lane[0])
+	lane[0] <- true
 	if len(lane) == 1 {
 		delete(t.lanes, from)
 		return
