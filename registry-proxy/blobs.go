@@ -95,12 +95,12 @@ func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*gra
 		if served, notEvidence = p.tryEvidence(ctx, w, r, req); served {
 			return nil, notEvidence
 		}
-		t = p.tryHolders(ctx, req, stage == 2 && searchErr == nil)
+		t = p.tryHolders(ctx, req, stage == 2 && sawAll(searchErr))
 		if t.granted != nil {
 			p.logBlob(r, req, t.verdict, nil, p.now().Sub(start))
 			return t.granted, nil
 		}
-		if stage == 2 && there && searchErr == nil && t.holders == 0 && notEvidence == nil { // and it was no search of what was kept for an outage
+		if stage == 2 && there && searchErr == nil && t.holders == 0 && notEvidence == nil {
 			p.fruitless.note(partitioned, req.digest, p.now())
 		}
 	}

@@ -268,7 +268,7 @@ func (p *Proxy) judge(ctx context.Context, repository string, digest v1.Hash, me
 			p.learn(ctx, repository, digest)
 		}
 		found, _ := p.table.parents(repository, digest)
-		if len(found) == len(known) && !(whole && v.Code == gate.CodeParentUnknown && searchErr == nil) {
+		if len(found) == len(known) && !(whole && v.Code == gate.CodeParentUnknown && sawAll(searchErr)) {
 			continue
 		}
 		known = found

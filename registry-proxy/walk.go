@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -34,8 +35,12 @@ const maxIndexDepth = 2
 // errSearchBounded says that a repository is larger than what is searched.
 var errSearchBounded = errors.New("the repository has more tags and manifests than are searched")
 
-// errSearchedKept says that what was searched is what was kept for an outage: what came later is not in there.
+// errSearchedKept says that all was seen of what was kept for an outage. Like other answers that were kept it is good enough to admit by, as
+// a manifest that no index lists; nothing is denied by it, because of what came later.
 var errSearchedKept = errors.New("the upstream registry cannot be asked what it has now")
+
+// sawAll reports whether a search saw everything, of now or of then.
+func sawAll(searchErr error) bool { return searchErr == nil || errors.Is(searchErr, errSearchedKept) }
 
 // walked is the outcome of one search; err is nil if everything that has a tag was seen.
 type walked struct {
@@ -84,10 +89,13 @@ func (p *Proxy) search(ctx context.Context, repository string) error {
 			return fail
 		}
 		if offline != "" {
-			s.fail(errSearchedKept)
+			s.kept.Store(true)
 		}
 		s.visitTags(ctx, page)
 		if !more || len(page) == 0 {
+			if s.err == nil && s.kept.Load() {
+				return errSearchedKept
+			}
 			return s.err
 		}
 		if tags += len(page); tags >= maxWalkTags {
@@ -100,6 +108,7 @@ func (p *Proxy) search(ctx context.Context, repository string) error {
 type search struct {
 	p          *Proxy
 	repository string
+	kept       atomic.Bool // something was an answer of before an outage
 
 	mu   sync.Mutex
 	seen map[string]bool // by tag or digest
@@ -141,7 +150,7 @@ func (s *search) visit(ctx context.Context, reference string, depth int) {
 			return
 		}
 		if m.offline != "" { // a tag may be somewhere else now
-			s.fail(errSearchedKept)
+			s.kept.Store(true)
 		}
 		n = newNode(s.repository, m.digest, m.doc, m.evidence)
 		s.p.table.record(n, false)
