@@ -15,6 +15,9 @@ const (
 	// maxList bounds one page of tags, and all pages of referrers together, in bytes. What is parsed of them takes a few times as much,
 	// and whoever may push writes the annotations.
 	maxList = 4 << 20
+	// maxLists bounds how many lists are read at once. Their places are not those of manifests, which are not to wait while a registry
+	// takes its time to list tens of thousands of tags.
+	maxLists = 16
 	// maxReferrerPages and maxReferrers bound what is gathered for one answer: clients read one page only, so all of it
 	// has to be in there.
 	maxReferrerPages = 100
@@ -74,11 +77,10 @@ func (p *Proxy) fetchTags(ctx context.Context, repository string, pageSize int, 
 	if last != "" {
 		query.Set("last", last)
 	}
-	release, err := p.fetchSlot(ctx)
-	if err != nil {
+	if err := p.lists.Acquire(ctx, 1); err != nil {
 		return nil, false, explain(what, err)
 	}
-	defer release()
+	defer p.lists.Release(1)
 	a, err := p.upstream.read(ctx, call{repository: repository, path: "tags/list", query: query, accept: "application/json"}, maxList)
 	switch {
 	case err != nil:
@@ -161,11 +163,10 @@ func (p *Proxy) fetchReferrers(ctx context.Context, req request) (all []descript
 func (p *Proxy) listedReferrers(ctx context.Context, req request) (all []descriptor, offline string, none bool, fail *failure) {
 	what := "referrers of " + req.digest.String()
 	path := "referrers/" + req.digest.String()
-	release, err := p.fetchSlot(ctx)
-	if err != nil {
+	if err := p.lists.Acquire(ctx, 1); err != nil {
 		return nil, "", false, explain(what, err)
 	}
-	defer release()
+	defer p.lists.Release(1)
 	var query url.Values
 	size := 0
 	for range maxReferrerPages {

@@ -47,13 +47,13 @@ func TestPX32_ReferrersLargeInAll(t *testing.T) {
 	}
 }
 
-// TestPX27_ListsTakeTurns: lists take the places of manifests, so that many clients who ask for large ones at once hold no more memory than
-// those who ask for manifests.
+// TestPX27_ListsTakeTurns: many clients who ask for large lists at once hold no more memory than a few, and manifests do not wait for them.
 func TestPX27_ListsTakeTurns(t *testing.T) {
 	t.Parallel()
-	l := newLab(t, withConfig(func(c *Config) { c.Fetches = 1 }))
+	l := newLab(t)
 	img := l.pushImage("app:v1")
 	req := request{repository: "app", digest: digestOf(t, img), pageSize: -1}
+	l.admitter.sign(req.digest)
 	lists := map[string]func(context.Context) *failure{
 		"/tags/list": func(ctx context.Context) *failure {
 			_, _, fail := l.proxy.fetchTags(ctx, req.repository, -1, "")
@@ -66,17 +66,17 @@ func TestPX27_ListsTakeTurns(t *testing.T) {
 	}
 	for path, list := range lists {
 		l.seen("")
-		release, err := l.proxy.fetchSlot(t.Context())
-		if err != nil {
-			t.Fatal(err)
+		if !l.proxy.lists.TryAcquire(maxLists) {
+			t.Fatal("not all places are free")
 		}
 		short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		fail := list(short)
 		cancel()
 		if asked := l.seen(path); fail == nil || fail.status != http.StatusServiceUnavailable || asked > 0 {
-			t.Errorf("%s: %v, %d requests to the upstream, while the only place is taken", path, fail, asked)
+			t.Errorf("%s: %v, %d requests to the upstream, while all places are taken", path, fail, asked)
 		}
-		release()
+		l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+		l.proxy.lists.Release(maxLists)
 		if fail := list(t.Context()); fail != nil {
 			t.Errorf("%s: %v", path, fail)
 		}

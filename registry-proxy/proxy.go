@@ -52,6 +52,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/time/rate"
 
 	"github.com/touchmark/touchmark/core/attach"
@@ -133,7 +134,8 @@ type Proxy struct {
 	recent          *recent
 	evidence        *recent // blobs of evidence
 	evidenceFlights flights[[]byte]
-	fetches         chan struct{} // see maxFetches
+	fetches         chan struct{}       // see maxFetches
+	lists           *semaphore.Weighted // see maxLists
 	manifestFlights flights[judged]
 	walkFlights     flights[struct{}]
 	countersigned   *countersigned // nil if nothing is
@@ -200,6 +202,7 @@ func New(c Config) (*Proxy, error) {
 		recent:    newRecent(),
 		evidence:  newRecent(),
 		fetches:   make(chan struct{}, cmp.Or(max(c.Fetches, 0), maxFetches)),
+		lists:     semaphore.NewWeighted(maxLists),
 		walks:     map[string]walked{},
 		loaded:    map[string]bool{},
 	}
