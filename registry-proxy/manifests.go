@@ -19,8 +19,8 @@ import (
 // acceptManifests is what the upstream is asked for, whatever the client accepts: one reference has one answer.
 const acceptManifests = typeOCIManifest + ", " + typeOCIIndex + ", " + typeDockerManifest + ", " + typeDockerList
 
-// maxFetches bounds how many manifests and lists are read at once, and with [maxManifest] and [maxList] the memory that an upstream's
-// endless answers can take (256 MiB).
+// maxFetches bounds how many manifests are read at once, and with [maxManifest] the memory that an upstream's endless
+// answers can take (256 MiB).
 const maxFetches = 64
 
 // fetchSlot waits for one of [maxFetches].
