@@ -11,8 +11,8 @@ const (
 	// maxHeld bounds what answers hold in memory while they are written. Ten thousand clients that read slowly, each another manifest, would
 	// take as much as they like otherwise.
 	maxHeld = 192 << 20
-	// maxHeldLarge is how far it may be filled by answers above smallAnswer: sixteen of the largest evidence. The rest is left to
-	// ordinary manifests, so that whoever reads large ones slowly keeps nobody from pulling an image.
+	// maxHeldLarge is how far it may be filled by answers above smallAnswer, sixteen of the largest evidence, and by lists, of which each
+	// request makes another. The rest is left to ordinary manifests, so that whoever reads others slowly keeps nobody from pulling an image.
 	maxHeldLarge = 128 << 20
 	smallAnswer  = 256 << 10
 
@@ -40,9 +40,18 @@ func NewHeld() *Held {
 // write answers with a body that nobody changes any more, and the header that is set already. If too much is held, nothing is
 // written, and what the header says about the body is taken back.
 func (a *Held) write(w http.ResponseWriter, r *http.Request, body []byte) *failure {
+	return a.writeWithin(w, r, body, len(body) > smallAnswer)
+}
+
+// writeList is write for a list.
+func (a *Held) writeList(w http.ResponseWriter, r *http.Request, body []byte) *failure {
+	return a.writeWithin(w, r, body, true)
+}
+
+func (a *Held) writeWithin(w http.ResponseWriter, r *http.Request, body []byte, large bool) *failure {
 	h := w.Header()
 	if r.Method == http.MethodGet && len(body) > 0 {
-		if !a.take(body) {
+		if !a.take(body, large) {
 			for _, about := range []string{"Content-Type", "Docker-Content-Digest", "Etag", headerOffline} {
 				h.Del(about)
 			}
@@ -61,7 +70,7 @@ func (a *Held) write(w http.ResponseWriter, r *http.Request, body []byte) *failu
 }
 
 // take reports whether there is room for another reader of the body.
-func (a *Held) take(body []byte) bool {
+func (a *Held) take(body []byte, large bool) bool {
 	if a == nil {
 		return true
 	}
@@ -69,7 +78,7 @@ func (a *Held) take(body []byte) bool {
 	defer a.mu.Unlock()
 	if a.readers[&body[0]] == 0 {
 		most := a.most
-		if len(body) > smallAnswer {
+		if large {
 			most = a.mostLarge
 		}
 		if a.held+len(body) > most {

@@ -84,6 +84,17 @@ func TestPX27_SlowReadersOfDistinctAnswers(t *testing.T) {
 	l.want(l.get(evidence), http.StatusOK, "")
 }
 
+// TestPX27_SlowReadersOfLists: each request for a list makes another, and small as they may be, they leave room for manifests.
+func TestPX27_SlowReadersOfLists(t *testing.T) {
+	l := newLab(t)
+	img := l.pushImage("app:v1")
+	l.admitter.sign(digestOf(t, img))
+	l.proxy.held.mostLarge = 0 // as if readers of lists had filled it
+	l.want(l.get("/v2/app/tags/list"), http.StatusServiceUnavailable, codeUnavailable)
+	l.want(l.get("/v2/app/referrers/"+digestOf(t, img).String()), http.StatusServiceUnavailable, codeUnavailable)
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+}
+
 // deadlines notes until when an answer may be written.
 type deadlines struct {
 	http.ResponseWriter
@@ -111,7 +122,7 @@ func TestPX27_SlowReadersAreCutOff(t *testing.T) {
 	var most [2]int
 	for i, size := range []int{maxEvidenceLayer, smallAnswer} { // with as many readers as you like
 		held := NewHeld()
-		for held.take(make([]byte, size)) {
+		for held.take(make([]byte, size), size > smallAnswer) {
 			most[i] += size
 		}
 	}

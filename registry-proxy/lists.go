@@ -262,5 +262,5 @@ func writeJSON(w http.ResponseWriter, r *http.Request, held *Held, contentType s
 		return badUpstream(codeUnknown, "the list could not be written", err)
 	}
 	w.Header().Set("Content-Type", contentType)
-	return held.write(w, r, body)
+	return held.writeList(w, r, body)
 }
