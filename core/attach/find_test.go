@@ -96,6 +96,8 @@ func TestA156_PoisonedFallbackTag(t *testing.T) {
 	}{
 		{"no index", func(string) (string, string) { return manifestType, `{}` }, "want an OCI index"},
 		{"no JSON", func(string) (string, string) { return indexType + "; charset=utf-8", `nonsense` }, "tag sha256-"},
+		{"null", func(string) (string, string) { return indexType, `null` }, "is no index"},
+		{"no manifests", func(string) (string, string) { return indexType, `{"schemaVersion":2}` }, "is no index"},
 		{"duplicate manifests", func(good string) (string, string) {
 			return indexType + "; x=y", strings.Replace(good, `"manifests"`, `"manifests":[],"manifests"`, 1)
 		}, "duplicate"},

@@ -58,6 +58,43 @@ func TestA156_OutageIsNeverNone(t *testing.T) {
 	}
 }
 
+// What is no list at all is not a list of nothing, as registries write it: that of the last page, too.
+func TestA156_AnswerWithoutAListIsNotNone(t *testing.T) {
+	for _, tt := range []struct {
+		body string
+		bad  bool
+	}{
+		{`null`, true}, {`{}`, true}, {`{"schemaVersion":2}`, true}, {`[]`, true}, {`{"schemaVersion":2,"manifests":{}}`, true}, {``, true},
+		{`{"schemaVersion":2,"manifests":null}`, false}, {`{"schemaVersion":2,"manifests":[]}`, false}, {`{"schemaVersion":2,"Manifests":[]}`, false},
+	} {
+		for _, pages := range []int{1, 2} {
+			t.Run(fmt.Sprintf("%s on page %d", tt.body, pages), func(t *testing.T) {
+				reg := newRegistry(t, true)
+				subject := reg.image(t)
+				reg.intercept(func(w http.ResponseWriter, r *http.Request) bool {
+					if !strings.Contains(r.URL.Path, "/referrers/") {
+						return false
+					}
+					w.Header().Set("Content-Type", indexType)
+					if pages == 2 && r.URL.RawQuery == "" {
+						w.Header().Set("Link", "<"+r.URL.Path+`?last=1>; rel="next"`)
+						fmt.Fprint(w, `{"schemaVersion":2,"manifests":[]}`)
+					} else {
+						fmt.Fprint(w, tt.body)
+					}
+					return true
+				})
+				found, err := attach.Find(t.Context(), reg.src, subject.Digest)
+				if tt.bad {
+					checkLookupError(t, err, http.StatusOK, "/referrers/")
+				} else if err != nil || len(found.Evidence) > 0 {
+					t.Errorf("found %v, %v", found.Evidence, err)
+				}
+			})
+		}
+	}
+}
+
 func TestThrottledRegistry(t *testing.T) {
 	reg := newRegistry(t, true)
 	subject := reg.image(t)

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
@@ -100,21 +101,30 @@ func (c *client) listByTag(ctx context.Context, digest v1.Hash) ([]referrer, err
 	return list, nil
 }
 
+// parseReferrers reads a page of referrers, or the index at the fallback tag. Registries that are written in Go say "manifests":null for none; an answer
+// without the name, null for one, lists nothing at all, and must not read as "there is no signature".
 func parseReferrers(r *response) ([]referrer, error) {
 	if r.mediaType() != string(types.OCIImageIndex) {
 		return nil, fmt.Errorf("has media type %q, want an OCI index", r.mediaType())
 	}
 	var index struct {
-		Manifests []struct {
-			referrer
-			Annotations map[string]string `json:"annotations"`
-		} `json:"manifests"`
+		Manifests jsontext.Value `json:"manifests"`
 	}
 	if err := decode(r.body, &index); err != nil {
 		return nil, err
 	}
+	if index.Manifests == nil {
+		return nil, errors.New("is no index: it has no manifests, not even none")
+	}
+	var manifests []struct {
+		referrer
+		Annotations map[string]string `json:"annotations"`
+	}
+	if err := decode(index.Manifests, &manifests); err != nil {
+		return nil, err
+	}
 	var list []referrer
-	for _, m := range index.Manifests {
+	for _, m := range manifests {
 		for name := range m.Annotations {
 			m.annotated = m.annotated || strings.HasPrefix(name, bundleAnnotationPrefix)
 		}
