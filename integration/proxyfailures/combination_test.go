@@ -23,6 +23,7 @@ type combination struct {
 	source   bool   // at the registry that the policy names as source
 	upstream string // URL in the place of the registry's; empty for a fault at something else
 	kept     string // directory with the cache of an earlier process; empty for a proxy without a cache
+	warm     bool   // the proxy has served and refused everything before: it remembers manifests and verdicts, and has a session
 }
 
 func (c combination) String() string {
@@ -33,6 +34,9 @@ func (c combination) String() string {
 	if c.kept != "" {
 		where += ", with a cache"
 	}
+	if c.warm {
+		where += ", later"
+	}
 	return fmt.Sprintf("%s %s (%s): %s: %s", c.entry.method, c.entry.name, c.flavour.name, where, c.fault.name)
 }
 
@@ -40,10 +44,12 @@ func (c combination) String() string {
 func (c combination) run(t *testing.T, b *bench) (problems []string, asked, askedSource map[string]bool) {
 	upstream := &faulty{good: c.flavour.upstream.handler, parts: c.flavour.names()}
 	source := &faulty{parts: c.flavour.names()}
+	broken := upstream
 	if c.source {
-		source.at, source.fault = c.at, c.fault
-	} else {
-		upstream.at, upstream.fault = c.at, c.fault
+		broken = source
+	}
+	if !c.warm {
+		broken.fail(c.at, c.fault)
 	}
 	url := upstream.serve(t)
 	defer upstream.end()
@@ -66,6 +72,10 @@ func (c combination) run(t *testing.T, b *bench) (problems []string, asked, aske
 	}
 	transport := &http.Transport{DisableCompression: true}
 	client := &http.Client{Transport: transport}
+	if c.warm {
+		c.flavour.askAll(client, proxy)
+		broken.fail(c.at, c.fault)
+	}
 	replies := make([]reply, 2)
 	var wg sync.WaitGroup
 	for i, a := range []artifact{c.flavour.bad, c.flavour.good} {
@@ -157,7 +167,8 @@ var namesCause = regexp.MustCompile("registry|upstream|is not a manifest that th
 // saysNone reports whether the fault is a registry's way to say that there is no evidence, or no such tag: what lies at a tag, and a list, has no digest
 // that it could be held to.
 func (c combination) saysNone() bool {
-	lists := c.fault.status == http.StatusNotFound || slices.Contains([]string{"null", "another object", "a redirect to another scheme"}, c.fault.name)
+	gone := c.fault.status == http.StatusNotFound || c.fault.name == "a redirect to another scheme"
+	lists := gone || slices.Contains([]string{"null", "another object"}, c.fault.name)
 	switch c.at {
 	case "referrers tag", ".sig tag", ".att tag":
 		return lists
@@ -165,7 +176,7 @@ func (c combination) saysNone() bool {
 		return lists || c.fault.name == "other bytes"
 	case "referrers API":
 		// What of these older registries answer that do not know the API: core/attach looks at the tag then.
-		return lists || slices.Contains([]int{400, 405, 406}, c.fault.status) || slices.Contains([]string{"a web page", "another Content-Type", "no Content-Type"}, c.fault.name)
+		return gone || slices.Contains([]int{400, 405, 406}, c.fault.status) || slices.Contains([]string{"a web page", "another Content-Type", "no Content-Type"}, c.fault.name)
 	}
 	return false
 }

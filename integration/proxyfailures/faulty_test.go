@@ -74,15 +74,22 @@ func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.asked = map[string]bool{}
 	}
 	f.asked[part] = true
-	broken := part == f.at
+	broken, fault := part == f.at, f.fault
 	f.mu.Unlock()
 	rec := httptest.NewRecorder()
 	f.answer(rec, r, part)
 	if broken {
-		f.fault.answer(w, r, rec)
+		fault.answer(w, r, rec)
 		return
 	}
 	pass(w, rec, rec.Body.Bytes(), rec.Body.Len())
+}
+
+// fail gives it a fault from now on.
+func (f *faulty) fail(at string, with fault) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.at, f.fault = at, with
 }
 
 // part names what a request is for.
