@@ -84,8 +84,8 @@ func (f *fleet) configure(w *lab.World, upstream string) {
 	f.t.Helper()
 	var peers []string
 	for range 3 {
-		f.addresses = append(f.addresses, lab.FreeAddress(f.t))
-		peers = append(peers, lab.FreeAddress(f.t))
+		f.addresses = append(f.addresses, lab.KeptAddress(f.t))
+		peers = append(peers, lab.KeptAddress(f.t))
 	}
 	dir := f.t.TempDir()
 	files := map[string]string{

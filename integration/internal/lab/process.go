@@ -44,7 +44,7 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-var anyURL = regexp.MustCompile(`https?://127\.0\.0\.1:[0-9]+`)
+var anyURL = regexp.MustCompile(`https?://127\.0\.0\.[0-9]+:[0-9]+`)
 
 // Start starts touchmark as a server, and waits until it has printed the URL
 // that it listens on and answers on the path ready there. It ends with the test.

@@ -76,7 +76,19 @@ func (p *Process) Resume() {
 // FreeAddress is a loopback address with a port that nobody listens on at the moment.
 func FreeAddress(tb testing.TB) string {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return freeAddress(tb, "127.0.0.1")
+}
+
+// KeptAddress is a loopback address with a port that no connection takes either, whatever the time until somebody listens there, or does
+// again: connections come from 127.0.0.1.
+func KeptAddress(tb testing.TB) string {
+	tb.Helper()
+	return freeAddress(tb, "127.0.0.77")
+}
+
+func freeAddress(tb testing.TB, host string) string {
+	tb.Helper()
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		tb.Fatal(err)
 	}
