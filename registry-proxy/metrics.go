@@ -22,7 +22,7 @@ type Metrics struct {
 // NewMetrics makes them, all zero.
 func NewMetrics() *Metrics {
 	return &Metrics{
-		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "touchmark_proxy_decisions_total", Help: "Decisions about manifests, by registry, outcome and code; served says what became of it."}, []string{"registry", "outcome", "code", "served"}),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "touchmark_proxy_decisions_total", Help: "Decisions about manifests, by registry, outcome and code; served is true only for what was not admitted and let through by mode: observe."}, []string{"registry", "outcome", "code", "served"}),
 		requests:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: "touchmark_proxy_requests_total", Help: "Answered requests, by endpoint and HTTP status."}, []string{"endpoint", "status"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "touchmark_proxy_request_seconds", Help: "Time until a request was answered whole; blobs take as long as they flow.",
 			Buckets: []float64{.001, .005, .01, .05, .1, .5, 1, 5, 10, 30}}, []string{"endpoint"}),

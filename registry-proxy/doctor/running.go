@@ -112,9 +112,9 @@ func (s *snapshot) checkRefreshed(where, name string, metrics map[string]string)
 	switch last := time.Unix(int64(at), 0); {
 	case err != nil: // the proxy goes by another file, as will be said
 	case at == 0 && failures != "0":
-		s.Find("trust-refresh-failing", where, "the trust root %s was not refreshed since the proxy was started, and %s attempts failed", name, failures)
+		s.Find("trust-refresh-failing", where, "the trust root %s was not refreshed since the proxy was started; attempts that failed: %s", name, failures)
 	case at != 0 && s.Now.Sub(last) > refreshLate:
-		s.Find("trust-refresh-failing", where, "the trust root %s was last refreshed on %s, and %s attempts failed", name, last.UTC().Format(time.RFC3339), failures)
+		s.Find("trust-refresh-failing", where, "the trust root %s was last refreshed on %s; attempts that failed since the start: %s", name, last.UTC().Format(time.RFC3339), failures)
 	}
 }
 
