@@ -225,6 +225,23 @@ func TestOPS04_FollowedTrustRoot(t *testing.T) {
 	}
 }
 
+// An image that was refused, and is signed at the registry then, is served within half a minute, without a restart.
+func TestSignedAfterItWasRefused(t *testing.T) {
+	t.Parallel() // refusals are remembered for a moment
+	p := newPlace(t)
+	signer := coretest.New(t)
+	p.follows(newMirror(t, signer.TrustedRootJSON(t), time.Now), "")
+	coretest.Push(t, p.host+"/app:late", coretest.Image(t, 2))
+	s, _ := p.run()
+	p.await(s, "late", 403)
+	start := time.Now()
+	p.signed(signer, "late", 2)
+	p.await(s, "late", 200)
+	if took := time.Since(start); took > 30*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
 // Metadata that has expired is used until maxStale is over, with a warning, and not beyond.
 func TestFollowedTrustRootExpires(t *testing.T) {
 	p := newPlace(t)
