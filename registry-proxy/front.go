@@ -285,7 +285,11 @@ func (f *Front) mayNot(c auth.Caller) *failure {
 // servePage shows the page for people.
 func (f *Front) servePage(w http.ResponseWriter, r *http.Request, c auth.Caller) *failure {
 	if !c.MaySeePage() {
-		return f.mayNot(c)
+		fail := f.mayNot(c)
+		if fail.status == http.StatusForbidden {
+			fail.message = "this page is for those whom an access rule with page: true names"
+		}
+		return fail
 	}
 	f.page.ServeHTTP(w, r)
 	return nil

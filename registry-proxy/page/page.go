@@ -41,7 +41,7 @@ var pageCSS string
 // Config says what is shown.
 type Config struct {
 	Decisions *decisions.Log
-	// Title names the proxy, such as its host name.
+	// Title says which proxy it is, such as by the registries that it stands before.
 	Title string
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time

@@ -106,3 +106,42 @@ func TestClientCertificates(t *testing.T) {
 		t.Error("ci of the former authority was let in")
 	}
 }
+
+// A certificate that is renewed on disk is shown to those who connect next; connections from before go on, and files that do not belong together change nothing.
+func TestRenewedCertificate(t *testing.T) {
+	p := newPlace(t)
+	roots := x509.NewCertPool()
+	renew := func() (certPEM, keyPEM string) {
+		cert, _, certPEM, keyPEM := certificate(t, &x509.Certificate{Subject: pkix.Name{CommonName: "proxy"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}, nil, nil)
+		roots.AddCert(cert)
+		return certPEM, keyPEM
+	}
+	certPEM, keyPEM := renew()
+	p.write("proxy.pem", certPEM)
+	p.write("proxy.key", keyPEM)
+	p.write("proxy.yaml", p.least()+"tls: {cert: proxy.pem, key: proxy.key}\nauth: {anonymous: true}\n")
+	s, _ := p.run()
+	path := s.URL() + "/v2/app/manifests/v1"
+	var shown []byte
+	verify := func(state tls.ConnectionState) error { shown = state.PeerCertificates[0].Raw; return nil }
+	client := func() *http.Client {
+		return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, VerifyConnection: verify}}}
+	}
+	before := client()
+	if status, body := get(t, before, path); status != 200 {
+		t.Fatal(status, body)
+	}
+	first := shown
+	newCert, newKey := renew()
+	p.write("proxy.pem", newCert)
+	if status, body := get(t, client(), path); status != 200 || string(shown) != string(first) {
+		t.Errorf("with a certificate whose key is still the former one's: %d %s, and the certificate has changed: %v", status, body, string(shown) != string(first))
+	}
+	p.write("proxy.key", newKey)
+	if status, body := get(t, client(), path); status != 200 || string(shown) == string(first) {
+		t.Errorf("renewed: %d %s, and the certificate has changed: %v", status, body, string(shown) != string(first))
+	}
+	if status, body := get(t, before, path); status != 200 {
+		t.Errorf("a connection from before: %d %s", status, body)
+	}
+}

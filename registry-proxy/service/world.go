@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/gate"
@@ -18,6 +19,9 @@ import (
 	"github.com/touchmark/touchmark/registry-proxy/config"
 	"github.com/touchmark/touchmark/registry-proxy/page"
 )
+
+// titleNames is how many registries the page's title names.
+const titleNames = 3
 
 // maxCA bounds a file of authorities, in bytes: all public ones have 250 KiB.
 const maxCA = 2 << 20
@@ -82,7 +86,7 @@ func (s *Service) build(ctx context.Context, conf *config.Config, before *world)
 	front := registryproxy.FrontConfig{Mounts: mounts, Clients: w.clients, Metrics: s.metrics, Tracer: s.kept.tracer, Logger: s.logger}
 	front.Names, front.OnlyNames = conf.OwnNames()
 	if conf.Page {
-		front.Page = page.Handler(page.Config{Decisions: s.decisions, Title: "Touchmark proxy"})
+		front.Page = page.Handler(page.Config{Decisions: s.decisions, Title: strings.Join(w.names[:min(len(w.names), titleNames)], ", ")})
 	}
 	if w.front, err = registryproxy.NewFront(front); err != nil {
 		return nil, err

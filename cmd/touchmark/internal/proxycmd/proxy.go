@@ -162,7 +162,7 @@ func (f proxyFlags) reader(cmd *cobra.Command) (func() (*config.Config, error), 
 // settings are the configuration that the flags stand for.
 func (f proxyFlags) settings() (*config.Config, error) {
 	if f.rules.Policy == "" {
-		return nil, errors.New("--policy is missing")
+		return nil, errors.New("--policy is missing, and there is no --config either, a file that says it all")
 	}
 	if err := f.checkUpstream(); err != nil {
 		return nil, err
