@@ -3,12 +3,12 @@
 # registries, every situation with real clients, every fuzz target for a while, and mutants
 # of the verifier.
 #
-#	integration/torture.sh [services] [proxy] [verifiers] [situations] [mutants] [fuzz]
+#	integration/torture.sh [services] [proxy] [replicas] [failures] [verifiers] [situations] [mutants] [fuzz]
 #
 # runs those that are named, or all; the last log of each is kept in
 # integration/results/torture-NAME.txt, and each mutant in mutation.txt. These make it longer
 # or shorter: FUZZTIME, ROUNDS (kills of the signature log), KILLS (of the proxy's cache),
-# HOSTILE_REQUESTS, REPLICA_PULLS, CAMPAIGN_INPUTS, FLIP_EVERY and MUTANTS (of each package; 0 is all
+# HOSTILE_REQUESTS, TCP_REQUESTS, REPLICA_PULLS, CAMPAIGN_INPUTS, FLIP_EVERY and MUTANTS (of each package; 0 is all
 # of them). CAMPAIGN_SEED repeats the inputs and mutants of another run; moments of kills and
 # the hostile registry's moods are drawn at random, without a seed.
 . "$(dirname "$0")/campaign.sh"
@@ -21,6 +21,7 @@ every=${FLIP_EVERY:-1}
 mutants=${MUTANTS:-200}
 kills=${KILLS:-1000}
 requests=${HOSTILE_REQUESTS:-1000000}
+tcp=${TCP_REQUESTS:-250000}
 pulls=${REPLICA_PULLS:-200}
 
 # verbose runs tests one after the other and prints what they log.
@@ -40,14 +41,20 @@ campaign_proxy() {
 	CACHE_KILLS=$kills verbose -run '^TestPX29' ./registry-proxy/cache
 	echo "## $requests requests to an upstream that attacks, and a quarter of that with a cache"
 	HOSTILE_REQUESTS=$requests verbose -run '^TestHostileUpstream$' ./registry-proxy
-	echo "## 2000 pulls from replicas that come and go"
-	go test -timeout 60m -count 10 -run '^TestReplicas' ./registry-proxy
-	echo "## $requests requests to the proxy's own process and an upstream that attacks over TCP"
-	HOSTILE_REQUESTS=$requests verbose -run '^TestHostileUpstream' ./integration/proxyfailures
-	echo "## every dependency of the proxy, every failure, every entry point"
-	FAILURES=all verbose -run '^TestPX25' ./integration/proxyfailures | tail -n 20
+	echo "## $tcp requests to the proxy's own process and an upstream that attacks over TCP, and half of that with a cache"
+	HOSTILE_REQUESTS=$tcp verbose -run '^TestHostileUpstream' ./integration/proxyfailures
+}
+
+campaign_replicas() {
 	echo "## $pulls pulls by crane, skopeo, podman and containerd from three processes, of which one is restarted and one killed during each"
 	REPLICA_PULLS=$pulls verbose -run '^TestReplicas' ./integration/proxy
+	echo "## 2000 pulls from three in one process"
+	go test -timeout 60m -count 10 -run '^TestReplicas_200' ./registry-proxy
+}
+
+campaign_failures() {
+	echo "## every dependency of the proxy, every failure, every entry point"
+	FAILURES=all verbose -run '^TestPX25' ./integration/proxyfailures | grep -v '^ *--- PASS'
 }
 
 campaign_verifiers() (
@@ -79,5 +86,5 @@ campaign_fuzz() {
 	done
 }
 
-campaigns torture "FUZZTIME=$fuzztime ROUNDS=$rounds CAMPAIGN_SEED=$seed CAMPAIGN_INPUTS=$inputs FLIP_EVERY=$every KILLS=$kills HOSTILE_REQUESTS=$requests REPLICA_PULLS=$pulls MUTANTS=$mutants" \
-	"services proxy verifiers situations mutants fuzz" -- "$@"
+campaigns torture "FUZZTIME=$fuzztime ROUNDS=$rounds CAMPAIGN_SEED=$seed CAMPAIGN_INPUTS=$inputs FLIP_EVERY=$every KILLS=$kills HOSTILE_REQUESTS=$requests TCP_REQUESTS=$tcp REPLICA_PULLS=$pulls MUTANTS=$mutants" \
+	"services proxy replicas failures verifiers situations mutants fuzz" -- "$@"
