@@ -13,7 +13,7 @@ import (
 
 // share is of how many combinations make test runs one. Those that it runs have, where there are as many of the third, each entry with each fault, each
 // entry with each dependency, and each dependency with each fault. FAILURES=all runs all of them.
-const share = 29
+const share = 43
 
 // warmAt has the share of warm combinations be others than those of cold ones.
 const warmAt = 7
