@@ -108,8 +108,10 @@ func (h *hostile) RoundTrip(req *http.Request) (*http.Response, error) {
 		h.answerBlob(resp, reference, req.Header.Get("Range"))
 	case "referrers":
 		h.answerReferrers(resp, req)
-	default:
+	case "tags":
 		h.answerTags(resp, req)
+	default: // where redirects point
+		h.body(resp, []byte("this is no registry"))
 	}
 	if rand.IntN(25) == 0 {
 		return h.trouble(resp)
