@@ -60,8 +60,8 @@ func (p *Proxy) serveBlob(w http.ResponseWriter, r *http.Request, req request) *
 }
 
 // grant finds a manifest that lists the blob and is admitted now, or serves the blob itself if it is evidence. The table
-// only says which manifests to ask about; where none of those will do, the repository is searched before anything is
-// refused.
+// only says which manifests to ask about; where none of those will do, the replicas are asked for more, and then the
+// repository is searched before anything is refused.
 func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*grant, *failure) {
 	ctx, cancel := context.WithTimeout(r.Context(), grantTimeout)
 	defer cancel()
@@ -69,59 +69,89 @@ func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*gra
 		return nil, fail // before a verdict about an image that the caller may not read
 	}
 	start := p.now()
-	var t tried
-	var notEvidence *failure
-	var searchErr error
-	partitioned, there := partition(ctx)+req.repository, p.upstream.passThrough // of whom entitled has asked
-	for stage := range 3 {
-		unlisted := t.holders == 0 && notEvidence == nil // as far as is known
-		if stage == 2 && unlisted && p.fruitless.held(partitioned, req.digest, p.now()) {
-			break
-		}
-		switch stage {
-		case 1:
-			p.learn(ctx, req.repository, req.digest)
-		case 2:
-			if unlisted && !p.upstream.passThrough { // or a made-up digest would cost the upstream thousands of requests
-				_, fail := p.probeBlob(ctx, req.repository, req.digest, -1)
-				if fail != nil && fail.status == http.StatusNotFound {
-					return nil, fail
-				}
-				there = fail == nil
-			}
-			searchErr = p.walk(ctx, req.repository)
-		}
-		var served bool
-		if served, notEvidence = p.tryEvidence(ctx, w, r, req); served {
-			return nil, notEvidence
-		}
-		t = p.tryHolders(ctx, req, stage == 2 && sawAll(searchErr))
-		if t.granted != nil {
-			p.logBlob(r, req, t.verdict, nil, p.now().Sub(start))
-			return t.granted, nil
-		}
-		if stage == 2 && there && searchErr == nil && t.holders == 0 && notEvidence == nil {
-			p.fruitless.note(partitioned, req.digest, p.now())
+	t := p.tryBlob(ctx, w, r, req, false)
+	if !t.settled() {
+		p.learn(ctx, req.repository, req.digest)
+		t = p.tryBlob(ctx, w, r, req, false)
+	}
+	if !t.settled() {
+		var fail *failure
+		if t, fail = p.searchBlob(ctx, w, r, req, t); fail != nil {
+			return nil, fail
 		}
 	}
-	if p.observe {
+	switch {
+	case t.served:
+		return nil, t.notEvidence
+	case t.granted != nil:
+		p.logBlob(r, req, t.verdict, nil, p.now().Sub(start))
+		return t.granted, nil
+	case p.observe:
 		size, fail := p.probeBlob(ctx, req.repository, req.digest, -1)
 		if fail == nil && size >= 0 { // no manifest is known that lists it: the digest is still checked
 			return &grant{digest: req.digest, size: size}, nil
 		}
 	}
-	fail := p.noGrant(ctx, req, t, searchErr, notEvidence)
+	fail := p.noGrant(ctx, req, t)
 	p.logBlob(r, req, t.verdict, fail, p.now().Sub(start))
 	return nil, fail
 }
 
-// tried is what came of asking about the manifests that hold a blob and are not evidence.
+// tried is what came of asking about the manifests that list a blob.
 type tried struct {
+	served      bool     // as evidence
+	notEvidence *failure // why it was not, of what an evidence manifest lists; or what went wrong while it was served
+	searchErr   error    // why not the whole repository was seen, where it was searched
+
+	// Of the manifests that are not evidence:
 	granted *grant
 	verdict gate.Verdict // of the manifest that granted it, or the first that did not
 	holders int
 	open    bool     // a holder could not be decided about, or there were too many to ask about
 	outage  *failure // why one could not even be asked about
+}
+
+// settled reports whether there is nothing more to look for.
+func (t tried) settled() bool { return t.served || t.granted != nil }
+
+// unlisted reports whether no manifest is known that lists the blob.
+func (t tried) unlisted() bool { return t.holders == 0 && t.notEvidence == nil }
+
+// tryBlob serves a blob as evidence, or asks about the manifests that the table has for it. searched says that all indexes of the
+// repository are there.
+func (p *Proxy) tryBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, req request, searched bool) tried {
+	served, fail := p.tryEvidence(ctx, w, r, req)
+	if served {
+		return tried{served: true, notEvidence: fail}
+	}
+	t := p.tryHolders(ctx, req, searched)
+	t.notEvidence = fail
+	return t
+}
+
+// searchBlob searches the repository for manifests that list a blob, and asks about these. A digest that is made up must not cost the upstream
+// thousands of requests, nor one that is there again and again: before is what is known without a search.
+func (p *Proxy) searchBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, req request, before tried) (tried, *failure) {
+	repository, there := partition(ctx)+req.repository, p.upstream.passThrough // of whom entitled has asked
+	if before.unlisted() {
+		if p.fruitless.held(repository, req.digest, p.now()) {
+			return before, nil
+		}
+		if !p.upstream.passThrough {
+			_, fail := p.probeBlob(ctx, req.repository, req.digest, -1)
+			if fail != nil && fail.status == http.StatusNotFound {
+				return before, fail
+			}
+			there = fail == nil
+		}
+	}
+	err := p.walk(ctx, req.repository)
+	t := p.tryBlob(ctx, w, r, req, sawAll(err))
+	t.searchErr = err
+	if there && err == nil && !t.settled() && t.unlisted() {
+		p.fruitless.note(repository, req.digest, p.now())
+	}
+	return t, nil
 }
 
 // tryHolders asks about the manifests that list a blob. parentsKnown says that the whole repository was searched for indexes.
@@ -156,7 +186,7 @@ func (p *Proxy) tryHolders(ctx context.Context, req request, parentsKnown bool) 
 // noGrant says why a blob is not served. It is DENIED only if every manifest of the repository was seen and those that
 // list the blob are refused. A manifest without a tag is in no list that could be searched, so "no manifest lists it" is
 // never known: that is 503, or 404 where the upstream has no such blob.
-func (p *Proxy) noGrant(ctx context.Context, req request, t tried, searchErr error, notEvidence *failure) *failure {
+func (p *Proxy) noGrant(ctx context.Context, req request, t tried) *failure {
 	what := "blob " + req.digest.String()
 	switch {
 	case t.outage != nil:
@@ -165,12 +195,12 @@ func (p *Proxy) noGrant(ctx context.Context, req request, t tried, searchErr err
 		f := p.refusal(t.verdict)
 		f.status, f.code = http.StatusServiceUnavailable, codeUnavailable
 		return f
-	case searchErr != nil:
-		return unavailable(what+": no admitted manifest that lists it is known here, and the repository could not be searched for one", searchErr)
+	case t.searchErr != nil:
+		return unavailable(what+": no admitted manifest that lists it is known here, and the repository could not be searched for one", t.searchErr)
 	case t.holders > 0:
 		return p.refusal(t.verdict)
-	case notEvidence != nil:
-		return notEvidence
+	case t.notEvidence != nil:
+		return t.notEvidence
 	}
 	if _, fail := p.probeBlob(ctx, req.repository, req.digest, -1); fail != nil {
 		return fail
