@@ -19,36 +19,42 @@ const maxListed = 128 << 10
 // listings puts lists of tags together from the pages that clients read, so that they can be kept. The zero value is ready.
 type listings struct {
 	mu    sync.Mutex
-	begun map[string][]string // by repository
-	size  int                 // tags in all of them
+	begun map[string]listing // by repository
+	size  int                // tags in all of them
+}
+
+// listing is the beginning of a list. It is as old as its first page.
+type listing struct {
+	tags []string
+	at   time.Time
 }
 
 // page adds what follows a tag, or begins a list, and returns the list if it is complete with that.
-func (l *listings) page(repository, last string, tags []string, more bool) (whole []string, complete bool) {
+func (l *listings) page(repository, last string, tags []string, more bool, now time.Time) (whole listing, complete bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	before := l.begun[repository]
 	switch {
 	case last == "":
-		whole = slices.Clone(tags)
-	case len(before) == 0 || before[len(before)-1] != last:
-		return nil, false // somebody began in the middle, or anew
+		whole = listing{slices.Clone(tags), now}
+	case len(before.tags) == 0 || before.tags[len(before.tags)-1] != last:
+		return listing{}, false // somebody began in the middle, or anew
 	default:
-		whole = append(before, tags...)
+		whole = listing{append(before.tags, tags...), before.at}
 	}
-	l.size -= len(before)
+	l.size -= len(before.tags)
 	delete(l.begun, repository)
 	switch {
 	case !more:
 		return whole, true
-	case l.begun == nil || l.size+len(whole) > maxListed:
-		l.begun, l.size = map[string][]string{}, 0
+	case l.begun == nil || l.size+len(whole.tags) > maxListed:
+		l.begun, l.size = map[string]listing{}, 0
 	}
-	if len(whole) <= maxListed {
+	if len(whole.tags) <= maxListed {
 		l.begun[repository] = whole
-		l.size += len(whole)
+		l.size += len(whole.tags)
 	}
-	return nil, false
+	return listing{}, false
 }
 
 // keepsTags reports whether lists of tags are kept for an outage.
@@ -62,15 +68,15 @@ func (p *Proxy) keepTags(req request, tags []string, more bool) {
 	if req.pageSize >= 0 && len(tags) >= req.pageSize {
 		more = true // so says nobody who does not know of further pages (Link)
 	}
-	whole, complete := p.upstream.answers.listings.page(req.repository, req.last, tags, more)
+	whole, complete := p.upstream.answers.listings.page(req.repository, req.last, tags, more, p.now())
 	if !complete {
 		return
 	}
-	body, err := json.Marshal(whole)
+	body, err := json.Marshal(whole.tags)
 	if err != nil {
 		return // strings can be written
 	}
-	p.cache.Keep(cache.Answer{Repository: p.registry + "/" + req.repository, Key: tagsKey, Status: http.StatusOK, ContentType: "application/json", At: p.now(), Body: body})
+	p.cache.Keep(cache.Answer{Repository: p.registry + "/" + req.repository, Key: tagsKey, Status: http.StatusOK, ContentType: "application/json", At: whole.at, Body: body})
 }
 
 // forgetTags is called when the upstream says that there is no such repository. Only one that was there is remembered not

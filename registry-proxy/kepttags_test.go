@@ -188,17 +188,18 @@ func TestOffline_SearchOfKeptTags(t *testing.T) {
 
 func TestListings(t *testing.T) {
 	var l listings
+	now := time.Now()
 	many := make([]string, 1000)
 	for i := range many {
 		many[i] = fmt.Sprintf("v%04d", i)
 	}
 	for i := range 1000 { // nobody reads on
-		if whole, ok := l.page(fmt.Sprint("r", i), "", many, true); ok || whole != nil {
+		if whole, ok := l.page(fmt.Sprint("r", i), "", many, true, now); ok || whole.tags != nil {
 			t.Fatal("complete")
 		}
 		total := 0
 		for _, b := range l.begun {
-			total += len(b)
+			total += len(b.tags)
 		}
 		if total != l.size || l.size > maxListed {
 			t.Fatalf("%d tags, said to be %d", total, l.size)
@@ -209,11 +210,15 @@ func TestListings(t *testing.T) {
 		if i > 0 {
 			last = many[len(many)-1]
 		}
-		if l.page("huge", last, many, true); l.size > maxListed {
+		if l.page("huge", last, many, true, now); l.size > maxListed {
 			t.Fatalf("%d tags", l.size)
 		}
 	}
-	if _, ok := l.page("r", "", many[:0], false); !ok {
+	if _, ok := l.page("r", "", many[:0], false, now); !ok {
 		t.Error("a list without tags is complete")
+	}
+	l.page("old", "", []string{"a"}, true, now)
+	if whole, ok := l.page("old", "a", []string{"b"}, false, now.Add(time.Hour)); !ok || !whole.at.Equal(now) || !slices.Equal(whole.tags, []string{"a", "b"}) {
+		t.Errorf("a list is as old as its first page: %v, %v", whole, ok)
 	}
 }
