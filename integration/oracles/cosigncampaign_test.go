@@ -235,7 +235,12 @@ func bundleVariants(tb testing.TB, l *cosignLab, good layer) (all []variant) {
 		"a body of another kind":                    func(e *bundle.Entry) { e.Body = bytes.Replace(body, []byte(`"kind":"`), []byte(`"kind":"x`), 1) },
 		"a body of another version":                 func(e *bundle.Entry) { e.Body = bytes.Replace(body, []byte(`"0.0.1"`), []byte(`"0.0.9"`), 1) },
 		"a body with another digest": func(e *bundle.Entry) {
-			e.Body = regexp.MustCompile(`"value":"..`).ReplaceAll(body, []byte(`"value":"00`))
+			e.Body = regexp.MustCompile(`"value":"..`).ReplaceAllFunc(body, func(value []byte) []byte {
+				if bytes.HasSuffix(value, []byte("00")) {
+					return []byte(`"value":"11`)
+				}
+				return []byte(`"value":"00`)
+			})
 		},
 		"a body with a member more": func(e *bundle.Entry) { e.Body = bytes.Replace(body, []byte(`{`), []byte(`{"surplus":1,`), 1) },
 		"a body with spaces":        func(e *bundle.Entry) { e.Body = append(bytes.Clone(body), ' ') },
