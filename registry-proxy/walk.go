@@ -132,7 +132,7 @@ func (s *search) visitTags(ctx context.Context, tags []string) {
 }
 
 // visit fetches one manifest and what it lists. What is missing or malformed is passed over: it is never served, so
-// nothing can be held by it. What came broken, or without end, may be there.
+// nothing can be held by it. What came broken or without end, or is withheld, may be there.
 func (s *search) visit(ctx context.Context, reference string, depth int) {
 	if depth > maxIndexDepth || !s.begin(reference) {
 		return
@@ -144,8 +144,7 @@ func (s *search) visit(ctx context.Context, reference string, depth int) {
 	if n == nil {
 		m, fail := s.p.fetchManifest(ctx, s.repository, reference)
 		if fail != nil {
-			endless := fail.status == http.StatusRequestEntityTooLarge
-			if endless || fail.status >= 500 && (fail.code != codeManifestInvalid || fail.broken) {
+			if fail.status != http.StatusNotFound && (fail.code != codeManifestInvalid || fail.broken) {
 				s.fail(fail)
 			}
 			return
