@@ -103,6 +103,9 @@ func parseDocument(untrusted []byte, contentType string) (*document, error) {
 	return doc, checkAnnotations("", raw.Annotations)
 }
 
+// errSentAs says that a registry calls a manifest something else than it is.
+var errSentAs = errors.New("was sent as")
+
 // documentType settles the media type. An OCI document may leave the field out (early image-spec); a Docker one may not.
 func documentType(field, contentType string, index bool) (string, error) {
 	mediaType := field
@@ -125,7 +128,7 @@ func documentType(field, contentType string, index bool) (string, error) {
 		return "", fmt.Errorf("media type %.128q is not served", mediaType)
 	}
 	if contentType != mediaType {
-		return "", fmt.Errorf("it is %s by its own account, but was sent as %.128q", mediaType, contentType)
+		return "", fmt.Errorf("it is %s by its own account, but %w %.128q", mediaType, errSentAs, contentType)
 	}
 	return mediaType, nil
 }

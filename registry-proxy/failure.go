@@ -39,7 +39,7 @@ type failure struct {
 	cause   error
 
 	outage    bool   // the upstream could not be asked
-	broken    bool   // a manifest that no registry would have taken: half of one, or a web page
+	broken    bool   // a manifest that no registry would have taken or sent: half of one, a web page, one under another type
 	upstream  int    // the upstream's own 401 or 403, which is the client's where it is passed through
 	challenge string // WWW-Authenticate of a 401
 }

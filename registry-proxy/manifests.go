@@ -208,7 +208,7 @@ func (p *Proxy) fetchManifest(ctx context.Context, repository, reference string)
 	m, err := p.readManifest(repository, reference, a.body, a.contentType)
 	if err != nil {
 		fail := badUpstream(codeManifestInvalid, what+err.Error(), nil)
-		fail.broken = !json.Valid(a.body) || errors.Is(err, errOtherBytes)
+		fail.broken = !json.Valid(a.body) || errors.Is(err, errOtherBytes) || errors.Is(err, errSentAs)
 		return manifest{}, fail
 	}
 	if p.upstream.answers != nil { // who takes the upstream's own header of that name away
