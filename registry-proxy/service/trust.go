@@ -141,14 +141,8 @@ func (f *following) end() {
 
 // logFollower says what came of following a trust root.
 func (s *Service) logFollower(status follow.Status) {
-	switch {
-	case status.Error != "":
-		s.logger.Error("the trust root could not be refreshed; the last good one is used until its end", "name", status.Name, "error", status.Error, "until", status.Until)
-	case len(status.Warnings) > 0:
-		s.logger.Warn("the trust root was refreshed, with warnings", "name", status.Name, "warnings", status.Warnings)
-	default:
-		s.logger.Info("the trust root was refreshed", "name", status.Name, "expires", status.Expires)
-	}
+	level, message, attributes := status.Line()
+	s.logger.Log(context.Background(), level, message, attributes...)
 }
 
 // trustRoots are the trust roots that are followed.

@@ -220,13 +220,7 @@ func (a *Agent) server(h http.Handler) *http.Server {
 }
 
 // logFollower says what came of following a trust root.
-func (a *Agent) logFollower(s follow.Status) {
-	switch {
-	case s.Error != "":
-		a.logger.Error("the trust root could not be refreshed; the last good one is used until its end", "name", s.Name, "error", s.Error, "until", s.Until)
-	case len(s.Warnings) > 0:
-		a.logger.Warn("the trust root was refreshed, with warnings", "name", s.Name, "warnings", s.Warnings)
-	default:
-		a.logger.Info("the trust root was refreshed", "name", s.Name, "expires", s.Expires)
-	}
+func (a *Agent) logFollower(status follow.Status) {
+	level, message, attributes := status.Line()
+	a.logger.Log(context.Background(), level, message, attributes...)
 }

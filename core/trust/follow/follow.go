@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"net/http"
@@ -87,6 +88,18 @@ type Status struct {
 	Error     string    `json:"error,omitempty"`    // of the last attempt
 	Failures  uint64    `json:"failures,omitempty"` // attempts that failed, since the start
 	Warnings  []string  `json:"warnings,omitempty"`
+}
+
+// Line is a line for a log about the last attempt: the agent and the proxy say the same of it.
+func (s Status) Line() (level slog.Level, message string, attributes []any) {
+	switch {
+	case s.Error != "":
+		return slog.LevelError, "the trust root could not be refreshed; the last good one is used until its end", []any{"name", s.Name, "error", s.Error, "until", s.Until}
+	case len(s.Warnings) > 0:
+		return slog.LevelWarn, "the trust root was refreshed, with warnings", []any{"name", s.Name, "warnings", s.Warnings}
+	default:
+		return slog.LevelInfo, "the trust root was refreshed", []any{"name", s.Name, "expires", s.Expires}
+	}
 }
 
 // New makes a follower. Nothing is read before [Follower.Load].
