@@ -82,14 +82,7 @@ func (f *doctorContainerdFlags) run(cmd *cobra.Command) error {
 	if err := checkFormat(f.output); err != nil {
 		return err
 	}
-	if f.serve.listen != "" {
-		return f.serve.run(cmd.Context(), func() (*doctor.Report, error) { return f.examine(cmd) })
-	}
-	report, err := f.examine(cmd)
-	if err != nil {
-		return exit.Undecided(err)
-	}
-	return outcome(cmd, f.output, report, "node")
+	return f.serve.answer(cmd, f.output, "node", f.examine)
 }
 
 // examine examines, and does what else was asked for.

@@ -99,14 +99,7 @@ func (f *doctorProxyFlags) run(cmd *cobra.Command) error {
 		}
 		f.probe.Password = strings.TrimRight(string(data), "\r\n")
 	}
-	if f.serve.listen != "" {
-		return f.serve.run(cmd.Context(), func() (*doctor.Report, error) { return f.examine(cmd) })
-	}
-	report, err := f.examine(cmd)
-	if err != nil {
-		return exit.Undecided(err)
-	}
-	return outcome(cmd, f.output, report, "proxy")
+	return f.serve.answer(cmd, f.output, "proxy", f.examine)
 }
 
 // examine examines, and does what else was asked for.

@@ -40,6 +40,18 @@ type reports struct {
 	err    error          // guarded by mu
 }
 
+// answer examines, once or for as long as it serves, and says what was found. what is the thing that is examined.
+func (f *serveFlags) answer(cmd *cobra.Command, output, what string, examine func(*cobra.Command) (*doctor.Report, error)) error {
+	if f.listen != "" {
+		return f.run(cmd.Context(), func() (*doctor.Report, error) { return examine(cmd) })
+	}
+	report, err := examine(cmd)
+	if err != nil {
+		return exit.Undecided(err)
+	}
+	return outcome(cmd, output, report, what)
+}
+
 // run examines, and serves what was found, until ctx ends.
 func (f *serveFlags) run(ctx context.Context, examine func() (*doctor.Report, error)) error {
 	if f.every < minEvery {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -152,24 +150,18 @@ func (f *sweepContainerdFlags) configuration() (*hostconfig.Config, error) {
 }
 
 func printContainerdSweep(out io.Writer, r *sweep.Report) error {
-	var text strings.Builder
-	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "OUTCOME\tNAMESPACE\tIMAGE\tDIGEST\tREASON")
-	for _, i := range r.Images {
-		reason := briefly(i.Reason, i.Repository, i.Digest)
-		switch {
-		case i.Kept != "":
-			reason += " (" + i.Kept + ")"
-		case len(i.Removed) > 0:
-			reason += " (removed)"
-		case i.InUse && i.Outcome == gate.OutcomeRefused:
-			reason += " (a container is made from it)"
+	return printTable(out, "OUTCOME\tNAMESPACE\tIMAGE\tDIGEST\tREASON", func(table io.Writer) {
+		for _, i := range r.Images {
+			reason := briefly(i.Reason, i.Repository, i.Digest)
+			switch {
+			case i.Kept != "":
+				reason += " (" + i.Kept + ")"
+			case len(i.Removed) > 0:
+				reason += " (removed)"
+			case i.InUse && i.Outcome == gate.OutcomeRefused:
+				reason += " (a container is made from it)"
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", i.Outcome, i.Namespace, i.Label(), shortDigest(i.Digest), reason)
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", i.Outcome, i.Namespace, i.Label(), shortDigest(i.Digest), reason)
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	_, err := fmt.Fprint(out, console.Printable(text.String()))
-	return err
+	})
 }

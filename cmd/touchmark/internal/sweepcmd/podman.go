@@ -182,19 +182,26 @@ func sweepError(refusals, open, kept, all int, asked bool) error {
 }
 
 func printSweep(out io.Writer, r *sweep.Report) error {
+	return printTable(out, "OUTCOME\tIMAGE\tDIGEST\tREASON", func(table io.Writer) {
+		for _, i := range r.Images {
+			reason := briefly(i.Reason, i.Repository, i.Digest)
+			switch {
+			case i.UntagError != "":
+				reason += " (its names could not be removed: " + i.UntagError + ")"
+			case len(i.Untagged) > 0:
+				reason += " (untagged)"
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", i.Outcome, sweptName(i), shortDigest(i.Digest), reason)
+		}
+	})
+}
+
+// printTable prints rows below a head, of which rows writes one with a tab between each two cells.
+func printTable(out io.Writer, head string, rows func(table io.Writer)) error {
 	var text strings.Builder
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "OUTCOME\tIMAGE\tDIGEST\tREASON")
-	for _, i := range r.Images {
-		reason := briefly(i.Reason, i.Repository, i.Digest)
-		switch {
-		case i.UntagError != "":
-			reason += " (its names could not be removed: " + i.UntagError + ")"
-		case len(i.Untagged) > 0:
-			reason += " (untagged)"
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", i.Outcome, sweptName(i), shortDigest(i.Digest), reason)
-	}
+	fmt.Fprintln(table, head)
+	rows(table)
 	if err := table.Flush(); err != nil {
 		return err
 	}
