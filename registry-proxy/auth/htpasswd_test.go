@@ -36,6 +36,25 @@ func newFile(t *testing.T, lines ...string) *file {
 	return f
 }
 
+// wantIdle demands that nobody has a turn, or waits for one, and that nothing is left of those who did.
+func (q *turns) wantIdle(t *testing.T, free int) {
+	t.Helper()
+	if q.free != free || q.waiting != 0 || len(q.lanes) != 0 || len(q.order) != 0 {
+		t.Errorf("left over: %+v", q)
+	}
+}
+
+// halt has every comparison wait until the gate is closed.
+func (f *file) halt() (gate chan struct{}) {
+	gate = make(chan struct{})
+	compare := f.clients.logins.compare
+	f.clients.logins.compare = func(hash, password []byte) error {
+		<-gate
+		return compare(hash, password)
+	}
+	return gate
+}
+
 // renew writes the file anew, and reads it.
 func (f *file) renew(t *testing.T, lines ...string) {
 	t.Helper()
@@ -125,13 +144,8 @@ func TestPX27_WrongPasswordsHoldUpNobody(t *testing.T) {
 func TestPX27_WrongPasswordsFromEverywhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFile(t, line(t, "alice", "right"))
-		turns, gate := f.clients.logins.turns, make(chan struct{})
+		turns, gate := f.clients.logins.turns, f.halt()
 		free := turns.free
-		compare := f.clients.logins.compare
-		f.clients.logins.compare = func(hash, password []byte) error {
-			<-gate
-			return compare(hash, password)
-		}
 		var group sync.WaitGroup
 		var full atomic.Int64
 		login := func(ctx context.Context, i int) {
@@ -152,9 +166,7 @@ func TestPX27_WrongPasswordsFromEverywhere(t *testing.T) {
 		close(gate)
 		group.Wait()
 		synctest.Wait()
-		if turns.free != free || turns.waiting != 0 || len(turns.lanes) != 0 || len(turns.order) != 0 {
-			t.Errorf("left over: %+v", turns)
-		}
+		turns.wantIdle(t, free)
 	})
 }
 
@@ -162,13 +174,8 @@ func TestPX27_WrongPasswordsFromEverywhere(t *testing.T) {
 func TestPX27_WrongPasswordsFromAFewAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFile(t, line(t, "alice", "right"))
-		turns, gate := f.clients.logins.turns, make(chan struct{})
+		turns, gate := f.clients.logins.turns, f.halt()
 		free := turns.free
-		compare := f.clients.logins.compare
-		f.clients.logins.compare = func(hash, password []byte) error {
-			<-gate
-			return compare(hash, password)
-		}
 		var group sync.WaitGroup
 		var full, many atomic.Int64
 		wrong := func(i, address int) {
@@ -206,9 +213,7 @@ func TestPX27_WrongPasswordsFromAFewAddresses(t *testing.T) {
 		}
 		group.Wait()
 		synctest.Wait()
-		if turns.free != free || turns.waiting != 0 || len(turns.lanes) != 0 || len(turns.order) != 0 {
-			t.Errorf("left over: %+v", turns)
-		}
+		turns.wantIdle(t, free)
 	})
 }
 
