@@ -183,7 +183,7 @@ func (s registrySection) tls(out *bytes.Buffer, host, indent string) {
 	if t.Cert != "" {
 		fmt.Fprintf(out, "%sclient = [[%q, %q]]\n", indent, t.Cert, t.Key)
 	}
-	if t.SkipVerify { // it was so before; nothing is opened by the move
+	if t.SkipVerify { // config.toml says insecure_skip_verify of this very host: hosts.toml means the same, and no other host gets it
 		fmt.Fprintf(out, "%sskip_verify = true\n", indent)
 	}
 }

@@ -16,6 +16,9 @@ import (
 // PX-25: the disk of the cache and of the decision log is full, or read-only, before the proxy starts or later. What is signed is served, nothing else is,
 // and the page shows both decisions. A proxy that does not start then says which directory is to blame.
 func TestPX25_Disks(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount a disk that is small enough to fill")
+	}
 	all, root := flavours(t)
 	f, b := all[0], newBench(t, root)
 	upstream := &faulty{good: f.upstream.handler, parts: f.names()}
@@ -29,7 +32,7 @@ func TestPX25_Disks(t *testing.T) {
 				t.Run(use+" on a "+name+" disk"+map[bool]string{true: " later"}[warm], func(t *testing.T) {
 					disk := t.TempDir()
 					if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=2m"); err != nil {
-						t.Skipf("no tmpfs to fill: %v", err)
+						t.Fatalf("making a disk that can be filled: %v", err)
 					}
 					t.Cleanup(func() {
 						for syscall.Unmount(disk, syscall.MNT_DETACH) == nil { // what lies on top, and below

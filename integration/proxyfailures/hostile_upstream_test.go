@@ -238,7 +238,7 @@ var lies = []lie{
 		for i := range min(10, len(b)) {
 			w.Write(b[i : i+1])
 			http.NewResponseController(w).Flush()
-			time.Sleep(time.Millisecond) // of the registry's, which is slow
+			time.Sleep(time.Millisecond) // the drip itself: what this upstream does, and nothing that is waited for
 		}
 		w.Write(b[min(10, len(b)):])
 		return true

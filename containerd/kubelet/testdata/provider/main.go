@@ -21,7 +21,7 @@ func main() {
 	}
 	fmt.Fprintf(log, "%s %s\n", question, os.Getenv("PROVIDER_ENV"))
 	if strings.Contains(string(question), "/hang") {
-		time.Sleep(time.Hour) // until it is killed
+		time.Sleep(time.Hour) // a provider that hangs: the caller's deadline kills it
 	}
 	switch os.Args[1] {
 	case "fail":
@@ -29,7 +29,7 @@ func main() {
 		fmt.Println(`{"auth": {"r.example": {"password": "s3cret"}}}`)
 		os.Exit(1)
 	case "hang":
-		time.Sleep(time.Hour) // until it is killed
+		time.Sleep(time.Hour) // as above
 	case "flood":
 		fmt.Println(strings.Repeat("s3cret", 1<<20))
 	default:
