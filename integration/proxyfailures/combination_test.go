@@ -148,7 +148,8 @@ func (c combination) wrongOfGood(r reply) string {
 	case c.fault.name == "a redirect to another scheme" && r.status == http.StatusNotFound:
 		return "" // it is the registry's own host, which has nothing there: go-containerregistry takes the scheme that is configured
 	case r.status == http.StatusForbidden, r.code == "DENIED", r.status == http.StatusUnauthorized:
-		if c.saysNone() || c.isOther() && (c.entry.method == http.MethodHead || strings.Contains(r.message, "cannot be read")) {
+		if c.saysNone() || c.isOther() && (c.entry.method == http.MethodHead || strings.Contains(r.message, "cannot be read")) ||
+			c.isTampered() && strings.Contains(r.message, "does not accept its signature") {
 			return ""
 		}
 		return "an outage is taken for a refusal"
@@ -182,6 +183,12 @@ func (c combination) saysNone() bool {
 		return gone || slices.Contains([]int{400, 405, 406}, c.fault.status) || slices.Contains([]string{"a web page", "another Content-Type", "no Content-Type"}, c.fault.name)
 	}
 	return false
+}
+
+// isTampered reports whether the fault changes a signature, which legacy evidence has in its manifest's annotations: that is refused as it would be if
+// somebody had pushed it, because nothing holds what lies at a tag to a digest.
+func (c combination) isTampered() bool {
+	return c.fault.name == "other bytes" && slices.Contains([]string{".sig tag", ".att tag"}, c.at)
 }
 
 // isOther reports whether the fault is an answer that came in full, and is not the evidence that was asked for. Whoever may push can have such a thing
