@@ -188,7 +188,9 @@ func TestOffline_ClientsCannotBringItAbout(t *testing.T) {
 	}))
 	img := l.pushImage("app:v1")
 	l.admitter.sign(digestOf(t, img))
-	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+	for _, path := range []string{"/v2/app/manifests/v1", "/v2/app/tags/list"} {
+		l.want(l.get(path), http.StatusOK, "") // and kept
+	}
 	slow := func(req *http.Request) error {
 		if strings.HasSuffix(req.URL.Path, "/manifests/v1") {
 			l.want(l.get("/v2/app/tags/list"), http.StatusOK, "") // the upstream answers others

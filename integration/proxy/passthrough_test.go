@@ -66,10 +66,12 @@ func TestPX17_StockClientsArePassedThrough(t *testing.T) {
 		}
 	}
 	w := newFronted(t, "registries:\n- {name: registry.acme.example, upstream: \"http://"+upstream+"\", passThrough: true}\n")
-	home := t.TempDir()
-	env := []string{"HOME=" + home, "DOCKER_CONFIG=" + home, "REGISTRY_AUTH_FILE=" + home + "/auth.json"}
-	skopeo := lab.Command{Program: coretest.RequireTool(t, "skopeo"), Env: env}
-	oras := lab.Command{Program: lab.Tool(t, "oras-v1.3.6"), Env: env}
+	// Each has a home of its own: skopeo finds the login of oras, too.
+	ofItsOwn := func(program string) lab.Command {
+		home := t.TempDir()
+		return lab.Command{Program: program, Env: []string{"HOME=" + home, "DOCKER_CONFIG=" + home, "REGISTRY_AUTH_FILE=" + home + "/auth.json"}}
+	}
+	skopeo, oras := ofItsOwn(coretest.RequireTool(t, "skopeo")), ofItsOwn(lab.Tool(t, "oras-v1.3.6"))
 	if r := skopeo.Run(t, "login", "--tls-verify=false", "-u", "mallory", "-p", "alice", w.host); r.Status == 0 {
 		t.Errorf("mallory logged in: %s", r.Output())
 	}
