@@ -51,7 +51,7 @@ be read.`,
 		},
 	}
 	f.Register(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	console.OutputFlag(cmd, &output, "text or json")
 	return cmd
 }
 

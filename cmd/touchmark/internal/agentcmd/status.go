@@ -53,7 +53,7 @@ needs to be seen to.`,
 		},
 	}
 	f.Register(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	console.OutputFlag(cmd, &output, "text or json")
 	return cmd
 }
 

@@ -71,7 +71,7 @@ Exit status: 0 the last decision admitted the image, 1 it refused it, 2 wrong us
 		},
 	}
 	f.Register(cmd)
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, or json for the whole record")
+	console.OutputFlag(cmd, &output, "text, or json for the whole record")
 	cmd.Flags().BoolVar(&all, "all", false, "every decision that is kept, the latest first")
 	return cmd
 }

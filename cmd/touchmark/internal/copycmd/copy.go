@@ -88,7 +88,7 @@ func (f *copyFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.platform, "platform", "", "copy one `os/arch` only; see above for what that breaks")
 	fl.IntVar(&f.parallel, "parallel", skopeo.DefaultParallel, fmt.Sprintf("`number` of requests under way at a time, at most %d", skopeo.MaxParallel))
 	fl.BoolVar(&f.foreign, "allow-nondistributable-artifacts", false, "copy layers, too, that are marked as not to be distributed (Windows base layers)")
-	fl.StringVarP(&f.output, "output", "o", "text", "text, or json for everything that was done")
+	console.OutputFlag(cmd, &f.output, "text, or json for everything that was done")
 }
 
 func (f *copyFlags) run(cmd *cobra.Command, args []string) error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/installcmd"
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
@@ -73,13 +74,13 @@ Exit status: 0 this node enforces, 1 it does not, 2 wrong usage, 3 can't tell.`,
 	fl.BoolVar(&f.probe, "probe", false, "pull an unsigned image that is made up, which must be refused")
 	fl.StringVar(&f.image.Unsigned, "probe-unsigned", "", "`image` to probe with that must be refused, in the place of the made-up one")
 	fl.StringVar(&f.image.Good, "probe-good", "", "`image` to probe with that must be admitted")
-	fl.StringVarP(&f.output, "output", "o", "text", "text, json or prometheus")
+	console.OutputFlag(cmd, &f.output, "text, json or prometheus", prometheus)
 	f.serve.register(cmd)
 	return cmd
 }
 
 func (f *doctorContainerdFlags) run(cmd *cobra.Command) error {
-	if err := checkFormat(f.output); err != nil {
+	if err := console.CheckOutput(f.output, prometheus); err != nil {
 		return err
 	}
 	return f.serve.answer(cmd, f.output, "node", f.examine)

@@ -85,12 +85,12 @@ Exit status: 0 this host enforces, 1 it does not, 2 wrong usage, 3 can't tell.`,
 	fl.StringVar(&f.image.Unsigned, "probe-unsigned", "", "`image` to probe with that must be refused, in the place of the made-up one")
 	fl.StringVar(&f.image.Good, "probe-good", "", "`image` to probe with that must be admitted")
 	fl.StringVar(&f.image.Client, "probe-client", "", "`program` to probe with (default: skopeo, or else podman)")
-	fl.StringVarP(&f.output, "output", "o", "text", "text, json or prometheus")
+	console.OutputFlag(cmd, &f.output, "text, json or prometheus", prometheus)
 	return cmd
 }
 
 func (f *doctorFlags) run(cmd *cobra.Command) error {
-	if err := checkFormat(f.output); err != nil {
+	if err := console.CheckOutput(f.output, prometheus); err != nil {
 		return err
 	}
 	host, defaults, err := f.where.Host()
@@ -113,13 +113,8 @@ func (f *doctorFlags) run(cmd *cobra.Command) error {
 	return outcome(cmd, f.output, report, "host")
 }
 
-// checkFormat checks a doctor's --output.
-func checkFormat(output string) error {
-	if output != "text" && output != "json" && output != "prometheus" {
-		return exit.Usage(fmt.Errorf("--output %q is not text, json or prometheus", output))
-	}
-	return nil
-}
+// prometheus is the form of a doctor's output, besides text and json, that node_exporter's textfile collector reads.
+const prometheus = "prometheus"
 
 // outcome prints what a doctor found. Its error is the exit status; what is the
 // thing that was examined.
@@ -184,7 +179,7 @@ func printFindings(out io.Writer, output string, report *doctor.Report) error {
 	switch output {
 	case "json":
 		return console.JSON(out, report)
-	case "prometheus":
+	case prometheus:
 		return report.Prometheus(out)
 	}
 	var text strings.Builder

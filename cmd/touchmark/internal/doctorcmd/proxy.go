@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/console"
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/proxycmd"
 	"github.com/touchmark/touchmark/core/configfile"
@@ -74,14 +75,14 @@ Exit status: 0 this proxy enforces, 1 it does not, 2 wrong usage, 3 can't tell.`
 	fl.StringVar(&f.password, "probe-password-file", "", "`file` with the password, or ID token, for it")
 	fl.BoolVar(&f.ignoreMatch, "ignore-cluster-match", false, "ignore what only has a meaning in a Kubernetes cluster, as the proxy is told to")
 	fl.IntVar(&f.uid, "uid", -1, "`number` of the user that the proxy runs as, to whom its files may belong; -1 is the one who asks")
-	fl.StringVarP(&f.output, "output", "o", "text", "text, json or prometheus")
+	console.OutputFlag(cmd, &f.output, "text, json or prometheus", prometheus)
 	f.serve.register(cmd)
 	cmd.MarkFlagsRequiredTogether("probe-user", "probe-password-file")
 	return cmd
 }
 
 func (f *doctorProxyFlags) run(cmd *cobra.Command) error {
-	if err := checkFormat(f.output); err != nil {
+	if err := console.CheckOutput(f.output, prometheus); err != nil {
 		return err
 	}
 	if f.filesOnly && (f.probe.Unsigned != "" || f.probe.Good != "") {

@@ -71,7 +71,7 @@ Exit status: 0 all images were examined, 2 wrong usage, 3 some could not be.`,
 	fl.StringArrayVar(&f.keys, "key", nil, "public `key` that may have signed: a PEM file, or a key management system's URI; may be repeated")
 	f.roots.Register(cmd)
 	f.registry.Register(cmd)
-	fl.StringVarP(&f.output, "output", "o", "text", "text, or json for the report alone")
+	console.OutputFlag(cmd, &f.output, "text, or json for the report alone")
 	return cmd
 }
 

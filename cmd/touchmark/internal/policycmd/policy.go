@@ -62,7 +62,7 @@ Exit status: 0 nothing found but notes, 1 warnings, 2 the files are refused.`,
 	fl := cmd.Flags()
 	f.roots.Register(cmd)
 	fl.BoolVar(&f.ignoreClusterMatch, "ignore-cluster-match", false, "ignore what only has a meaning in a Kubernetes cluster, instead of refusing it")
-	fl.StringVarP(&f.output, "output", "o", "text", "text, or json")
+	console.OutputFlag(cmd, &f.output, "text, or json")
 	return cmd
 }
 

@@ -94,7 +94,7 @@ registries that could not be asked.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.record, "record", "", "`directory` to keep the registries' answers in")
 	fl.StringVar(&f.offline, "offline", "", "`directory` of --record to answer from, in the place of registries")
-	fl.StringVarP(&f.output, "output", "o", "text", "text, or json")
+	console.OutputFlag(cmd, &f.output, "text, or json")
 	return cmd
 }
 

@@ -69,7 +69,7 @@ func (s *signing) register(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.BoolVarP(&s.recursive, "recursive", "r", s.recursive, "each platform of an index, too")
 	fl.StringVar(&s.bundle, "bundle", "", "`file` to write the bundle of the (one) image to, too")
-	fl.StringVarP(&s.output, "output", "o", "text", "text, or json for everything that was written, one document for each image")
+	console.OutputFlag(cmd, &s.output, "text, or json for everything that was written, one document for each image")
 }
 
 // run signs one image after the other.

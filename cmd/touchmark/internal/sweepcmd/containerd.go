@@ -68,7 +68,7 @@ func (f *sweepContainerdFlags) register(cmd *cobra.Command) {
 	fl.BoolVar(&f.label, "label", false, "write the verdict to each name, as the label "+sweep.VerdictLabel)
 	fl.BoolVar(&f.remove, "remove", false, "remove refused images")
 	fl.BoolVar(&f.inUse, "in-use", false, "with --remove, also remove images that containers are made from")
-	fl.StringVarP(&f.output, "output", "o", "text", "text or json")
+	console.OutputFlag(cmd, &f.output, "text or json")
 }
 
 func (f *sweepContainerdFlags) run(cmd *cobra.Command, _ []string) error {

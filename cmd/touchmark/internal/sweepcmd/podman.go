@@ -79,7 +79,7 @@ func (f *sweepFlags) register(cmd *cobra.Command) {
 	fl.StringVar(&f.storage.Root, "root", "", "podman's storage `directory`, if it is another than its own")
 	fl.StringVar(&f.storage.RunRoot, "runroot", "", "podman's `directory` for the state of that storage")
 	fl.BoolVar(&f.untag, "untag", false, "remove the names of refused images")
-	fl.StringVarP(&f.output, "output", "o", "text", "text or json")
+	console.OutputFlag(cmd, &f.output, "text or json")
 }
 
 func (f *sweepFlags) run(cmd *cobra.Command, _ []string) error {

@@ -41,13 +41,13 @@ Exit status: 0 verified, 1 refused, 2 wrong usage.`,
 		Args: userfile.One,
 		RunE: func(cmd *cobra.Command, args []string) error { return v.run(cmd, args[0], "") },
 	}
-	v.register(cmd)
+	v.register(cmd, "text, or json for all that was verified")
 	return cmd
 }
 
 // NewVerifyBlobAttestation makes touchmark verify-blob-attestation.
 func NewVerifyBlobAttestation() *cobra.Command {
-	var v blobVerification
+	v := blobVerification{forms: []string{"statement"}}
 	var kind predicatetype.Flag
 	cmd := &cobra.Command{
 		Use:   "verify-blob-attestation FILE",
@@ -68,7 +68,7 @@ Exit status: 0 verified, 1 refused, 2 wrong usage.`,
 			return v.run(cmd, args[0], uri)
 		},
 	}
-	v.register(cmd)
+	v.register(cmd, "text, json for all that was verified, or statement")
 	kind.Register(cmd)
 	return cmd
 }
@@ -76,22 +76,21 @@ Exit status: 0 verified, 1 refused, 2 wrong usage.`,
 // blobVerification verifies a bundle about a file.
 type blobVerification struct {
 	bundle, output string
+	forms          []string // that the output can have besides text and json
 	roots          rules.RootFlags
 	signer         expectedFlags
 }
 
-func (v *blobVerification) register(cmd *cobra.Command) {
+func (v *blobVerification) register(cmd *cobra.Command, output string) {
 	cmd.Flags().StringVar(&v.bundle, "bundle", "", "`file` that holds the Sigstore bundle")
-	cmd.Flags().StringVarP(&v.output, "output", "o", "text", "text, json for all that was verified, or statement")
+	console.OutputFlag(cmd, &v.output, output, v.forms...)
 	v.roots.Register(cmd)
 	v.signer.register(cmd)
 }
 
 func (v *blobVerification) run(cmd *cobra.Command, path, predicateType string) error {
-	if v.output != "statement" || predicateType == "" {
-		if err := console.CheckOutput(v.output); err != nil {
-			return err
-		}
+	if err := console.CheckOutput(v.output, v.forms...); err != nil {
+		return err
 	}
 	if v.bundle == "" {
 		return exit.Usage(errors.New("--bundle is missing: the file with the signature"))

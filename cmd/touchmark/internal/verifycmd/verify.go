@@ -87,7 +87,7 @@ func (d *decision) register(cmd *cobra.Command) {
 	d.rules.Register(cmd)
 	d.registry.Register(cmd)
 	cmd.Flags().StringVar(&d.repository, "repository", "", "the `name` under which policies know the image, if it is not the one under which it is found")
-	cmd.Flags().StringVarP(&d.output, "output", "o", "text", "text, or json for the whole verdict")
+	console.OutputFlag(cmd, &d.output, "text, or json for the whole verdict")
 }
 
 func (d *decision) run(cmd *cobra.Command, args []string) error {
