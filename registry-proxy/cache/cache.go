@@ -28,7 +28,7 @@
 // # The directory
 //
 //	version             "touchmark proxy cache 1"
-//	lock                held with flock while the cache is open
+//	lock                held while the cache is open (core/dirlock)
 //	blobs/ab/abcd...    a blob; its name is its SHA-256
 //	answers/REPO/KEY    an answer of the upstream (answers.go); both names are SHA-256 sums
 //	partial/N           what is being written
@@ -50,10 +50,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/touchmark/touchmark/core/dirlock"
 )
 
 const (
@@ -75,7 +76,6 @@ const (
 
 	versionFile = "version"
 	version     = "touchmark proxy cache 1\n"
-	lockFile    = "lock"
 	blobsDir    = "blobs"
 	answersDir  = "answers"
 	partialDir  = "partial"
@@ -99,7 +99,7 @@ type Cache struct {
 	max    int64
 	logger *slog.Logger
 	now    func() time.Time
-	lock   *os.File
+	lock   *dirlock.Lock
 
 	mu       sync.Mutex
 	size     int64 // of entries, and of fills that have begun to arrive
@@ -154,11 +154,8 @@ func (c *Cache) open() error {
 		return err
 	}
 	var err error
-	if c.lock, err = os.OpenFile(c.path(lockFile), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return fmt.Errorf("opening the cache: %w", err)
-	}
-	if err := syscall.Flock(int(c.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		return fmt.Errorf("cache %s is in use by another process (%w): each proxy needs a directory of its own", c.dir, err)
+	if c.lock, err = dirlock.Take(c.dir); err != nil {
+		return err
 	}
 	if err := os.RemoveAll(c.path(partialDir)); err != nil {
 		return fmt.Errorf("removing what an earlier process left: %w", err)
@@ -187,7 +184,7 @@ func (c *Cache) checkVersion() error {
 		return fmt.Errorf("opening the cache: %w", err)
 	}
 	for _, n := range names {
-		if n.Name() != lockFile && n.Name() != versionFile+".new" { // as a process leaves it that is killed right here
+		if n.Name() != dirlock.File && n.Name() != versionFile+".new" { // as a process leaves it that is killed right here
 			return fmt.Errorf("%s holds %s and is no cache: give an empty directory", c.dir, n.Name())
 		}
 	}
@@ -231,7 +228,7 @@ func (c *Cache) Close() error {
 	if c.lock == nil {
 		return nil
 	}
-	return c.lock.Close()
+	return c.lock.Release()
 }
 
 func (c *Cache) path(name string) string { return filepath.Join(filepath.Clean(c.dir), name) }

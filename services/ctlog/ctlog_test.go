@@ -366,7 +366,7 @@ func TestRestartKeepsTheLogAndRefusesAnother(t *testing.T) {
 	}
 	add(0)
 	w.server.Close()
-	if _, err := ctlog.New(t.Context(), w.cfg); err == nil || !strings.Contains(err.Error(), "another writer") {
+	if _, err := ctlog.New(t.Context(), w.cfg); err == nil || !strings.Contains(err.Error(), "in use by another process") {
 		t.Errorf("a second writer: %v", err)
 	}
 	if err := w.Close(); err != nil {

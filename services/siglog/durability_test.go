@@ -190,7 +190,7 @@ func TestLOG12_LOG23_OpenRefusals(t *testing.T) {
 			t.Errorf("%s: %v does not name %q", name, err, names)
 		}
 	}
-	refuse("second writer", "another writer", func(*siglog.Config) {})
+	refuse("second writer", "in use by another process", func(*siglog.Config) {})
 	l.server.Close()
 	if err := l.Close(); err != nil {
 		t.Fatal(err)

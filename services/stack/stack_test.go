@@ -172,7 +172,7 @@ func TestRefusesOtherStart(t *testing.T) {
 	config := testConfig(t)
 	s := start(t, config)
 
-	if _, err := New(t.Context(), config); err == nil || !strings.Contains(err.Error(), "another process uses") || !strings.Contains(err.Error(), config.Dir) {
+	if _, err := New(t.Context(), config); err == nil || !strings.Contains(err.Error(), "in use by another process") || !strings.Contains(err.Error(), config.Dir) {
 		t.Errorf("second writer: %v", err)
 	}
 	if err := s.Close(); err != nil {

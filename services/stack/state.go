@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/touchmark/touchmark/core/dirlock"
 	"github.com/touchmark/touchmark/services/internal/durable"
 )
 
@@ -27,8 +28,6 @@ const (
 	// firstStartFile is stateFile while the first start is not finished. Renaming it is the last step of a first start, so a
 	// directory is finished or says that it is not.
 	firstStartFile = "first-start.json"
-
-	lockFile = "lock"
 
 	// maxState bounds the state file, which has about 150 bytes.
 	maxState = 64 << 10
@@ -102,7 +101,7 @@ type directory struct {
 	path  string
 	state state
 	first bool // the first start is not finished
-	lock  *os.File
+	lock  *dirlock.Lock
 }
 
 // openDirectory takes the data directory, making it if need be, and reads what it says of itself. With a directory that nobody has
@@ -112,8 +111,8 @@ func openDirectory(path, publicURL string, now time.Time) (_ *directory, err err
 		return nil, err
 	}
 	d := &directory{path: path}
-	if d.lock, err = lock(d.file(lockFile)); err != nil {
-		return nil, err
+	if d.lock, err = dirlock.Take(path); err != nil {
+		return nil, fmt.Errorf("locking data directory: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -154,7 +153,7 @@ func (d *directory) begin(s state) error {
 			if err := os.Remove(d.file(entry.Name())); err != nil {
 				return fmt.Errorf("cleaning data directory: %w", err)
 			}
-		} else if entry.Name() != lockFile {
+		} else if entry.Name() != dirlock.File {
 			return fmt.Errorf("%s holds %s but no %s: it is not a data directory of this program, or has lost its state: "+
 				"use an empty directory, or restore it whole", d.path, entry.Name(), stateFile)
 		}
@@ -179,7 +178,7 @@ func (d *directory) finish() error {
 	return nil
 }
 
-func (d *directory) close() error { return d.lock.Close() } // which ends the lock
+func (d *directory) close() error { return d.lock.Release() }
 
 // prepare makes the data directory, or holds one that exists to what it must be: our own, where nobody else can put files.
 func prepare(path string) error {
@@ -231,26 +230,6 @@ func checkDirectory(path string) error {
 		return fmt.Errorf("checking directory: others can write to %s (mode %04o): chmod go-w it", path, info.Mode().Perm())
 	}
 	return nil
-}
-
-// lock takes the one writer's place. The kernel gives it back however the process ends.
-func lock(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("locking data directory: %w", err)
-	}
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		_ = file.Close()
-		return nil, fmt.Errorf("locking data directory: %s is not a regular file", path)
-	}
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		_ = file.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, fmt.Errorf("locking data directory: another process uses %s: one directory is for one process", filepath.Dir(path))
-		}
-		return nil, fmt.Errorf("locking %s: %w", path, err)
-	}
-	return file, nil
 }
 
 // checkPublicURL accepts scheme and host alone, in the one spelling that it will have in certificates.

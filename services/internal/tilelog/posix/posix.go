@@ -3,7 +3,7 @@
 //
 // Files under the directory:
 //
-//	lock                      held with flock while the log is open
+//	lock                      held while the log is open (core/dirlock)
 //	checkpoint                the log's published checkpoint
 //	tree/tile/...             tiles and bundles, in the layout in which they are served
 //	tree/.state/treeState     size and root of the integrated tree
@@ -46,6 +46,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 	"k8s.io/klog/v2"
 
+	"github.com/touchmark/touchmark/core/dirlock"
 	"github.com/touchmark/touchmark/services/internal/durable"
 	"github.com/touchmark/touchmark/services/internal/tilelog"
 )
@@ -76,7 +77,7 @@ const (
 type Engine struct {
 	dir      string
 	layout   tilelog.Layout
-	lock     *os.File
+	lock     *dirlock.Lock
 	stop     context.CancelFunc
 	shutdown func(context.Context) error
 	add      func(context.Context, *tessera.Entry) tessera.IndexFuture
@@ -98,13 +99,13 @@ func Open(dir string, l tilelog.Layout) (*Engine, error) {
 	if err := durable.SyncDir(filepath.Dir(dir)); err != nil {
 		return nil, fmt.Errorf("opening log directory: %w", err)
 	}
-	lock, err := lockDir(dir)
+	lock, err := dirlock.Take(dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("opening log directory: %w", err)
 	}
 	e := &Engine{dir: dir, layout: l, lock: lock}
 	if err := e.open(); err != nil {
-		return nil, errors.Join(err, lock.Close())
+		return nil, errors.Join(err, lock.Release())
 	}
 	return e, nil
 }
@@ -250,8 +251,8 @@ func (e *Engine) Close() error {
 	if err := e.shutdown(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("closing log directory %s: %w", e.dir, err)
 		e.stop()
-		return errors.Join(err, e.lock.Close())
+		return errors.Join(err, e.lock.Release())
 	}
 	e.stop()
-	return e.lock.Close()
+	return e.lock.Release()
 }

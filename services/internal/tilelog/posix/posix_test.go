@@ -147,7 +147,7 @@ func TestAddProvesEveryLeafAtEverySize(t *testing.T) {
 func TestLOG12_SecondWriterIsRefused(t *testing.T) {
 	l := newTestLog(t)
 	_, err := posix.Open(l.dir, tilelog.Entries)
-	if err == nil || !strings.Contains(err.Error(), "another writer") {
+	if err == nil || !strings.Contains(err.Error(), "in use by another process") {
 		t.Fatalf("a second writer in the same process got %v", err)
 	}
 	link := filepath.Join(t.TempDir(), "link")
