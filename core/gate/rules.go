@@ -195,7 +195,7 @@ func rootByName(name string, roots []*trust.Root) (*trust.Root, error) {
 	if name == "" {
 		switch len(roots) {
 		case 0:
-			return nil, errors.New("no trust root is loaded: put one into trust.dir of config.yaml, name it under trust in proxy.yaml, or give it by --trusted-root")
+			return nil, errors.New("no trust root is loaded: put one into trust.dir of config.yaml, name it under trust in proxy.yaml, or give it by --trusted-root FILE")
 		case 1:
 			return roots[0], nil
 		}
@@ -206,15 +206,15 @@ func rootByName(name string, roots []*trust.Root) (*trust.Root, error) {
 			return root, nil
 		}
 	}
-	err := fmt.Errorf("trustRootRef %q names a trust root that is not loaded", name)
+	loaded := "none is"
 	if len(roots) > 0 {
-		var loaded []string
+		var names []string
 		for _, root := range roots {
-			loaded = append(loaded, root.Name)
+			names = append(names, root.Name)
 		}
-		err = fmt.Errorf("%w; loaded are %s", err, strings.Join(loaded, ", "))
+		loaded = "loaded are " + strings.Join(names, ", ")
 	}
-	return nil, err
+	return nil, fmt.Errorf("trustRootRef %q names a trust root that is not loaded (%s): put it into trust.dir of config.yaml, name it under trust in proxy.yaml, or give it by --trusted-root %s=FILE", name, loaded, name)
 }
 
 func sameURL(a, b string) bool { return strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/") }

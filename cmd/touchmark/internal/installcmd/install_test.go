@@ -290,8 +290,8 @@ func TestInstall_TrustRootMissing(t *testing.T) {
 			args       []string
 			status     int
 		}{
-			{"none", `names a trust root that is not loaded; give --trusted-root`, nil, exit.StatusUsage},
-			{"another one", `"acme" names a trust root that is not loaded; loaded are other`, []string{"--trusted-root", "other=" + file}, exit.StatusUsage},
+			{"none", `names a trust root that is not loaded (none is): put it into trust.dir of config.yaml, name it under trust in proxy.yaml, or give it by --trusted-root acme=FILE`, nil, exit.StatusUsage},
+			{"another one", `"acme" names a trust root that is not loaded (loaded are other)`, []string{"--trusted-root", "other=" + file}, exit.StatusUsage},
 			{"that one", "trust/acme.json", []string{"--trusted-root", "acme=" + file}, 0},
 		} {
 			root, policy := nodeBelow(t)

@@ -90,6 +90,7 @@ func TestProxyNamesWhatIsWrong(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("kind: ClusterImagePolicy\nnonsense: true\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	named := commandtest.WriteFile(t, "named.yaml", strings.Replace(commandtest.Policy, "keyless:\n", "keyless:\n      trustRootRef: private\n", 1))
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -102,10 +103,11 @@ func TestProxyNamesWhatIsWrong(t *testing.T) {
 		status int
 		want   string
 	}{
-		{"policy missing", []string{"--policy", ""}, exit.StatusUsage, "--policy"},
+		{"policy missing", []string{"--policy", ""}, exit.StatusUsage, "--policy is missing, and there is no --config"},
 		{"policy not there", []string{"--policy", "/nowhere/policy.yaml"}, exit.StatusUsage, "/nowhere/policy.yaml"},
 		{"policy broken", []string{"--policy", broken}, exit.StatusUsage, broken},
 		{"root not there", []string{"--trusted-root", "/nowhere/root.json"}, exit.StatusUsage, "/nowhere/root.json"},
+		{"root that the policy names not given", []string{"--policy", named}, exit.StatusUsage, "or give it by --trusted-root private=FILE"},
 		{"root broken", []string{"--trusted-root", "other=" + broken}, exit.StatusUsage, broken},
 		{"root with a broken chain", []string{"--trusted-root", "other=" + commandtest.BrokenRoot(t, s)}, exit.StatusUsage, "trusted root other: certificateAuthorities[0].certChain"},
 		{"upstream missing", []string{"--upstream", ""}, exit.StatusUsage, "--upstream"},

@@ -74,13 +74,10 @@ func (f Flags) Gate(ctx context.Context) (*gate.Gate, error) {
 	return NewGate(set, roots)
 }
 
-// NewGate makes a gate. If a trust root is missing, the error says how to give one.
+// NewGate makes a gate. Every error is one of usage.
 func NewGate(set *policy.Set, roots []*trust.Root) (*gate.Gate, error) {
 	g, err := gate.New(gate.Config{Policy: set, Roots: roots})
 	if err != nil {
-		if len(roots) == 0 {
-			err = fmt.Errorf("%w; give --trusted-root", err)
-		}
 		return nil, exit.Usage(err)
 	}
 	return g, nil
