@@ -66,7 +66,7 @@ type Follower struct {
 	client   tuf.Client
 	maxStale time.Duration
 
-	cache sync.Mutex // one use of the cache at a time
+	cache *sync.Mutex // one use of the cache at a time; see Next
 
 	mu     sync.Mutex
 	status Status
@@ -105,9 +105,20 @@ func (s Status) Line() (level slog.Level, message string, attributes []any) {
 // New makes a follower. Nothing is read before [Follower.Load].
 func New(c Config) *Follower {
 	return &Follower{
-		name: c.Name, maxStale: c.MaxStale, status: Status{Name: c.Name, Mirror: c.Mirror},
+		name: c.Name, maxStale: c.MaxStale, status: Status{Name: c.Name, Mirror: c.Mirror}, cache: new(sync.Mutex),
 		client: tuf.Client{Mirror: c.Mirror, Root: c.Root, CacheDir: c.CacheDir, Transport: c.Transport, MaxStale: c.MaxStale, Now: c.Now},
 	}
+}
+
+// Next makes the follower that takes f's place when something about it is to change. f
+// may run on for a while: the two never use one CacheDir at the same time, so that
+// neither takes the other back to what it read before the other wrote.
+func (f *Follower) Next(c Config) *Follower {
+	next := New(c)
+	if c.CacheDir == f.client.CacheDir {
+		next.cache = f.cache
+	}
+	return next
 }
 
 // Load returns the trust root as it is in the cache, without any request, and

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -34,22 +35,26 @@ func (m *mirror) RoundTrip(request *http.Request) (*http.Response, error) {
 	return response, nil
 }
 
-func TestFollower(t *testing.T) {
-	s := coretest.New(t)
-	clock := coretest.NewClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
-	targets := map[string][]byte{trustroot.TrustedRootFile: s.TrustedRootJSON(t)}
+// acme is a repository with a trust root, its mirror, and how it is followed.
+func acme(t *testing.T, clock *coretest.Clock) (*mirror, follow.Config) {
+	t.Helper()
 	repository, err := trustroot.CreateRepository(trustroot.RepositoryConfig{
 		Dir: t.TempDir(), Keys: trustroot.RepositoryKeys{Root: []crypto.Signer{coretest.NewKey(t)}, Targets: coretest.NewKey(t), Online: coretest.NewKey(t)},
-		Targets: targets, Clock: clock.Now, Logger: slog.New(slog.DiscardHandler),
+		Targets: map[string][]byte{trustroot.TrustedRootFile: coretest.New(t).TrustedRootJSON(t)}, Clock: clock.Now, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = repository.Close() })
 	m := &mirror{Repository: repository}
-	config := follow.Config{
+	return m, follow.Config{
 		Name: "acme", Mirror: "https://sigstore.acme.example/tuf", Root: repository.Root(), CacheDir: t.TempDir(), MaxStale: 24 * time.Hour, Transport: m, Now: clock.Now,
 	}
+}
+
+func TestFollower(t *testing.T) {
+	clock := coretest.NewClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+	m, config := acme(t, clock)
 
 	// Never seen, and not to be had.
 	m.down.Store(true)
@@ -104,7 +109,7 @@ func TestFollower(t *testing.T) {
 	if s := run(); s.Error != "" || len(s.Warnings) == 0 || !s.Refreshed.Equal(clock.Now()) {
 		t.Errorf("the metadata has expired: %+v", s)
 	}
-	if err := repository.Renew(); err != nil {
+	if err := m.Renew(); err != nil {
 		t.Fatal(err)
 	}
 	if s := run(); s.Error != "" || len(s.Warnings) != 0 {
@@ -113,4 +118,63 @@ func TestFollower(t *testing.T) {
 	if renewed, err := f.Load(t.Context()); err != nil || !renewed.Until.After(root.Until) {
 		t.Errorf("renewed: %+v, %v", renewed, err)
 	}
+}
+
+// slow is a mirror whose first answer waits.
+type slow struct {
+	*mirror
+	asked, answer chan struct{}
+	once          sync.Once
+}
+
+func (s *slow) RoundTrip(request *http.Request) (*http.Response, error) {
+	s.once.Do(func() { close(s.asked); <-s.answer })
+	return s.mirror.RoundTrip(request)
+}
+
+// A follower that takes another's place does not read or write the cache while that one is at it, and sees what it has written.
+func TestNext(t *testing.T) {
+	clock := coretest.NewClock(time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC))
+	m, config := acme(t, clock)
+	first, err := follow.New(config).Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock.Set(first.Until.Add(-config.MaxStale - time.Hour))
+	if err := m.Renew(); err != nil {
+		t.Fatal(err)
+	}
+	s := &slow{mirror: m, asked: make(chan struct{}), answer: make(chan struct{})}
+	before := config
+	before.Transport = s
+	f := follow.New(before)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { f.Run(ctx, func(follow.Status) { stop() }); close(ended) }()
+	<-s.asked
+
+	elsewhere := config
+	elsewhere.CacheDir = t.TempDir()
+	if _, err := f.Next(elsewhere).Load(t.Context()); err != nil {
+		t.Errorf("with a cache of its own: %v", err)
+	}
+	renewed := make(chan time.Time, 1)
+	go func() {
+		if root, err := f.Next(config).Load(t.Context()); err != nil {
+			t.Error(err)
+		} else {
+			renewed <- root.Until
+		}
+		close(renewed)
+	}()
+	select {
+	case <-renewed:
+		t.Error("it did not wait")
+	case <-time.After(50 * time.Millisecond): // of itself it does not say that it waits
+	}
+	close(s.answer)
+	if until := <-renewed; !until.After(first.Until) {
+		t.Errorf("good until %s, as what was there before", until)
+	}
+	<-ended
 }
