@@ -28,6 +28,7 @@ import (
 type route struct {
 	name  string // as an enforcement point of the matrix
 	files map[string]string
+	fewer int // clients are asked about one in so many of the images that they would be asked about
 }
 
 // Files of a route, by their places on a host.
@@ -77,7 +78,7 @@ func byLookaside(t *testing.T, w *situations.World) route {
 	for _, i := range w.Images {
 		namespaces += fmt.Sprintf("  %s:\n    lookaside: %s/lookaside/%s\n", i.Repository, urls[i.Site], w.Registry)
 	}
-	return route{"lookaside", map[string]string{
+	return route{fewer: 1, name: "lookaside", files: map[string]string{
 		policyFile: fmt.Sprintf(`{"default": [{"type": "reject"}], "transports": {"docker": {%q: [
 			{"type": "signedBy", "keyType": "GPGKeys", "keyPath": %q, "signedIdentity": {"type": "matchRepository"}}]}}}`, w.Registry, keyring),
 		registriesConf: fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", w.Registry),
@@ -86,7 +87,7 @@ func byLookaside(t *testing.T, w *situations.World) route {
 	}}
 }
 
-// byProxy is the registry proxy, one for each site, in the place of the registry.
+// byProxy is the registry proxy, one for each site, in the place of the registry. integration/proxy asks its process about all situations.
 func byProxy(t *testing.T, w *situations.World) route {
 	t.Helper()
 	hosts := make(map[*situations.Site]string)
@@ -104,7 +105,7 @@ func byProxy(t *testing.T, w *situations.World) route {
 		path := strings.TrimPrefix(i.Repository, w.Registry)
 		conf += fmt.Sprintf("[[registry]]\nprefix = %q\nlocation = %q\ninsecure = true\n", i.Repository, hosts[i.Site]+path)
 	}
-	return route{"proxy", map[string]string{
+	return route{fewer: 4, name: "proxy", files: map[string]string{
 		policyFile:     `{"default": [{"type": "insecureAcceptAnything"}]}`,
 		registriesConf: conf,
 		lookasides:     "docker: {}\n",
@@ -242,7 +243,7 @@ func TestSituations(t *testing.T) {
 				t.Run(string(client.system)+" "+strings.Fields(client.command)[0], func(t *testing.T) {
 					images := w.Images
 					if client.slow || os.Getenv("TOUCHMARK_MATRIX") != everything {
-						images = sample(images, client.n)
+						images = sample(images, max(client.n/r.fewer, 2))
 					}
 					hold(t, images, r.ask(t, lab.NewHost(t, client.system), client.command, images))
 				})

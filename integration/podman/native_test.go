@@ -73,7 +73,7 @@ func TestPOD06_SituationsNatively(t *testing.T) {
 			t.Errorf("%s: the error names no policy: %v", about, err)
 		}
 	}
-	r := route{"lookaside", map[string]string{ // clients judge a platform, as there
+	r := route{name: "lookaside", files: map[string]string{ // clients judge a platform, as there
 		policyFile:     string(scopes.JSON()),
 		registriesConf: fmt.Sprintf("[[registry]]\nlocation = %q\ninsecure = true\n", w.Registry),
 		lookasides:     namespaces,
