@@ -50,7 +50,7 @@ packages=$(go list ./...) || exit 1
 mapfile -t driven < <(grep -E '/integration(/|$)' <<<"$packages" | grep -v '/integration/registries$')
 long=(./core/verify ./registry-proxy)
 mapfile -t raced < <(grep -vE '/(core/verify|registry-proxy)$' <<<"$packages" | grep -vxFf <(printf '%s\n' "${driven[@]}"))
-run . "-race, all packages but ${long[*]} and integration" -race "${raced[@]}"
+run . "-race, all packages but ${long[*]} and integration" -race -p 3 "${raced[@]}" # some of which wait, too
 beside . "-race -short ${long[*]}" -race -short "${long[@]}"
 run . "${long[*]}" "${long[@]}"
 together
