@@ -14,7 +14,7 @@ import (
 
 // misdirected is the answer to a request for a host that this proxy does not go by.
 func (f *Front) misdirected(r *http.Request) *failure {
-	if !f.onlyNames || f.names[hostname(r.Host)] || isLocal(hostname(r.Host)) {
+	if !f.onlyNames || goesBy(f.names, hostname(r.Host)) {
 		return nil
 	}
 	return &failure{
@@ -22,6 +22,12 @@ func (f *Front) misdirected(r *http.Request) *failure {
 		message: "this proxy does not go by the host name that was asked for: use localhost or its IP address, or add the name to names in proxy.yaml",
 	}
 }
+
+// GoesBy reports whether a proxy that goes by these names alone answers requests for a host. Both are HOST or HOST:PORT, of which the port does
+// not count. It always answers for IP addresses, and for names of its own machine.
+func GoesBy(names []string, host string) bool { return goesBy(ownNames(names, nil), hostname(host)) }
+
+func goesBy(own map[string]bool, host string) bool { return own[host] || isLocal(host) }
 
 // isLocal reports whether a host is an IP address or a name of the machine itself, which no name server can give to somebody else: RFC 6761, 6.3.
 func isLocal(host string) bool {

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	registryproxy "github.com/touchmark/touchmark/registry-proxy"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 )
 
@@ -23,6 +24,8 @@ import (
 type Proxy struct {
 	// URL is scheme://host[:port].
 	URL string
+	// Names are the only ones that it goes by, HOST or HOST:PORT, besides the registries' hosts; nil if it goes by any.
+	Names []string
 	// CA are the certificates, in PEM, of the authority of the proxy's certificate; nil for one that clients' systems know.
 	CA []byte
 	// Countersigner are those of the authority of the proxy's own signatures, which podman then demands; nil if it does not
@@ -72,7 +75,27 @@ func (p Proxy) check() (*url.URL, error) {
 	if strings.ContainsAny(p.URL, "\"\\\n") {
 		return nil, fmt.Errorf("%q cannot stand in a file", p.URL)
 	}
-	return &url.URL{Scheme: u.Scheme, Host: u.Host}, nil
+	proxy := &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}
+	return proxy, p.goesBy(proxy)
+}
+
+// goesBy says why registries without hosts of their own cannot be asked for at the proxy's address.
+func (p Proxy) goesBy(proxy *url.URL) error {
+	without := slices.IndexFunc(p.Registries, func(r config.Registry) bool { return len(r.Hosts) == 0 })
+	if without < 0 {
+		return nil // of the address, the port alone counts
+	}
+	own := p.Names
+	for i, r := range p.Registries {
+		if slices.Contains(r.Hosts, proxy.Host) || slices.Contains(r.Hosts, proxy.Hostname()) {
+			return fmt.Errorf("%s stands for registries[%d] alone, and registries[%d] has no hosts: give the proxy's own name", proxy.Host, i, without)
+		}
+		own = slices.Concat(own, r.Hosts)
+	}
+	if len(p.Names) > 0 && !registryproxy.GoesBy(own, proxy.Host) {
+		return fmt.Errorf("the proxy does not go by %s, and would answer 421: add it to names in its configuration, or give one of those (%s)", proxy.Host, strings.Join(p.Names, ", "))
+	}
+	return nil
 }
 
 // at is the URL of one registry: its own host, or the proxy's.

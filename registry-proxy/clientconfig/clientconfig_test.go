@@ -121,6 +121,38 @@ func TestAddress(t *testing.T) {
 	}
 }
 
+// Files with which every pull would be refused, or lead to another registry, are not written.
+func TestWhatTheProxyGoesBy(t *testing.T) {
+	without := []config.Registry{{Upstream: "https://registry-1.docker.io", Prefix: "hub"}, {Upstream: "https://10.0.0.5:5000", Hosts: []string{"acme.example", "ports.example:5443"}}}
+	names := []string{"proxy.example:5443", "pull.example"}
+	for _, c := range []struct {
+		url        string
+		names      []string
+		registries []config.Registry
+		want       string
+	}{
+		{"https://proxy.example:5443", names, without, ""},
+		{"https://Proxy.example", names, without, ""}, // no port counts
+		{"https://10.0.0.9:5443", names, without, ""},
+		{"http://hub.localhost:5443", names, without, ""},
+		{"https://other.example", names, without, "does not go by other.example"},
+		{"https://other.example", nil, without, ""},
+		{"https://other.example:6443", names, without[1:], ""}, // the registry has a host of its own
+		{"https://acme.example", names, without, "acme.example stands for registries[1] alone, and registries[0] has no hosts"},
+		{"https://Acme.example:5443", nil, without, "stands for registries[1] alone"},
+		{"https://ports.example:5443", names, without, "stands for registries[1] alone"},
+		{"https://ports.example:6443", names, without, ""},
+	} {
+		p := clientconfig.Proxy{URL: c.url, Names: c.names, Registries: c.registries}
+		for client, write := range map[string]func() ([]clientconfig.File, error){"containerd": p.Containerd, "podman": p.Podman, "docker": p.Docker} {
+			_, err := write()
+			if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s, %s, names %v: %v, want %q", client, c.url, c.names, err, c.want)
+			}
+		}
+	}
+}
+
 // Where the proxy countersigns, podman is made to demand it, at the places where images really come from.
 func TestPodman_Countersigned(t *testing.T) {
 	signing := proxy

@@ -52,7 +52,7 @@ Exit status: 0 printed, 2 wrong usage.`, client, client, more),
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.config, "config", "", "`file` of the proxy's configuration (docs/proxy.md)")
-	fl.StringVar(&f.url, "url", "", "`URL` by which clients reach the proxy, https://host[:port]")
+	fl.StringVar(&f.url, "url", "", "`URL` by which clients reach the proxy, https://host[:port], with one of its names where the file has such")
 	fl.StringVar(&f.ca, "ca", "", "`file` with the authority of the proxy's certificate, if clients' systems do not know it; it is printed, too")
 	return cmd
 }
@@ -69,6 +69,9 @@ func (f clientProxyFlags) run(cmd *cobra.Command, client string, write func(clie
 		return exit.Usage(err)
 	}
 	p := clientconfig.Proxy{URL: f.url, Registries: c.Registries}
+	if len(c.Names) > 0 {
+		p.Names, _ = c.OwnNames()
+	}
 	if p.CA, err = certificates(f.ca); err != nil {
 		return exit.Usage(fmt.Errorf("--ca: %w", err))
 	}
