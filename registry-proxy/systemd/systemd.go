@@ -9,6 +9,7 @@ import (
 	_ "embed" // the template
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/template"
 )
@@ -42,6 +43,16 @@ func Unit(o Options) ([]byte, error) {
 		return nil, fmt.Errorf("writing systemd unit: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// own are the directories that systemd makes for the unit: its StateDirectory, CacheDirectory and LogsDirectory.
+var own = []string{"/var/lib/touchmark-proxy", "/var/cache/touchmark-proxy", "/var/log/touchmark-proxy"}
+
+// MayWrite reports whether the unit lets the proxy make a file at an absolute path.
+func (o Options) MayWrite(file string) bool {
+	return slices.ContainsFunc(slices.Concat(own, o.Writes), func(dir string) bool {
+		return strings.HasPrefix(filepath.Clean(file), filepath.Clean(dir)+"/")
+	})
 }
 
 // unfit are characters that mean something in a unit file.

@@ -16,7 +16,7 @@ func TestUnit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"ExecStart=/usr/bin/touchmark proxy --config /etc/touchmark/proxy.yaml\n", "ReadWritePaths=-/srv/cache\n", "Type=notify\n"} {
+	for _, want := range []string{"ExecStart=/usr/bin/touchmark proxy --config /etc/touchmark/proxy.yaml\n", "ReadWritePaths=-/srv/cache\n", "Type=notify\n", "StateDirectory=touchmark-proxy\nCacheDirectory=touchmark-proxy\nLogsDirectory=touchmark-proxy\n"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%q is not in it", want)
 		}
@@ -29,6 +29,18 @@ func TestUnit(t *testing.T) {
 	} {
 		if _, err := systemd.Unit(o); err == nil {
 			t.Errorf("%+v: no error", o)
+		}
+	}
+}
+
+func TestMayWrite(t *testing.T) {
+	o := systemd.Options{Writes: []string{"/srv/cache/"}}
+	for file, want := range map[string]bool{
+		"/var/lib/touchmark-proxy/key": true, "/var/cache/touchmark-proxy/a/b": true, "/var/log/touchmark-proxy/decisions.jsonl": true, "/srv/cache/x": true,
+		"/etc/touchmark/key": false, "/var/lib/touchmark-proxy-2/key": false, "/var/lib/touchmark-proxy/../key": false, "/srv/cache": false,
+	} {
+		if o.MayWrite(file) != want {
+			t.Errorf("%s: %v", file, !want)
 		}
 	}
 }

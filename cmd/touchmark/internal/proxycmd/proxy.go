@@ -10,8 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
-	"os"
-	"path/filepath"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
@@ -27,7 +25,6 @@ import (
 	"github.com/touchmark/touchmark/core/trust/publicgood"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 	"github.com/touchmark/touchmark/registry-proxy/service"
-	"github.com/touchmark/touchmark/registry-proxy/systemd"
 )
 
 // proxyFlags are the proxy's configuration as it is typed.
@@ -235,32 +232,4 @@ func (f proxyFlags) checkListen() error {
 		return fmt.Errorf("--listen %s: others than this machine reach it; give --tls-cert and --tls-key, or --insecure-http if something else encrypts it", f.listen)
 	}
 	return nil
-}
-
-// printUnit prints a systemd unit for the configuration, which must be good.
-func (f proxyFlags) printUnit(cmd *cobra.Command, read func() (*config.Config, error)) error {
-	c, err := read()
-	if err != nil {
-		return exit.Usage(err)
-	}
-	program, err := os.Executable()
-	if err != nil {
-		return exit.Undecided(err)
-	}
-	o := systemd.Options{Program: program, Config: c.File}
-	if c.Cache.Dir != "" {
-		o.Writes = append(o.Writes, c.Cache.Dir)
-	}
-	if c.Decisions != "" {
-		o.Writes = append(o.Writes, filepath.Dir(c.Decisions))
-	}
-	if c.State != config.DefaultState { // which the unit makes
-		o.Writes = append(o.Writes, c.State)
-	}
-	unit, err := systemd.Unit(o)
-	if err != nil {
-		return exit.Usage(err)
-	}
-	_, err = cmd.OutOrStdout().Write(unit)
-	return err
 }
