@@ -22,6 +22,10 @@ const (
 	// readTimeout is for a whole request: it has a header and nothing else, and whoever
 	// sends that byte by byte is cut off.
 	readTimeout = 10 * time.Second
+	// writeTimeout is for an answer that sets no limit of its own, from the end of the
+	// request, and for an HTTP/2 connection on which the client takes nothing at all: its
+	// streams have limits, which end no connection.
+	writeTimeout = time.Minute
 	// idleTimeout closes connections that nobody uses; clients keep theirs for 90 seconds.
 	idleTimeout = 2 * time.Minute
 	// maxHeader is net/http's own limit. It is above the front's, whose answer has the
@@ -51,7 +55,9 @@ func listen(address string, files config.TLS, handler http.Handler, logger *slog
 		ConnContext:       s.accepted,
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
+		HTTP2:             &http.HTTP2Config{WriteByteTimeout: writeTimeout},
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(logger.Handler(), slog.LevelDebug), // what strangers send
 		// OPTIONS * is answered like everything else.
