@@ -107,7 +107,7 @@ func (f *Front) logFailure(r *http.Request, fail *failure, who string) {
 	f.logger.LogAttrs(r.Context(), level, "request failed", attrs...)
 }
 
-// clientAddress is the peer's IP address; headers that claim another are not believed.
+// clientAddress is the IP address of the client: the peer's, or what a balancer says of it; see balancers.go.
 func clientAddress(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

@@ -36,6 +36,8 @@ type FrontConfig struct {
 	OnlyNames bool
 	// Names are what clients call this address, HOST or HOST:PORT; the port does not count.
 	Names []string
+	// Balancers are those whose X-Forwarded-For says what address a client has.
+	Balancers Balancers
 	// Page is served at / to those who may see it; nil is none.
 	Page http.Handler
 	// Metrics counts requests; nil does not.
@@ -53,6 +55,7 @@ type Front struct {
 	clients   *auth.Clients
 	onlyNames bool
 	names     map[string]bool // without ports
+	balancers Balancers
 	page      http.Handler
 	metrics   *Metrics
 	tracer    *tracing.Tracer // may be nil
@@ -61,7 +64,7 @@ type Front struct {
 
 // NewFront checks that every registry can be addressed, and none in the place of another.
 func NewFront(c FrontConfig) (*Front, error) {
-	f := &Front{mounts: c.Mounts, clients: c.Clients, onlyNames: c.OnlyNames, names: ownNames(c.Names, c.Mounts), page: c.Page, metrics: c.Metrics, tracer: c.Tracer, logger: c.Logger}
+	f := &Front{mounts: c.Mounts, clients: c.Clients, onlyNames: c.OnlyNames, names: ownNames(c.Names, c.Mounts), balancers: c.Balancers, page: c.Page, metrics: c.Metrics, tracer: c.Tracer, logger: c.Logger}
 	if f.metrics == nil {
 		f.metrics = NewMetrics()
 	}
@@ -96,7 +99,7 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.metrics.running.Inc()
 	out := &statusWriter{ResponseWriter: w, status: http.StatusOK}
 	var a answering
-	r, span := f.tracer.Start(r)
+	r, span := f.tracer.Start(f.balancers.sent(r))
 	defer func() {
 		span.End(a.req.endpoint.String(), out.status)
 		f.metrics.running.Dec()

@@ -158,7 +158,8 @@ func (c *Clients) Challenge() string {
 	return `Basic realm="touchmark proxy", charset="UTF-8"`
 }
 
-// Identify says who sent a request. The error wraps [ErrCredentials], [ErrUnavailable] or [ErrTooMany].
+// Identify says who sent a request. Logins take turns by its RemoteAddr, so that this has to be the client's. The error wraps [ErrCredentials],
+// [ErrUnavailable] or [ErrTooMany].
 func (c *Clients) Identify(r *http.Request) (Caller, error) {
 	if values := r.Header.Values("Authorization"); len(values) > 1 {
 		return Caller{}, fmt.Errorf("%w: two Authorization headers", ErrCredentials)

@@ -2,6 +2,7 @@
 // for whom:
 //
 //	listen: 0.0.0.0:5443
+//	balancers: [10.0.0.0/8, 192.0.2.7] # whose X-Forwarded-For says what address a client has
 //	names: [proxy.example]            # the only ones that it goes by, besides hosts, localhost and IP addresses
 //	tls: {cert: proxy.pem, key: proxy.key, clientCA: clients.pem} # clientCA: certificates that clients may show
 //	policy: policy.d                  # file of policy documents, or directory of them
@@ -61,6 +62,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/loopback"
+	registryproxy "github.com/touchmark/touchmark/registry-proxy"
 	"github.com/touchmark/touchmark/registry-proxy/auth"
 )
 
@@ -73,10 +75,11 @@ const DefaultListen = "127.0.0.1:5000"
 
 // Config is what a file says, with defaults for what it leaves out.
 type Config struct {
-	File         string   // absolute; empty if there is none
-	Digest       [32]byte // SHA-256 of the file, so that it can be told whether what runs was made from it; zero if there is none
-	Listen       string   // HOST:PORT
-	Names        []string // what clients call the proxy, HOST or HOST:PORT, besides what registries and Countersign name
+	File         string                  // absolute; empty if there is none
+	Digest       [32]byte                // SHA-256 of the file, so that it can be told whether what runs was made from it; zero if there is none
+	Listen       string                  // HOST:PORT
+	Balancers    registryproxy.Balancers // in front of the proxy
+	Names        []string                // what clients call the proxy, HOST or HOST:PORT, besides what registries and Countersign name
 	TLS          TLS
 	InsecureHTTP bool // plain HTTP, although others than this machine reach the address
 	Registries   []Registry

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,7 +10,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
+	registryproxy "github.com/touchmark/touchmark/registry-proxy"
 	"github.com/touchmark/touchmark/registry-proxy/auth"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 )
@@ -54,6 +57,7 @@ peers: {listen: 0.0.0.0:5444, dns: "proxies.example:5444", secretFile: peers.sec
 countersign: {key: countersign.key, authority: countersign.pem, names: [proxy.example], validity: 5m}
 tracing: {endpoint: "https://collector.example:4318"}
 state: /srv/state
+balancers: [10.0.0.0/8, 192.0.2.7, "2001:db8::/32"]
 `
 
 func TestParse(t *testing.T) {
@@ -86,11 +90,12 @@ func TestParse(t *testing.T) {
 			},
 		},
 		Metrics: "127.0.0.1:9465", Decisions: at("decisions.jsonl"), Page: true, Tracing: "https://collector.example:4318",
-		State: "/srv/state", Cache: config.Cache{Dir: at("cache"), Size: 50 << 30}, Offline: 168 * time.Hour,
+		Balancers: registryproxy.Balancers{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32"), netip.MustParsePrefix("2001:db8::/32")},
+		State:     "/srv/state", Cache: config.Cache{Dir: at("cache"), Size: 50 << 30}, Offline: 168 * time.Hour,
 		Peers:       config.Peers{Listen: "0.0.0.0:5444", DNS: "proxies.example:5444", SecretFile: at("peers.secret")},
 		Countersign: config.Countersign{Key: at("countersign.key"), Authority: at("countersign.pem"), Names: []string{"proxy.example"}, Validity: 5 * time.Minute},
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.Prefix{})); diff != "" {
 		t.Error(diff)
 	}
 	files := strings.Join(got.Files(), " ")
@@ -112,6 +117,10 @@ func TestDefaults(t *testing.T) {
 	c, err = config.Parse([]byte(least+"auth: {htpasswd: users}\n"), "/p/proxy.yaml")
 	if err != nil || c.Auth.Anonymous {
 		t.Errorf("with users: got %+v, %v", c, err)
+	}
+	c, err = config.Parse([]byte(least+"balancers: [127.0.0.1]\nauth: {anonymous: true}\n"), "/p/proxy.yaml")
+	if err != nil || !c.Auth.Anonymous || c.Auth.AnonymousDetails {
+		t.Errorf("by a balancer on this machine: got %+v, %v", c, err)
 	}
 	c, err = config.Parse([]byte(least+"listen: :5443\ninsecureHTTP: true\nauth: {anonymous: true}\n"), "/p/proxy.yaml")
 	if err != nil || !c.Auth.Anonymous || c.Auth.AnonymousDetails {
@@ -205,6 +214,12 @@ func TestBroken(t *testing.T) {
 		{whole, "  hosts: [acme.example]\n", "  hosts: [acme.example]\n  prefix: hub/acme\n", `registries[1].prefix: "hub/acme" could be a repository of registries[0]`},
 		{whole, "validity: 5m", "validity: 1h", ":38: countersign.validity"},
 		{whole, "https://collector.example:4318", "grpc://collector.example:4317", ":39: tracing.endpoint: is not a URL"},
+		{whole, "192.0.2.7", "192.0.2.7:80", `:41: balancers[1]: "192.0.2.7:80" is neither an IP address`},
+		{whole, "192.0.2.7", "0.0.0.0/0", `:41: balancers[1]: "0.0.0.0/0" is everybody`},
+		{whole, `"2001:db8::/32"`, "'::/0'", `:41: balancers[2]: "::/0" is everybody`},
+		{whole, "10.0.0.0/8", "10.0.0.1/8", `:41: balancers[0]: "10.0.0.1/8" is an address in a network: write 10.0.0.0/8`},
+		{whole, "10.0.0.0/8", strings.Repeat("10.0.0.0/8, ", 62) + "10.0.0.0/8", ":41: balancers: has 65 entries, above 64"},
+		{least, "policy: p.yaml\n", "policy: p.yaml\nbalancers: [127.0.0.1]\n", "auth: is missing: others than this machine reach 127.0.0.1:5000 by the balancers"},
 		{least, "policy: p.yaml\n", "", ":2: registries[0].policy: is missing"},
 		{least, "registries:\n- upstream: https://registry.example\n", "", "registries: is missing"},
 		{least, "policy: p.yaml\n", "policy: p.yaml\nlisten: 0.0.0.0:80\n", "auth: is missing: others than this machine reach 0.0.0.0:80"},

@@ -17,9 +17,10 @@ import (
 
 // document is the file as it is written.
 type document struct {
-	Listen string   `yaml:"listen"`
-	Names  []string `yaml:"names"`
-	TLS    struct {
+	Listen    string   `yaml:"listen"`
+	Balancers []string `yaml:"balancers"`
+	Names     []string `yaml:"names"`
+	TLS       struct {
 		Cert     string `yaml:"cert"`
 		Key      string `yaml:"key"`
 		ClientCA string `yaml:"clientCA"`
@@ -134,6 +135,11 @@ func (p parser) listener(doc *document, c *Config) error {
 	if err := checkAddress(c.Listen); err != nil {
 		return p.Fail("listen", "%v", err)
 	}
+	balancers, field, err := registryproxy.ParseBalancers(doc.Balancers)
+	if err != nil {
+		return p.Fail(field, "%v", err)
+	}
+	c.Balancers = balancers
 	if err := p.names("names", doc.Names); err != nil {
 		return err
 	}
@@ -291,23 +297,27 @@ func (p parser) operations(doc *document, c *Config) error {
 }
 
 // exposed says what is not said of a proxy that others than its own machine can
-// reach: who may read, and that passwords may cross the network in the clear.
-// Where nothing is said of one that only its machine can reach, that may read.
+// reach, at its address or by a balancer: who may read, and that passwords may cross
+// the network in the clear. Where nothing is said of one that only its machine can
+// reach, that may read.
 func (c *Config) exposed() (field, problem string) {
 	host, _, _ := net.SplitHostPort(c.Listen) // was checked
 	nobody := c.Auth.Htpasswd == "" && len(c.Auth.Issuers) == 0 && !c.Auth.Certificates && !c.Auth.Anonymous
 	for _, r := range c.Registries {
 		nobody = nobody && !r.PassThrough
 	}
+	here := loopback.Host(host)
 	switch {
-	case loopback.Host(host):
+	case here && len(c.Balancers) == 0:
 		if nobody {
 			c.Auth.Anonymous, c.Auth.AnonymousDetails = true, true
 		}
 		return "", ""
+	case nobody && here:
+		return "auth", "is missing: others than this machine reach " + c.Listen + " by the balancers; say who may read, or anonymous: true for everybody"
 	case nobody:
 		return "auth", "is missing: others than this machine reach " + c.Listen + "; say who may read, or anonymous: true for everybody"
-	case c.TLS.Cert == "" && !c.InsecureHTTP:
+	case c.TLS.Cert == "" && !c.InsecureHTTP && !here:
 		return "tls", "is missing: what is sent to and from " + c.Listen + " could be read and changed on the way; set insecureHTTP: true if something else encrypts it"
 	}
 	return "", ""

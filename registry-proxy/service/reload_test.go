@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/touchmark/touchmark/registry-proxy/decisions"
 )
 
 // OPS-04: what cannot be used changes nothing; what can is in force at once; and no request is dropped meanwhile.
@@ -101,6 +103,44 @@ func TestReload_KeepsWhatHasNotChanged(t *testing.T) {
 	for key := range now.rules {
 		if before.rules[key] == nil || before.rules[key].gate != now.rules[key].gate {
 			t.Errorf("the gate of %s was made anew", key)
+		}
+	}
+}
+
+// Another list of balancers is in force at once, for requests on connections from before as well; one that cannot be used changes nothing.
+func TestReload_Balancers(t *testing.T) {
+	p := newPlace(t)
+	s, _ := p.run()
+	for _, step := range []struct{ name, more, want, problem string }{
+		{"none", "", "127.0.0.1", ""},
+		{"one", "auth: {anonymous: true}\nbalancers: [127.0.0.1]\n", "203.0.113.7", ""},
+		{"everybody", "auth: {anonymous: true}\nbalancers: [0.0.0.0/0]\n", "203.0.113.7", "proxy.yaml:8: balancers[0]: "},
+		{"nobody may read", "balancers: [127.0.0.1]\n", "203.0.113.7", "auth: is missing"},
+		{"another", "auth: {anonymous: true}\nbalancers: [127.0.0.2]\n", "127.0.0.1", ""},
+		{"two", "auth: {anonymous: true}\nbalancers: [127.0.0.2, 127.0.0.0/30, 203.0.113.7]\n", "198.51.100.1", ""},
+		{"none again", "", "127.0.0.1", ""},
+	} {
+		logged := len(p.log.String())
+		p.write("proxy.yaml", p.least()+step.more)
+		s.reload(t.Context())
+		if said := p.log.String()[logged:]; strings.Contains(said, "cannot be used") != (step.problem != "") || !strings.Contains(said, step.problem) {
+			t.Errorf("%s: the log says %s", step.name, said)
+		}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL()+"/v2/app/manifests/v1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Forwarded-For", "198.51.100.1, 203.0.113.7")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+			t.Errorf("%s: %s, %v", step.name, resp.Status, err)
+		}
+		resp.Body.Close()
+		if got := s.decisions.Recent(decisions.Query{Limit: 1}); len(got) != 1 || got[0].Address != step.want {
+			t.Errorf("%s: the decision log has %+v, want %s", step.name, got, step.want)
 		}
 	}
 }

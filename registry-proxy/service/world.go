@@ -83,7 +83,7 @@ func (s *Service) build(ctx context.Context, conf *config.Config, before *world)
 	if w.clients, err = auth.Renew(known, conf.Auth); err != nil {
 		return nil, fmt.Errorf("auth.%w", err)
 	}
-	front := registryproxy.FrontConfig{Mounts: mounts, Clients: w.clients, Metrics: s.metrics, Tracer: s.kept.tracer, Logger: s.logger}
+	front := registryproxy.FrontConfig{Mounts: mounts, Clients: w.clients, Balancers: conf.Balancers, Metrics: s.metrics, Tracer: s.kept.tracer, Logger: s.logger}
 	front.Names, front.OnlyNames = conf.OwnNames()
 	if conf.Page {
 		front.Page = page.Handler(page.Config{Decisions: s.decisions, Title: strings.Join(w.names[:min(len(w.names), titleNames)], ", ")})
