@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/url"
 	"path/filepath"
@@ -49,8 +51,13 @@ func (c *Config) Followed() (roots []Root) {
 	return roots
 }
 
-// TUFDir is where the proxy keeps what it saw of a trust root's TUF repository.
-func (c *Config) TUFDir(name string) string { return filepath.Join(c.State, "tuf", name) }
+// TUFDir is where the proxy keeps what it saw of a trust root's TUF repository. Another
+// repository under the same name is kept beside it; the same one has its place when its
+// root.json is replaced by a later one.
+func (c *Config) TUFDir(r Root) string {
+	mirror := sha256.Sum256([]byte(r.TUF.Mirror))
+	return filepath.Join(c.State, "tuf", r.Name+"-"+hex.EncodeToString(mirror[:8]))
+}
 
 // rootFiles are what a trust root is made from. The metadata of one that is followed
 // says how long it is good.
@@ -58,7 +65,7 @@ func (c *Config) rootFiles(r Root) []string {
 	if !r.Followed() {
 		return []string{r.File}
 	}
-	return append(r.TUF.Files(), c.TUFDir(r.Name))
+	return append(r.TUF.Files(), c.TUFDir(r))
 }
 
 // Files are those that say how a trust root is followed.
@@ -85,7 +92,7 @@ type root struct {
 }
 
 // rootName is what policies can call a trust root. The directory of one that is
-// followed has that name, too.
+// followed begins with that name.
 var rootName = regexp.MustCompile(`\A[A-Za-z0-9_][A-Za-z0-9._-]{0,63}\z`)
 
 func (p parser) trust(field string, list []root) ([]Root, error) {

@@ -139,7 +139,7 @@ var cases = []struct {
 	{"trust-unseen", "a trust root that is followed", func(p *place) { p.set("state", "elsewhere") }},
 	{"trust-unusable", "a trust root that is followed", func(p *place) { p.edit("proxy.yaml", "root: tuf.json", "root: other.json") }},
 	{"trust-writable", "a trust root that is followed", func(p *place) { p.mode("tuf.json", 0o602) }},
-	{"state-writable", "a trust root that is followed", func(p *place) { p.mode("state/tuf/acme", 0o777) }},
+	{"state-writable", "a trust root that is followed", func(p *place) { p.mode("state/tuf/"+p.only("state/tuf"), 0o777) }},
 	{"trust-ends", "", func(p *place) { p.rootUntil(13 * 24 * time.Hour) }},
 	{"tls-unusable", "reached from elsewhere", func(p *place) { p.write("proxy.pem", "nonsense") }},
 	{"tls-unusable", "reached from elsewhere", func(p *place) { p.write("proxy.key", "nonsense") }},
@@ -189,6 +189,16 @@ var cases = []struct {
 		p.set("peers", fmt.Sprintf("{listen: %q, secretFile: peers.secret}", closed(p.t)))
 	}},
 	{"clock-unsynchronised", "", func(p *place) { p.config.Clock = func() (bool, error) { return false, nil } }},
+}
+
+// only is the only name in a directory.
+func (p *place) only(dir string) string {
+	p.t.Helper()
+	names, err := os.ReadDir(p.path(dir))
+	if err != nil || len(names) != 1 {
+		p.t.Fatalf("%s: %v, %v", dir, names, err)
+	}
+	return names[0].Name()
 }
 
 // site adds an Enforcement document with one field.

@@ -34,7 +34,7 @@ func checkFiles(_ context.Context, s *snapshot) {
 	for _, r := range c.Followed() {
 		s.checkTree("trust-writable", r.TUF.Root)
 		s.checkTree("state-writable", r.TUF.CA)
-		s.checkTree("state-writable", c.TUFDir(r.Name))
+		s.checkTree("state-writable", c.TUFDir(r))
 	}
 	for _, r := range c.Registries {
 		s.checkTree("policy-writable", r.Policy)

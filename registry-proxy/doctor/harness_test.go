@@ -177,7 +177,7 @@ func (p *place) follow() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	f, err := service.Follower(conf.Followed()[0], conf.TUFDir("acme"))
+	f, err := service.Follower(conf.Followed()[0], conf.TUFDir(conf.Followed()[0]))
 	if err != nil {
 		p.t.Fatal(err)
 	}

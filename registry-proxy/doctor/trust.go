@@ -42,7 +42,7 @@ func checkRoots(_ context.Context, s *snapshot) {
 // cached is a trust root that is followed, as the proxy has seen it last. Its repository
 // is not asked.
 func (s *snapshot) cached(r config.Root) (*trust.Root, error) {
-	f, err := service.Follower(r, s.conf.TUFDir(r.Name))
+	f, err := service.Follower(r, s.conf.TUFDir(r))
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func checkFollowed(_ context.Context, s *snapshot) {
 		return
 	}
 	for _, r := range s.conf.Followed() {
-		dir := s.conf.TUFDir(r.Name)
+		dir := s.conf.TUFDir(r)
 		root, err := s.cached(r)
 		switch {
 		case errors.Is(err, fs.ErrPermission):

@@ -10,6 +10,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/touchmark/touchmark/core/countersign"
+	"github.com/touchmark/touchmark/core/dirlock"
 	"github.com/touchmark/touchmark/core/keys"
 	registryproxy "github.com/touchmark/touchmark/registry-proxy"
 	"github.com/touchmark/touchmark/registry-proxy/cache"
@@ -18,14 +19,17 @@ import (
 	"github.com/touchmark/touchmark/registry-proxy/tracing"
 )
 
-// kept is what belongs to the process and outlives every reload: the cache's directory,
-// and the talk with the other replicas. All of it is nil where it is not configured.
+// kept is what belongs to the process and outlives every reload: its directories, and
+// the talk with the other replicas. All of it is nil where it is not configured.
 type kept struct {
 	cache  *cache.Cache
 	peers  *peers.Client
 	answer *server // where other replicas ask
 	signer *countersign.Key
 	tracer *tracing.Tracer
+	// state is the lock of stateDir, from when a trust root is followed on.
+	state    *dirlock.Lock
+	stateDir string
 }
 
 // spansTimeout is how long the collector may take for the last spans.
@@ -49,6 +53,9 @@ func openKept(ctx context.Context, conf *config.Config, options keys.Options, kn
 	}
 	if err := k.meet(conf.Peers, known, logger); err != nil {
 		return nil, errors.Join(fmt.Errorf("peers: %w", err), k.close())
+	}
+	if err := k.own(conf); err != nil {
+		return nil, errors.Join(err, k.close())
 	}
 	return k, nil
 }
@@ -121,6 +128,9 @@ func (k *kept) close() error {
 	err := k.tracer.Close(ctx)
 	if k.cache != nil {
 		err = errors.Join(err, k.cache.Close())
+	}
+	if k.state != nil {
+		err = errors.Join(err, k.state.Release())
 	}
 	return err
 }

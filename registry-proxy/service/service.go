@@ -209,6 +209,9 @@ func (s *Service) renew(ctx context.Context) error {
 	if field := fixed(before.conf, conf); field != "" {
 		return fmt.Errorf("%s: %s: takes a restart to change; nothing else of the file is in force before that either", conf.File, field)
 	}
+	if err := s.kept.own(conf); err != nil {
+		return err
+	}
 	w, err := s.build(ctx, conf, before)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/configfile"
+	"github.com/touchmark/touchmark/core/dirlock"
 	"github.com/touchmark/touchmark/core/gate/reload"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/trust/follow"
@@ -52,6 +53,14 @@ func one(root *trust.Root, err error) ([]*trust.Root, error) { return []*trust.R
 // Follower makes what follows a trust root, with what it has seen in dir. Nothing is
 // asked before it is told to.
 func Follower(r config.Root, dir string) (*follow.Follower, error) {
+	c, err := followConfig(r, dir)
+	if err != nil {
+		return nil, err
+	}
+	return follow.New(c), nil
+}
+
+func followConfig(r config.Root, dir string) (follow.Config, error) {
 	c := follow.Config{Name: r.Name, Mirror: r.TUF.Mirror, CacheDir: dir, MaxStale: r.TUF.MaxStale}
 	if r.TUF.Mirror == config.PublicGood {
 		c.Mirror, c.Root = publicgood.Mirror, publicgood.TUFRoot()
@@ -59,18 +68,37 @@ func Follower(r config.Root, dir string) (*follow.Follower, error) {
 	if r.TUF.Root != "" {
 		var err error
 		if c.Root, err = configfile.Read(r.TUF.Root, maxMetadata); err != nil {
-			return nil, fmt.Errorf("%s: root: %w", r.Name, err)
+			return c, fmt.Errorf("%s: root: %w", r.Name, err)
 		}
 	}
 	if r.TUF.CA != "" {
 		pool, err := Authorities(r.TUF.CA)
 		if err != nil {
-			return nil, fmt.Errorf("%s: ca: %w", r.Name, err)
+			return c, fmt.Errorf("%s: ca: %w", r.Name, err)
 		}
-		transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute}
-		c.Transport = transport
+		c.Transport = &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, ForceAttemptHTTP2: true, IdleConnTimeout: time.Minute}
 	}
-	return follow.New(c), nil
+	return c, nil
+}
+
+// own has this process alone use the state directory, if a trust root is followed. What
+// two write there by turns protects neither from a repository that goes back.
+func (k *kept) own(conf *config.Config) error {
+	if len(conf.Followed()) == 0 || k.state != nil && k.stateDir == conf.State {
+		return nil
+	}
+	if err := os.MkdirAll(conf.State, 0o700); err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	lock, err := dirlock.Take(conf.State)
+	if err != nil {
+		return fmt.Errorf("state: %w", err)
+	}
+	if k.state != nil {
+		_ = k.state.Release() // it was only locked; nothing is followed there any more
+	}
+	k.state, k.stateDir = lock, conf.State
+	return nil
 }
 
 // followed is a trust root that is followed, and what its follower was made from.
@@ -84,25 +112,36 @@ type followed struct {
 // of the world before if nothing about it has changed.
 func (w *world) follow(ctx context.Context, r config.Root, before *world) (*trust.Root, error) {
 	if w.followed[r.Name] == nil {
-		now := &followed{root: r, seen: reload.Look(r.TUF.Files())}
-		if before != nil && before.followed[r.Name] != nil {
-			if f := before.followed[r.Name]; f.root == now.root && f.seen == now.seen {
-				now = f
-			}
+		var last *followed
+		if before != nil {
+			last = before.followed[r.Name]
 		}
-		if now.Follower == nil {
-			dir := w.conf.TUFDir(r.Name)
-			if err := os.MkdirAll(dir, 0o700); err != nil {
-				return nil, fmt.Errorf("state: %w", err)
-			}
-			var err error
-			if now.Follower, err = Follower(r, dir); err != nil {
-				return nil, err
-			}
+		var err error
+		if w.followed[r.Name], err = last.next(r, w.conf.TUFDir(r)); err != nil {
+			return nil, err
 		}
-		w.followed[r.Name] = now
 	}
 	return w.followed[r.Name].Load(ctx)
+}
+
+// next is f itself if it follows a trust root as it is to be followed, and what takes its
+// place if not. f is nil if there is none.
+func (f *followed) next(r config.Root, dir string) (*followed, error) {
+	seen := reload.Look(r.TUF.Files())
+	if f != nil && f.root == r && f.seen == seen {
+		return f, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	c, err := followConfig(r, dir)
+	if err != nil {
+		return nil, err
+	}
+	if f == nil {
+		return &followed{follow.New(c), r, seen}, nil
+	}
+	return &followed{f.Next(c), r, seen}, nil
 }
 
 // following runs the followers of the world that is in force.

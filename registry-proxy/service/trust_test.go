@@ -45,6 +45,7 @@ type mirror struct {
 	config     trustroot.RepositoryConfig
 	repository atomic.Pointer[trustroot.Repository]
 	down       atomic.Bool
+	replayed   atomic.Pointer[[]byte] // a timestamp in the place of the repository's
 }
 
 // newMirror publishes a trust root by a clock, over TLS.
@@ -62,6 +63,10 @@ func newMirror(t *testing.T, root []byte, clock func() time.Time) *mirror {
 	m.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if m.down.Load() {
 			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		if old := m.replayed.Load(); old != nil && r.URL.Path == "/timestamp.json" {
+			_, _ = w.Write(*old) // who went away does not need it
 			return
 		}
 		m.repository.Load().Handler().ServeHTTP(w, r)
