@@ -18,7 +18,7 @@ func (s *site) docker(t *testing.T, version lab.DockerVersion) *lab.Docker {
 	d.Reach(t, s.registryAddress)
 	d.Reach(t, s.proxyAddress)
 	s.install(t, d.Host, "docker")
-	d.Write(t, "/etc/hosts", strings.ReplaceAll(hosts, "127.0.0.1 localhost", lab.DockerAddress))
+	d.Write(t, "/etc/hosts", strings.ReplaceAll(hosts, "127.0.0.1 localhost", lab.OutsideAddress))
 	d.Write(t, "/etc/ssl/certs/ca-certificates.crt", s.read(t, "ca.pem")) // of the registry, and whoever else is asked
 	return d
 }
@@ -81,7 +81,7 @@ func TestDocker_AMirrorIsNoEnforcement(t *testing.T) {
 	if r := root.Run(t, "docker", "pull", "web:signed"); r.Status != 0 {
 		t.Errorf("by the mirror alone: %s", r.Output())
 	}
-	hub := root.Start(t, "env", "OTEL_TRACES_EXPORTER=none", lab.Tool(t, "registry-v3.1.2"), "serve", s.registryFile(t, lab.DockerAddress+":443"))
+	hub := root.Start(t, "env", "OTEL_TRACES_EXPORTER=none", lab.Tool(t, "registry-v3.1.2"), "serve", s.registryFile(t, lab.OutsideAddress+":443"))
 	hub.Find(t, regexp.MustCompile("listening on"))
 	if r := root.Run(t, "docker", "pull", "web:unsigned"); r.Status != 0 {
 		t.Errorf("Docker has learned to stop when a mirror refuses: %s", r.Output())

@@ -80,7 +80,7 @@ func (k tokened) start(t *testing.T, own tls.Certificate) (upstream, section, ho
 		}
 		proxy.ServeHTTP(w, r)
 	})
-	c, file := lab.Distribution(t, inner, filepath.Join(t.TempDir(), "data"), tokens.Section(realm))
+	c, file := lab.Distribution(t, inner, filepath.Join(t.TempDir(), "data"), tokens.Section(realm, "test"))
 	if k.program != nil {
 		c.Program = k.program(t)
 	}

@@ -122,7 +122,7 @@ var accesses = []access{
 	}},
 	{"TLS and token", true, func(t *testing.T, front string) (string, http.Handler) {
 		s := lab.NewTokens(t, map[string]string{user: password}, func(string, string) bool { return true })
-		return s.Section(front + "/token"), s
+		return s.Section(front+"/token", "test"), s
 	}},
 }
 

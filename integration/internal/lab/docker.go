@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"net"
 	"os"
 	"testing"
 )
@@ -53,21 +52,7 @@ func NewDocker(tb testing.TB, version DockerVersion) *Docker {
 		d.Link(tb, program, "/usr/local/bin/"+name)
 	}
 	d.Write(tb, "/etc/resolv.conf", "")
-	d.Root().Must(tb, 0, "busybox", "ip", "address", "add", DockerAddress+"/32", "dev", "lo")
 	return d
-}
-
-// DockerAddress is an address of the host by which it reaches what is forwarded: dockerd takes what has a loopback address for a registry without certificates.
-const DockerAddress = "192.0.2.1"
-
-// Reach lets the host reach what listens on this machine's loopback, at [DockerAddress] and the same port, until the test ends.
-func (d *Docker) Reach(tb testing.TB, address string) {
-	tb.Helper()
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	d.forward(tb, net.JoinHostPort(DockerAddress, port), address)
 }
 
 // Start starts dockerd, with what stands in /etc/docker/daemon.json and these flags, and waits until it answers. It ends with the host at the latest.

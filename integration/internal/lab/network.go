@@ -21,7 +21,7 @@ const ports = "10000 29999"
 // Connect lets a host with [OwnNetwork] have its network, at first and again after Disconnect.
 func (h *Host) Connect(tb testing.TB) {
 	tb.Helper()
-	h.loopback(tb, "busybox ip link set lo up") // which gets its address by that
+	h.loopback(tb, "busybox ip link set lo up && busybox ip address add "+OutsideAddress+"/32 dev lo") // which gets 127.0.0.1 by the first
 	err := h.inNetwork(func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_local_port_range", []byte(ports), 0) })
 	if err != nil {
 		tb.Fatal(err)
@@ -60,6 +60,20 @@ type Forward struct {
 func (h *Host) Forward(tb testing.TB, address string) *Forward {
 	tb.Helper()
 	return h.forward(tb, address, address)
+}
+
+// OutsideAddress is an address of each host with [OwnNetwork] by which it reaches what is forwarded as if it were no server of its own: unlike a loopback address
+// it is one that dockerd wants certificates of, and that a registry may redirect to.
+const OutsideAddress = "192.0.2.1"
+
+// Reach lets the host reach what listens on this machine's loopback, at [OutsideAddress] and the same port, until the test ends.
+func (h *Host) Reach(tb testing.TB, address string) {
+	tb.Helper()
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	h.forward(tb, net.JoinHostPort(OutsideAddress, port), address)
 }
 
 // forward lets the host reach an address of this machine as another one of its own.

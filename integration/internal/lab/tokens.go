@@ -53,9 +53,9 @@ func NewTokens(tb testing.TB, users map[string]string, may func(user, repository
 	return s
 }
 
-// Section is the line of a registry's configuration that has it send its clients to the service, at a URL.
-func (s *Tokens) Section(realm string) string {
-	return fmt.Sprintf("auth: {token: {realm: %q, service: test, issuer: %s, rootcertbundle: %q}}\n", realm, tokenIssuer, s.file)
+// Section is the line of a registry's configuration that has it send its clients to the service, at a URL, where they name the registry as service.
+func (s *Tokens) Section(realm, service string) string {
+	return fmt.Sprintf("auth: {token: {realm: %q, service: %q, issuer: %s, rootcertbundle: %q}}\n", realm, service, tokenIssuer, s.file)
 }
 
 // ServeHTTP gives a token for what the user may of what is asked for. Both ways of asking are known: GET with Basic, and OAuth2's POST.
