@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -268,16 +269,23 @@ const (
 	maxTold    = 400      // what is repeated of them
 )
 
-// preconditionFailed passes on, in its own words, that a rule of the upstream's forbids to pull something: Harbor answers 412 for an image with too many
-// vulnerabilities, or without a signature that it knows of.
+// foreignCode is an error code of an upstream's own, such as Harbor's PROJECTPOLICYVIOLATION.
+var foreignCode = regexp.MustCompile(`\A[A-Z][A-Z_]{0,63}\z`)
+
+// preconditionFailed passes on, with its own code and words, that a rule of the upstream's forbids to pull something: Harbor answers 412 for an image with too many
+// vulnerabilities, or without a signature that it knows of. DENIED is for this proxy's own policy, and UNAUTHORIZED has clients log in.
 func preconditionFailed(what string, untrusted []byte) *failure {
 	var body struct {
 		Errors []struct {
+			Code    string `json:"code"`
 			Message string `json:"message"`
 		} `json:"errors"`
 	}
-	said := "it does not say why"
+	code, said := codeUnknown, "it does not say why"
 	if json.Unmarshal(untrusted, &body) == nil && len(body.Errors) > 0 && body.Errors[0].Message != "" {
+		if own := body.Errors[0].Code; own != codeDenied && own != codeUnauthorized && foreignCode.MatchString(own) {
+			code = own
+		}
 		said = strings.Map(func(r rune) rune {
 			if unicode.IsPrint(r) {
 				return r
@@ -287,7 +295,7 @@ func preconditionFailed(what string, untrusted []byte) *failure {
 		said = strings.ToValidUTF8(said[:min(len(said), maxTold)], "")
 	}
 	return &failure{
-		status: http.StatusPreconditionFailed, code: codeUnknown, // DENIED is for this proxy's own policy
+		status: http.StatusPreconditionFailed, code: code,
 		message: what + ": a rule of the upstream registry itself forbids to pull it: " + said, cause: errors.New("upstream status 412"),
 	}
 }
