@@ -17,56 +17,21 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 )
 
 // The tests of this file run in bubbles (testing/synctest), where time goes on when everybody waits; their connections are pipes in memory.
 
-// inMemory is the listener of one server.
-type inMemory struct {
-	net.Listener // for its address
-	accepted     chan net.Conn
-	ended        chan struct{}
-	once         sync.Once
-}
-
-// Accept implements net.Listener.
-func (l *inMemory) Accept() (net.Conn, error) {
-	select {
-	case conn := <-l.accepted:
-		return conn, nil
-	case <-l.ended:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (l *inMemory) Close() error {
-	l.once.Do(func() { close(l.ended) })
-	return l.Listener.Close()
-}
-
-// ending is the server's end of a connection, which tells when the server has closed it.
-type ending struct {
-	net.Conn
-	once   sync.Once
-	closed chan struct{}
-}
-
-// Close implements net.Conn.
-func (e *ending) Close() error {
-	e.once.Do(func() { close(e.closed) })
-	return e.Conn.Close()
-}
-
 // serve has a server of this package answer in a bubble, by TLS if there are files. stop ends it, and returns what it says.
-func serve(t *testing.T, files config.TLS, handler http.HandlerFunc) (l *inMemory, stop func() error) {
+func serve(t *testing.T, files config.TLS, handler http.HandlerFunc) (l *coretest.Pipes, stop func() error) {
 	t.Helper()
 	s, err := listen("127.0.0.1:0", files, handler, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	l = &inMemory{Listener: s.listener, accepted: make(chan net.Conn), ended: make(chan struct{})}
+	l = coretest.NewPipes()
+	s.listener.Close()
 	s.listener = l
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -77,19 +42,20 @@ func serve(t *testing.T, files config.TLS, handler http.HandlerFunc) (l *inMemor
 }
 
 // dial connects; with protocols, by TLS, after its handshake.
-func (l *inMemory) dial(t *testing.T, protocols ...string) (client net.Conn, closed <-chan struct{}) {
+func dial(t *testing.T, l *coretest.Pipes, protocols ...string) (client net.Conn, closed <-chan struct{}) {
 	t.Helper()
-	client, server := net.Pipe()
-	end := &ending{Conn: server, closed: make(chan struct{})}
-	l.accepted <- end
-	if len(protocols) > 0 {
-		over := tls.Client(client, &tls.Config{InsecureSkipVerify: true, NextProtos: protocols}) // who it is is for other tests
-		if err := over.Handshake(); err != nil {
-			t.Fatal(err)
-		}
-		client = over
+	pipe, err := l.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
-	return client, end.closed
+	if len(protocols) == 0 {
+		return pipe, pipe.Closed
+	}
+	over := tls.Client(pipe, &tls.Config{InsecureSkipVerify: true, NextProtos: protocols}) // who it is is for other tests
+	if err := over.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	return over, pipe.Closed
 }
 
 // drip sends a text, and its last byte again and again, a byte a second, until the connection ends.
@@ -205,13 +171,13 @@ func TestPX27_ConnectionsEnd(t *testing.T) {
 				switch c.proto {
 				case noTLS:
 					l, _ := serve(t, config.TLS{}, handler)
-					conn, closed = l.dial(t)
+					conn, closed = dial(t, l)
 				case silence:
 					l, _ := serve(t, files, handler)
-					conn, closed = l.dial(t)
+					conn, closed = dial(t, l)
 				default:
 					l, _ := serve(t, files, handler)
-					conn, closed = l.dial(t, c.proto)
+					conn, closed = dial(t, l, c.proto)
 				}
 				var talking sync.WaitGroup
 				defer func() { conn.Close(); talking.Wait() }()
@@ -267,7 +233,7 @@ func TestPX27_SlowClientsInTime(t *testing.T) {
 					tls = files
 				}
 				l, _ := serve(t, tls, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, answer) })
-				conn, _ := l.dial(t, c.proto...)
+				conn, _ := dial(t, l, c.proto...)
 				var talking sync.WaitGroup
 				defer func() { conn.Close(); talking.Wait() }()
 				talking.Go(func() { c.talk(conn) })
@@ -297,7 +263,7 @@ func TestPX27_LongAnswersAreNotCut(t *testing.T) {
 				}
 			})
 			transport := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
-				conn, _ := l.dial(t, proto)
+				conn, _ := dial(t, l, proto)
 				return conn, nil
 			}}
 			defer transport.CloseIdleConnections()
@@ -325,7 +291,7 @@ func TestAnswersUnderWayAtTheEnd(t *testing.T) {
 				}
 				_, _ = io.WriteString(w, answer)
 			})
-			conn, _ := l.dial(t)
+			conn, _ := dial(t, l)
 			defer conn.Close()
 			go send(conn, 0, request1+end1)
 			got := make(chan string, 1)
