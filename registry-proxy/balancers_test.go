@@ -239,7 +239,7 @@ func TestPX17_PX35_ClientsBehindABalancer(t *testing.T) {
 		if got := kept.Recent(decisions.Query{Limit: 1}); len(got) != 1 || got[0].Address != c.want {
 			t.Errorf("%s at %s: the decision log has %+v, want %s", c.client, c.url, got, c.want)
 		}
-		if lines := l.logs.String(); !strings.Contains(lines[strings.LastIndex(lines, `"msg":"decision"`):], `"client":"`+c.want+`"`) {
+		if lines := l.logs.String(); !strings.Contains(lines[strings.LastIndex(lines, `"msg":"decision"`):], `"address":"`+c.want+`"`) {
 			t.Errorf("%s at %s: the log has no %s: %s", c.client, c.url, c.want, lines)
 		}
 	}

@@ -13,12 +13,12 @@ import (
 	"github.com/touchmark/touchmark/registry-proxy/tracing"
 )
 
-// logDecision writes one line for a manifest that was judged, or passed as evidence. What comes from outside is in values
-// only, which slog's handlers escape.
+// logDecision writes one line for a manifest that was judged, or passed as evidence. Its names for things are those of a line of
+// [decisions.Decision]. What comes from outside is in values only, which slog's handlers escape.
 func (p *Proxy) logDecision(r *http.Request, req request, j judged, took time.Duration) {
 	if j.evidence {
 		p.logger.DebugContext(r.Context(), "decision", "outcome", "evidence", "repository", p.registry+"/"+req.repository,
-			"digest", j.digest.String(), "tag", req.tag, "client", clientAddress(r), "duration_ms", took.Milliseconds())
+			"digest", j.digest.String(), "tag", req.tag, "address", clientAddress(r), "milliseconds", milliseconds(took))
 		return
 	}
 	p.logVerdict(r, slog.LevelInfo, req, j.digest.String(), j.verdict, took)
@@ -48,8 +48,8 @@ func (p *Proxy) logVerdict(r *http.Request, level slog.Level, req request, diges
 		slog.String("tag", req.tag),
 		slog.Bool("cached", v.Cached),
 		slog.String("who", callerOf(r.Context()).Who),
-		slog.String("client", clientAddress(r)),
-		slog.Int64("duration_ms", took.Milliseconds()),
+		slog.String("address", clientAddress(r)),
+		slog.Float64("milliseconds", milliseconds(took)),
 	}, more...)
 	if !v.Admitted() {
 		attrs = append(attrs, slog.String("reason", v.Reason), slog.Bool("served", served))
@@ -66,9 +66,12 @@ func (p *Proxy) record(r *http.Request, req request, v gate.Verdict, took time.D
 	}
 	d := decisions.Of(v)
 	d.Who, d.Address, d.Tag, d.Served = callerOf(r.Context()).Who, clientAddress(r), req.tag, served
-	d.Milliseconds = float64(took.Microseconds()) / 1000
+	d.Milliseconds = milliseconds(took)
 	p.decisions.Record(d)
 }
+
+// milliseconds are as logs have them, to the microsecond.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // undecided is the verdict of an image that nothing could be decided about.
 func (p *Proxy) undecided(repository string, digest v1.Hash, v gate.Verdict, fail *failure) gate.Verdict {
@@ -98,7 +101,7 @@ func (f *Front) logFailure(r *http.Request, fail *failure, who string) {
 		slog.String("method", r.Method),
 		slog.String("path", r.URL.EscapedPath()),
 		slog.String("who", who),
-		slog.String("client", clientAddress(r)),
+		slog.String("address", clientAddress(r)),
 		slog.String("message", fail.message),
 	}
 	if fail.cause != nil {

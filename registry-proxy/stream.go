@@ -72,7 +72,7 @@ func (p *Proxy) sent(r *http.Request, repository string, g grant, out *blobWrite
 
 // cutOff ends a connection in the midst of a blob.
 func (p *Proxy) cutOff(r *http.Request, repository string, g grant, err error) {
-	p.logger.WarnContext(r.Context(), "blob cut off", "repository", p.registry+"/"+repository, "digest", g.digest.String(), "client", clientAddress(r), "error", err)
+	p.logger.WarnContext(r.Context(), "blob cut off", "repository", p.registry+"/"+repository, "digest", g.digest.String(), "address", clientAddress(r), "error", err)
 	panic(http.ErrAbortHandler)
 }
 
