@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/touchmark/touchmark/core/gate"
 	"github.com/touchmark/touchmark/registry-proxy/decisions"
 )
@@ -16,7 +19,8 @@ func TestObserve(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	l := newLab(t, withConfig(func(c *Config) { c.Observe, c.Decisions = true, log }))
+	metrics := NewMetrics()
+	l := newLab(t, withConfig(func(c *Config) { c.Observe, c.Decisions, c.Metrics = true, log, metrics }))
 	good, bad, open := l.pushImage("app:good"), l.pushImage("app:bad"), l.pushImage("app:open")
 	index := l.pushIndex("app:index")
 	l.admitter.sign(digestOf(t, good))
@@ -44,6 +48,28 @@ func TestObserve(t *testing.T) {
 	}
 	if outcomes[gate.OutcomeRefused] != 3 || outcomes[gate.OutcomeUndecided] != 1 || outcomes[gate.OutcomeAdmitted] != 1 {
 		t.Errorf("the decision log has %v", outcomes)
+	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(metrics)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := map[string]int{}
+	for _, family := range families {
+		if family.GetName() != "touchmark_proxy_decisions_total" {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			labels := map[string]string{}
+			for _, l := range m.GetLabel() {
+				labels[l.GetName()] = l.GetValue()
+			}
+			served[labels["outcome"]+" "+labels["served"]] += int(m.GetCounter().GetValue())
+		}
+	}
+	if diff := cmp.Diff(map[string]int{"admitted false": 1, "refused true": 3, "undecided true": 1}, served); diff != "" {
+		t.Errorf("outcomes and served (-want +is):\n%s", diff)
 	}
 
 	// A proxy that was restarted knows no manifest yet, and breaks nobody's pull.
