@@ -290,7 +290,7 @@ func (f *Front) servePage(w http.ResponseWriter, r *http.Request, c auth.Caller)
 	if !c.MaySeePage() {
 		fail := f.mayNot(c)
 		if fail.status == http.StatusForbidden {
-			fail.message = "this page is for those whom an access rule with page: true names"
+			fail.message = "this page is for those whom a rule of auth.access with page: true names; where there are no rules, for all who have a name"
 		}
 		return fail
 	}

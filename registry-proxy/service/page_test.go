@@ -36,7 +36,7 @@ auth:
 	if status != http.StatusOK || strings.Count(header, "Touchmark proxy") != 1 || !strings.Contains(header, "registry.acme.example, second.example") {
 		t.Errorf("alice: %d, the page begins with %s", status, header)
 	}
-	if status, body := ask("bob"); status != http.StatusForbidden || !strings.Contains(body, "page: true") || strings.Contains(body, "repository") {
+	if status, body := ask("bob"); status != http.StatusForbidden || !strings.Contains(body, "a rule of auth.access with page: true") || strings.Contains(body, "repository") {
 		t.Errorf("bob: %d %s", status, body)
 	}
 }
