@@ -75,11 +75,11 @@ const DefaultListen = "127.0.0.1:5000"
 
 // Config is what a file says, with defaults for what it leaves out.
 type Config struct {
-	File         string                  // absolute; empty if there is none
-	Digest       [32]byte                // SHA-256 of the file, so that it can be told whether what runs was made from it; zero if there is none
-	Listen       string                  // HOST:PORT
-	Balancers    registryproxy.Balancers // in front of the proxy
-	Names        []string                // what clients call the proxy, HOST or HOST:PORT, besides what registries and Countersign name
+	File         string   // absolute; empty if there is none
+	Digest       [32]byte // SHA-256 of the file, so that it can be told whether what runs was made from it; zero if there is none
+	Listen       string   // HOST:PORT
+	Balancers    registryproxy.Balancers
+	Names        []string // what clients call the proxy, HOST or HOST:PORT, besides what registries and Countersign name
 	TLS          TLS
 	InsecureHTTP bool // plain HTTP, although others than this machine reach the address
 	Registries   []Registry
