@@ -7,7 +7,8 @@
 // All files are looked at every few seconds. When they have changed everything is
 // made anew from them, beside what runs, and then put in its place: requests under
 // way end as they began. If anything in them cannot be used nothing changes, and
-// the log and a metric say so until it can. Registries whose part of the
+// the log and a metric say so until it can; but a configuration that names a trust root
+// of which nothing was seen yet waits alone, and policies and users do not. Registries whose part of the
 // configuration is as before keep what they know.
 package service
 
@@ -161,15 +162,20 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) watch(ctx context.Context) {
 	roots := following{told: s.logFollower, running: map[*followed]context.CancelFunc{}}
 	defer roots.end()
+	unseen := false
 	for ctx.Err() == nil {
 		w := s.world.Load()
 		roots.keep(ctx, w)
+		seen := w.seen
+		if unseen {
+			seen = reload.State{} // tries again, though no file will change
+		}
 		round, next := context.WithCancel(ctx)
-		_ = reload.Watch(round, w.files, w.seen, s.announce, func(ctx context.Context) {
-			err := s.reload(ctx)
+		_ = reload.Watch(round, w.files, seen, s.announce, func(ctx context.Context) {
+			unseen = errors.Is(s.reload(ctx), follow.ErrUnseen)
 			switch {
-			case errors.Is(err, follow.ErrUnseen):
-				time.AfterFunc(s.unseenAgain, next) // no file will change
+			case unseen:
+				time.AfterFunc(s.unseenAgain, next)
 			case s.world.Load() != w:
 				next() // other files may be named now
 			}
@@ -191,15 +197,13 @@ func (s *Service) reload(ctx context.Context) error {
 	s.mu.Unlock()
 	if err != nil {
 		s.logger.Error("the changed files cannot be used; what was read before stays in force", "error", err)
-		return err
 	}
-	w := s.world.Load()
-	for _, r := range w.rules {
-		s.logger.Info("configuration, policy and trust roots were read again", "policy", r.policy, "policy digest", fmt.Sprintf("%x", r.set.Digest))
-	}
-	return nil
+	return err
 }
 
+// renew reads the configuration again, and puts it in force. A revocation must not wait
+// for the repository of a trust root that was never seen: while a changed configuration
+// does, the one before stays, and the other files are what that one makes of them now.
 func (s *Service) renew(ctx context.Context) error {
 	before := s.world.Load()
 	conf, err := s.config.Read()
@@ -212,6 +216,15 @@ func (s *Service) renew(ctx context.Context) error {
 	if err := s.kept.own(conf); err != nil {
 		return err
 	}
+	err = s.put(ctx, conf, before)
+	if errors.Is(err, follow.ErrUnseen) && conf.Digest != before.conf.Digest && s.put(ctx, before.conf, before) == nil {
+		s.logger.Warn("the configuration before stays in force until the trust root is seen; all other files were read again")
+	}
+	return err
+}
+
+// put makes everything anew for a configuration, and puts it in force.
+func (s *Service) put(ctx context.Context, conf *config.Config, before *world) error {
 	w, err := s.build(ctx, conf, before)
 	if err != nil {
 		return err
@@ -223,6 +236,9 @@ func (s *Service) renew(ctx context.Context) error {
 		return err
 	}
 	s.world.Store(w)
+	for _, r := range w.rules {
+		s.logger.Info("configuration, policy and trust roots were read again", "policy", r.policy, "policy digest", fmt.Sprintf("%x", r.set.Digest))
+	}
 	return nil
 }
 

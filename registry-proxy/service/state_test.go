@@ -1,8 +1,11 @@
 package service
 
 import (
+	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -107,4 +110,41 @@ func TestOneProcessPerState(t *testing.T) {
 		t.Error(err)
 	}
 	p.run()
+}
+
+// A revocation does not wait for the repository of a trust root that the configuration names for the first time. That is in force soon
+// after the repository is up, though no file changes then.
+func TestRevokedWhileATrustRootIsUnseen(t *testing.T) {
+	t.Parallel() // it waits for files to be looked at
+	p := newPlace(t)
+	s, err := p.new()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.unseenAgain = time.Millisecond
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	p.await(s, "v1", 200)
+	m := newMirror(t, coretest.New(t).TrustedRootJSON(t), time.Now)
+	m.down.Store(true)
+	p.follows(m, "")
+	p.write("policy.yaml", fmt.Sprintf(static, "fail"))
+	p.await(s, "v1", 403)
+	if _, metrics := get(t, http.DefaultClient, s.MetricsURL()+"/metrics"); !strings.Contains(metrics, "touchmark_reload_failed 1") || !strings.Contains(p.log.String(), "was never seen") {
+		t.Errorf("nobody says that the configuration waits: %s", p.log.String())
+	}
+	if s.world.Load().followed["acme"] != nil {
+		t.Error("it is followed, and was never seen")
+	}
+	m.down.Store(false)
+	for deadline := time.Now().Add(time.Minute); s.world.Load().followed["acme"] == nil; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(p.log.String())
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
