@@ -120,6 +120,24 @@ func TestEachDecisionIsALineAndIsReadBack(t *testing.T) {
 	}
 }
 
+// A file that an earlier version wrote is read back: its words stay what they are.
+func TestLinesOfBeforeAreRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	if err := os.WriteFile(path, []byte(`{"id":"a-1","time":"2026-03-01T12:00:00Z","who":"user:ci","address":"192.0.2.1","repository":"registry.example/app","tag":"v1","digest":"sha256:aa",`+
+		`"outcome":"refused","code":"unsigned","reason":"not signed","served":true,"signer":"alice","policies":["release"],"cached":true,"milliseconds":1.5,"verdict":{"outcome":"refused"}}`+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := Decision{
+		ID: "a-1", Time: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), Who: "user:ci", Address: "192.0.2.1", Repository: "registry.example/app", Tag: "v1", Digest: "sha256:aa",
+		Outcome: gate.OutcomeRefused, Code: gate.CodeUnsigned, Reason: "not signed", Served: true, Signer: "alice", Policies: []string{"release"}, Cached: true, Milliseconds: 1.5,
+		Verdict: json.RawMessage(`{"outcome":"refused"}`),
+	}
+	got, ok := open(t, Config{File: path}).Find("a-1")
+	if diff := cmp.Diff(want, got.Decision, cmpopts.IgnoreUnexported(Decision{})); !ok || diff != "" {
+		t.Errorf("found %v (-want +is):\n%s", ok, diff)
+	}
+}
+
 // Whoever pulls a lot pushes no refusal out of sight.
 func TestFloodOfAdmissionsHidesNoRefusal(t *testing.T) {
 	l := open(t, Config{})
