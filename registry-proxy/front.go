@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/loopback"
 	"github.com/touchmark/touchmark/registry-proxy/auth"
 	"github.com/touchmark/touchmark/registry-proxy/tracing"
 )
@@ -228,7 +229,7 @@ func (f *Front) addressed(host string, req *request) *Mount {
 
 // hosted is the registry that a Host header stands for: one that has it with its port, else one that has it without.
 func (f *Front) hosted(header string) *Mount {
-	host, with := hostname(header), strings.ToLower(header)
+	host, with := loopback.Hostname(header), strings.ToLower(header)
 	if _, port, err := net.SplitHostPort(header); err == nil {
 		with = net.JoinHostPort(host, port)
 	}

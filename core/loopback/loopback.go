@@ -1,5 +1,6 @@
 // Package loopback says which hosts are this machine itself: the rule by which plain
-// HTTP is good enough, or a listener needs no login.
+// HTTP is good enough, or a listener needs no login. [Guard] keeps web pages from
+// such a listener.
 package loopback
 
 import "net/netip"
