@@ -14,14 +14,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/touchmark/touchmark/core/loopback"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/core/trust/follow/metrics"
 )
 
-// adminHandler serves /metrics, /healthz and /readyz. They have a listener of their own,
-// because they tell everybody who asks about everybody's pulls.
-func (s *Service) adminHandler() http.Handler {
+// adminHandler serves /metrics, /healthz and /readyz at an address. They have a listener
+// of their own, because they tell everybody who asks about everybody's pulls.
+func (s *Service) adminHandler(address string) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(s.metrics, state{s}, metrics.Collector(s.trustRoots), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	mux := http.NewServeMux()
@@ -34,7 +35,7 @@ func (s *Service) adminHandler() http.Handler {
 		}
 		say(w, http.StatusOK, "ready")
 	})
-	return mux
+	return loopback.Guard(address, mux)
 }
 
 // unready says why clients should not be sent here; empty if they may be. A reload that

@@ -109,7 +109,7 @@ func (s *Service) listen(conf *config.Config) (err error) {
 		return err
 	}
 	if conf.Metrics != "" {
-		if s.admin, err = listen(conf.Metrics, config.TLS{}, s.adminHandler(), s.logger); err != nil {
+		if s.admin, err = listen(conf.Metrics, config.TLS{}, s.adminHandler(conf.Metrics), s.logger); err != nil {
 			return errors.Join(fmt.Errorf("metrics: %w", err), s.server.Close())
 		}
 	}
