@@ -93,7 +93,7 @@ func (p Proxy) goesBy(proxy *url.URL) error {
 		own = slices.Concat(own, r.Hosts)
 	}
 	if len(p.Names) > 0 && !registryproxy.GoesBy(own, proxy.Host) {
-		return fmt.Errorf("the proxy does not go by %s, and would answer 421: add it to names in its configuration, or give one of those (%s)", proxy.Host, strings.Join(p.Names, ", "))
+		return fmt.Errorf("the proxy does not go by %s, and would answer 421: add it to names in its configuration, or give one of those (%s)", proxy.Host, strings.Join(slices.Compact(slices.Sorted(slices.Values(p.Names))), ", "))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package proxycmd
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -76,7 +77,11 @@ func (f clientProxyFlags) run(cmd *cobra.Command, client string, write func(clie
 		return exit.Usage(fmt.Errorf("--ca: %w", err))
 	}
 	if client == "podman" { // no other demands countersignatures
-		if p.Countersigner, err = certificates(c.Countersign.Authority); err != nil {
+		p.Countersigner, err = certificates(c.Countersign.Authority)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; the proxy makes it when it starts for the first time", err)
+		}
+		if err != nil {
 			return exit.Usage(fmt.Errorf("%s: countersign.authority: %w", f.config, err))
 		}
 	}

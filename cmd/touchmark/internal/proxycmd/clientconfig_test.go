@@ -21,7 +21,7 @@ func TestClientConfigOfAProxy(t *testing.T) {
 	if err := os.WriteFile(signing, []byte("policy: p.yaml\nregistries:\n- {upstream: \"https://registry.example\"}\ncountersign: {key: k, authority: nowhere.pem}\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	named := commandtest.WriteFile(t, "named.yaml", "policy: p.yaml\nnames: [proxy.example]\nregistries:\n- {upstream: \"https://registry.example\"}\n")
+	named := commandtest.WriteFile(t, "named.yaml", "policy: p.yaml\nnames: [proxy.example]\ncountersign: {key: k, authority: nowhere.pem, names: [proxy.example]}\nregistries:\n- {upstream: \"https://registry.example\"}\n")
 	for _, c := range []struct {
 		args   []string
 		status int
@@ -32,10 +32,10 @@ func TestClientConfigOfAProxy(t *testing.T) {
 		{[]string{"docker", "--config", file, "--url", "https://proxy.example"}, 0, "containerd-snapshotter"},
 		{[]string{"docker", "--config", file, "--url", "https://proxy.example", "--ca", "/nowhere.pem"}, exit.StatusUsage, "--ca: open /nowhere.pem"},
 		{[]string{"docker", "--config", file, "--url", "https://proxy.example", "--ca", file}, exit.StatusUsage, "proxy.yaml: reading certificates: there is none"},
-		{[]string{"podman", "--config", signing, "--url", "https://proxy.example"}, exit.StatusUsage, "countersign.authority: open "},
+		{[]string{"podman", "--config", signing, "--url", "https://proxy.example"}, exit.StatusUsage, "nowhere.pem: no such file or directory; the proxy makes it when it starts for the first time"},
 		{[]string{"containerd", "--config", signing, "--url", "https://proxy.example"}, 0, "registry.example/hosts.toml"},
-		{[]string{"podman", "--config", named, "--url", "https://proxy.example:5443"}, 0, `location = "proxy.example:5443"`},
-		{[]string{"podman", "--config", named, "--url", "https://other.example"}, exit.StatusUsage, "add it to names in its configuration, or give one of those (proxy.example)"},
+		{[]string{"containerd", "--config", named, "--url", "https://proxy.example:5443"}, 0, `server = "https://proxy.example:5443"`},
+		{[]string{"containerd", "--config", named, "--url", "https://other.example"}, exit.StatusUsage, "add it to names in its configuration, or give one of those (proxy.example)"},
 		{[]string{"podman", "--url", "https://proxy.example"}, exit.StatusUsage, "--config"},
 		{[]string{"podman", "--config", file}, exit.StatusUsage, "--url"},
 		{[]string{"podman", "--config", "/nowhere/proxy.yaml", "--url", "https://proxy.example"}, exit.StatusUsage, "/nowhere/proxy.yaml"},
