@@ -15,6 +15,7 @@ import (
 
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
 	"github.com/touchmark/touchmark/core/doctor"
+	"github.com/touchmark/touchmark/core/loopback"
 )
 
 // minEvery is the shortest time between two examinations, of which a probe pulls
@@ -62,7 +63,7 @@ func (f *serveFlags) run(ctx context.Context, examine func() (*doctor.Report, er
 		return exit.Undecided(fmt.Errorf("--listen: %w", err))
 	}
 	r := &reports{err: errors.New("the first examination is under way")}
-	server := &http.Server{Handler: r.handler(), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
+	server := &http.Server{Handler: r.handler(f.listen), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // whoever asks just then asks again
 	defer stop()
 	go r.examine(ctx, f.every, examine)
@@ -96,7 +97,8 @@ func (r *reports) latest() (*doctor.Report, error) {
 	return r.report, r.err
 }
 
-func (r *reports) handler() http.Handler {
+// handler serves what was found last at an address, on loopback to no web page.
+func (r *reports) handler(address string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		r.answer(w, http.StatusOK, (*doctor.Report).Prometheus)
@@ -108,7 +110,7 @@ func (r *reports) handler() http.Handler {
 		}
 		r.answer(w, status, (*doctor.Report).Text)
 	})
-	return mux
+	return loopback.Guard(address, mux)
 }
 
 // answer writes the latest report.

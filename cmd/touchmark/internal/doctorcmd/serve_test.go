@@ -17,7 +17,7 @@ import (
 func TestDoctorServes(t *testing.T) {
 	t.Parallel()
 	r := &reports{err: errors.New("the first examination is under way")}
-	server := httptest.NewServer(r.handler())
+	server := httptest.NewServer(r.handler("127.0.0.1:7469"))
 	defer server.Close()
 	get := func(path string) (int, string) {
 		t.Helper()
@@ -52,5 +52,17 @@ func TestDoctorServes(t *testing.T) {
 	}
 	if err := (&serveFlags{every: time.Second}).run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "--every") {
 		t.Errorf("%v", err)
+	}
+}
+
+// A web page whose name resolves to the node reads none of the findings on loopback.
+func TestDoctorServesNoWebPage(t *testing.T) {
+	for address, want := range map[string]int{"127.0.0.1:7469": http.StatusMisdirectedRequest, "0.0.0.0:7469": http.StatusServiceUnavailable} {
+		request := httptest.NewRequest(http.MethodGet, "http://evil.example:7469/metrics", nil)
+		answer := httptest.NewRecorder()
+		(&reports{err: errors.New("the first examination is under way")}).handler(address).ServeHTTP(answer, request)
+		if answer.Code != want {
+			t.Errorf("at %s: %d, want %d", address, answer.Code, want)
+		}
 	}
 }
