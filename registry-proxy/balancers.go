@@ -66,7 +66,8 @@ func (b Balancers) has(addr netip.Addr) bool {
 	return slices.ContainsFunc(b, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// sent is a request with the client's address as RemoteAddr, with port 0, if balancers say another than the peer's; else it is as it came.
+// sent is a request with the client's address as RemoteAddr, with port 0, if balancers say another than the peer's; else it is as it came. That
+// address tells clients apart and no more: whether a proxy is for its own machine alone is said by where it listens, and not by who asks.
 func (b Balancers) sent(r *http.Request) *http.Request {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil || !b.has(peer.Addr().Unmap()) {

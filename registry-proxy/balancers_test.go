@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -282,7 +283,7 @@ func TestPX27_LoginsBehindABalancer(t *testing.T) {
 		var group sync.WaitGroup
 		var tries atomic.Int64
 		var full sync.Once
-		for range 64 { // more than have turns and places
+		for range runtime.GOMAXPROCS(0) + 32 { // more than have turns and the 16 places
 			group.Go(func() {
 				for {
 					select {
