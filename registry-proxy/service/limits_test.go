@@ -145,6 +145,7 @@ func TestPX27_ConnectionsEnd(t *testing.T) {
 		{"no other request", noTLS, func(c net.Conn) { send(c, 0, request1+end1) }, false, toIdle},
 		{"half of another request", noTLS, func(c net.Conn) { send(c, toIdle-time.Second, request1+end1, request1) }, false, toIdle - time.Second + toSend},
 		{"an answer that nobody reads", noTLS, func(c net.Conn) { send(c, 0, request1+end1) }, true, toRead},
+		{"what net/http answers itself, and nobody reads", noTLS, func(c net.Conn) { send(c, 0, "GET /% HTTP/1.1\r\nHost: p\r\n\r\n") }, true, toRead},
 
 		{"no TLS handshake", silence, func(net.Conn) {}, false, toSend},
 		{"a TLS handshake that comes byte by byte", silence, func(c net.Conn) { drip(c, "\x16\x03\x01\x40\x00\x01") }, false, toSend},
