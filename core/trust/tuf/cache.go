@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/theupdateframework/go-tuf/v2/metadata"
@@ -111,13 +113,19 @@ func (c *cache) write(name string, content []byte) error {
 }
 
 // copyTo gives go-tuf what the cache has. A file that is no metadata at all is left out, since go-tuf would stop there for ever; with
-// one that does not verify it deals itself.
-func (c *cache) copyTo(scratch string) error {
-	for name, readable := range roles {
-		if content := c.read(name, maxRoleSize); content != nil && readable(content) == nil {
-			if err := os.WriteFile(filepath.Join(scratch, name), content, 0o600); err != nil {
-				return err
+// one that does not verify it deals itself. Where all of them are needed, the error names the one that is not there: go-tuf's would
+// name a file in scratch.
+func (c *cache) copyTo(scratch string, all bool) error {
+	for _, name := range slices.Sorted(maps.Keys(roles)) {
+		content := c.read(name, maxRoleSize)
+		if content == nil || roles[name](content) != nil {
+			if all {
+				return fmt.Errorf("%s is not there, or is no metadata", name)
 			}
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(scratch, name), content, 0o600); err != nil {
+			return err
 		}
 	}
 	return nil

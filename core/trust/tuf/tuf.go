@@ -145,7 +145,7 @@ func (c Client) run(mirror string, f *fetcher) (*Result, error) {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(scratch) }()
-	if err := store.copyTo(scratch); err != nil {
+	if err := store.copyTo(scratch, f == nil); err != nil {
 		return nil, err
 	}
 	u, err := newUpdater(mirror, root, scratch, f)

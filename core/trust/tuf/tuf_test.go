@@ -221,6 +221,28 @@ func TestTUF13_UnusableCache(t *testing.T) {
 	}
 }
 
+// What a cache lacks is named as it is called there, and not as the copy that is worked on.
+func TestIncompleteCache(t *testing.T) {
+	w := newWorld(t)
+	w.admits("first root")
+	if _, err := w.client.Offline(); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(file string) error{
+		"timestamp.json": os.Remove,
+		"snapshot.json":  func(file string) error { return os.WriteFile(file, []byte("{"), 0o600) },
+		"targets.json":   func(file string) error { return os.Truncate(file, 0) },
+	} {
+		file := filepath.Join(w.client.CacheDir, name)
+		content := must(os.ReadFile(file))
+		must(0, spoil(file))
+		if _, err := w.client.Offline(); err == nil || !strings.Contains(err.Error(), w.client.CacheDir+": "+name) || strings.Contains(err.Error(), "touchmark-tuf-") {
+			t.Errorf("%s: %v", name, err)
+		}
+		must(0, os.WriteFile(file, content, 0o600))
+	}
+}
+
 // An outage is an error that names the mirror, and the cache still answers.
 func TestOutage(t *testing.T) {
 	w := newWorld(t)
