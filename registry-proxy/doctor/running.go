@@ -42,7 +42,7 @@ func checkRunning(ctx context.Context, s *snapshot) {
 	case errors.As(err, &unknown):
 		s.Find("proxy-authority-unknown", url, "%v", err)
 	case err != nil:
-		s.Find("proxy-down", url, "%v", err)
+		s.Find(unanswered(err), url, "%v", err)
 	case resp.Header.Get("Docker-Distribution-Api-Version") == "":
 		s.Find("proxy-foreign", url, "HTTP %d, and nothing that a registry says", resp.StatusCode)
 	}
@@ -53,7 +53,7 @@ func checkRunning(ctx context.Context, s *snapshot) {
 	resp, body, err := ask(ctx, s.metricsClient(), metrics+"/readyz", nil)
 	switch {
 	case err != nil:
-		s.Find("proxy-down", metrics, "%v", err)
+		s.Find(unanswered(err), metrics, "%v", err)
 		return
 	case resp.StatusCode != http.StatusOK:
 		s.Find("proxy-not-ready", metrics+"/readyz", "HTTP %d: %s", resp.StatusCode, strings.TrimSpace(string(body[:min(len(body), maxSaid)])))
@@ -64,6 +64,15 @@ func checkRunning(ctx context.Context, s *snapshot) {
 		return
 	}
 	s.checkMetrics(metrics+"/metrics", body)
+}
+
+// unanswered is the cause of an error that is not about a certificate: what listens and
+// speaks no TLS where the proxy does is something else, or the proxy by another file.
+func unanswered(err error) string {
+	if other := (tls.RecordHeaderError{}); errors.As(err, &other) || errors.Is(err, http.ErrSchemeMismatch) {
+		return "proxy-foreign"
+	}
+	return "proxy-down"
 }
 
 // checkMetrics compares what runs with what the files say.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -25,6 +26,11 @@ var live = []struct {
 	{"proxy-down", func(p *place) { p.config.URL = "http://" + closed(p.t) }},
 	{"proxy-down", func(p *place) { p.config.Metrics = "http://" + closed(p.t) }},
 	{"proxy-foreign", func(p *place) { p.config.URL = p.instead(p.config.Metrics, "", "") }},
+	{"proxy-foreign", func(p *place) {
+		p.config.URL = "https://" + strings.TrimPrefix(p.instead(p.config.URL, "", ""), "http://")
+	}},
+	{"proxy-foreign", func(p *place) { p.config.URL = "https://" + p.greeting("SSH-2.0-OpenSSH_10.0\r\n") }},
+	{"proxy-foreign", func(p *place) { p.config.Metrics = "https://" + strings.TrimPrefix(p.config.Metrics, "http://") }},
 	{"proxy-foreign", func(p *place) { p.config.Metrics = p.instead(p.config.Metrics, "touchmark_reload_failed", "other") }},
 	{"proxy-not-ready", func(p *place) { p.config.Metrics = p.instead(p.config.Metrics, "ready\n", "stopping\n") }},
 	{"decisions-dropped", func(p *place) {
@@ -88,6 +94,27 @@ func (p *place) instead(url, before, after string) string {
 	}))
 	p.t.Cleanup(server.Close)
 	return server.URL
+}
+
+// greeting is the address of a server that says something, and hears nothing.
+func (p *place) greeting(text string) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, text)
+			_, _ = io.Copy(io.Discard, conn) // until the other side has read it
+			conn.Close()
+		}
+	}()
+	return l.Addr().String()
 }
 
 // await waits until the running proxy's metrics say something, a regular expression for the beginning of a line.
