@@ -50,8 +50,8 @@ func (t Tried) outcome() string {
 // ProbeCauses are the causes that a probe shows.
 func ProbeCauses() []Cause {
 	return []Cause{
-		{"probe-admitted", Open, "an image that must be refused was pulled", "see the other findings; with none, please report it", false},
-		{"probe-refused", Broken, "an image that must be admitted was refused", "ask for the reason: touchmark why", false},
+		{"probe-admitted", Open, "an image that must be refused was pulled", "see the other findings, and whether a pin or an exception of the policies admits it: touchmark explain; if nothing does, please report it", false},
+		{"probe-refused", Broken, "an image that must be admitted was refused", "read the reason; touchmark explain shows each check", false},
 		{"probe-failed", Broken, "an image could not be pulled, for another reason than a refusal", "see that it can be reached", false},
 	}
 }

@@ -26,7 +26,7 @@ var remedies = map[Code]string{
 	CodeTooMuch:         "remove what somebody put beside the image",
 	CodeSlowEvidence:    "remove what somebody put beside the image: it was made to be slow",
 	CodePredicateFail:   "the Rego or CUE program, or its evaluator, does not work",
-	CodeStaleRoot:       "the agent could not refresh the root by TUF for longer than trust.maxStale: see touchmark doctor and the repository's operators",
+	CodeStaleRoot:       "the agent, or the proxy, could not refresh the root by TUF for longer than maxStale: see touchmark doctor and the repository's operators",
 	CodeNoAgent:         "start it: systemctl start touchmark-agent.socket, or touchmark agent",
 	CodeCancelled:       "the client went away",
 	CodeBadRequest:      "the enforcement point asked a wrong question: please report it",

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/touchmark/touchmark/core/coretest"
 	"github.com/touchmark/touchmark/registry-proxy/doctor"
 )
 
@@ -177,6 +178,13 @@ func TestProbe(t *testing.T) {
 		{"as it ought to be", nil, doctor.Probe{Unsigned: "registry.acme.example/app:v1", Good: "registry.acme.example/free:v1"}, "", ""},
 		{"with TLS", func(p *place) { p.tls(1000 * time.Hour) }, doctor.Probe{Unsigned: "registry.acme.example/app:v1", Good: "registry.acme.example/free:v1"}, "", ""},
 		{"observed", func(p *place) { p.about("mode: observe") }, doctor.Probe{Unsigned: "registry.acme.example/app:v1"}, "probe-admitted", ""},
+		{"pinned", func(p *place) {
+			digest, err := coretest.Image(p.t, 1).Digest()
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			p.site(fmt.Sprintf("pins: [{image: %q, reason: r, by: b, review: 2099-01-01}]", digest))
+		}, doctor.Probe{Unsigned: "registry.acme.example/app:v1"}, "probe-admitted", ""},
 		{"mixed up", nil, doctor.Probe{Good: "registry.acme.example/app:v1"}, "probe-refused", ""},
 		{"no such image", nil, doctor.Probe{Unsigned: "registry.acme.example/app:v2"}, "probe-failed", ""},
 		{"no login", func(p *place) { p.elsewhere(); p.set("listen", "127.0.0.1:0") }, doctor.Probe{Unsigned: "registry.acme.example/app:v1"}, "probe-failed", ""},
@@ -202,6 +210,9 @@ func TestProbe(t *testing.T) {
 			err := c.probe.Run(t.Context(), p.config, report)
 			if (err != nil) != (c.failed != "") || err != nil && !strings.Contains(err.Error(), c.failed) {
 				t.Fatal(err)
+			}
+			if c.name == "pinned" && (len(report.Findings) != 1 || !strings.Contains(report.Findings[0].Remedy, "a pin or an exception")) {
+				t.Errorf("nobody thinks of the pin: %v", report.Findings)
 			}
 			for _, code := range []string{"probe-admitted", "probe-refused", "probe-failed"} {
 				if report.Has(code) != (code == c.want) {
