@@ -45,7 +45,7 @@ func callerOf(ctx context.Context) caller {
 // found with another's credentials.
 func partition(ctx context.Context) string { return callerOf(ctx).partition }
 
-// entitled asks the upstream whether the caller may read something, "manifests/<reference>" or "blobs/<digest>", before it
+// entitled asks the upstream whether the caller may read a blob, "blobs/<digest>", before it
 // is served from memory or disk. For callers who are not passed through, the access rules have said so already.
 func (p *Proxy) entitled(ctx context.Context, repository, path string) *failure {
 	if !p.upstream.passThrough {
@@ -63,7 +63,7 @@ func (p *Proxy) entitled(ctx context.Context, repository, path string) *failure 
 	case resp.StatusCode == http.StatusOK:
 		return nil
 	case resp.StatusCode == http.StatusNotFound:
-		return notFound(codeManifestUnknown, path+" is not known to the upstream registry")
+		return notFound(codeBlobUnknown, path+" is not known to the upstream registry")
 	}
 	return statusFailure(path, resp.StatusCode)
 }
