@@ -54,10 +54,10 @@ var ambiguous = []struct{ name, body, contentType, want string }{
 	{"Docker image without mediaType", strings.Replace(imageWith(""), `"mediaType":"`+typeOCIManifest+`",`, "", 1), typeDockerManifest, "was sent as"},
 	{"unknown type", strings.Replace(imageWith(""), typeOCIManifest, "application/json", 1), "application/json", "not served"},
 	{"artifact manifest", strings.Replace(imageWith(""), typeOCIManifest, "application/vnd.oci.artifact.manifest.v1+json", 1), "application/vnd.oci.artifact.manifest.v1+json", "not served"},
-	{"schema 1", `{"schemaVersion":1,"name":"a","fsLayers":[],"history":[],"signatures":[]}`, "application/vnd.docker.distribution.manifest.v1+prettyjws", "schemaVersion is 1"},
+	{"schema 1", `{"schemaVersion":1,"name":"a","fsLayers":[],"history":[],"signatures":[]}`, "application/vnd.docker.distribution.manifest.v1+prettyjws", "schemaVersion is not 2"},
 	{"schema 1 in 2", imageWith(`,"fsLayers":[]`), typeOCIManifest, "schema 1"},
-	{"duplicate key", imageWith(`,"layers":[]`), typeOCIManifest, `duplicate object member name "layers"`},
-	{"duplicate key deep", imageWith(`,"subject":{"mediaType":"a","size":1,"size":2,"digest":"sha256:` + hex64 + `"}`), typeOCIManifest, `duplicate object member name "size"`},
+	{"duplicate key", imageWith(`,"layers":[]`), typeOCIManifest, "one key twice"},
+	{"duplicate key deep", imageWith(`,"subject":{"mediaType":"a","size":1,"size":2,"digest":"sha256:` + hex64 + `"}`), typeOCIManifest, "one key twice"},
 	{"key in another case", imageWith(`,"Layers":[]`), typeOCIManifest, "in another case"},
 	{"key with a long s", imageWith(`,"layerſ":[]`), typeOCIManifest, "in another case"},
 	{"descriptor key in another case", imageWith(`,"subject":{"mediaType":"a","size":1,"Digest":"sha256:` + hex64 + `","digest":"sha256:` + hex64 + `"}`), typeOCIManifest, "in another case"},
@@ -99,6 +99,46 @@ func TestA129_PX13_AmbiguousManifestsAreNotServed(t *testing.T) {
 	}
 	if n := len(l.admitter.questions()); n != 0 {
 		t.Errorf("the gate was asked %d times", n)
+	}
+}
+
+// PX-01: not even an error tells what is in a manifest that is not served, nor is it as long as somebody likes.
+func TestPX01_ErrorsQuoteNothing(t *testing.T) {
+	const most = 300 // bytes of a message
+	secret := strings.Repeat(canary, 1000)
+	quoted := `"` + secret + `"`
+	layer := strings.Replace(testDescriptor(layerType), `"sha256:`+hex64+`"`, quoted, 1)
+	l := newLab(t)
+	for name, body := range map[string]string{
+		"duplicate key":                imageWith(`,` + quoted + `:1,` + quoted + `:2`),
+		"duplicate key in what has it": imageWith(`,` + quoted + `:{"a":1,"a":2}`),
+		"no JSON":                      imageWith(`,` + quoted + `:` + secret),
+		"no JSON at all":               secret,
+		"not UTF-8":                    imageWith(`,` + quoted + ":\"\xff\""),
+		"nested":                       imageWith(`,` + strings.Repeat(`"`+canary+`":{`, 100)),
+		"mediaType":                    strings.Replace(imageWith(""), typeOCIManifest, secret, 1),
+		"another case":                 imageWith(`,"MEDIATYPE":` + quoted),
+		"digest":                       imageWith(`,"subject":` + layer),
+		"layer's digest":               strings.Replace(imageWith(""), `"layers":[`, `"layers":[`+layer+`,`, 1),
+		"annotation":                   imageWith(`,"annotations":{"vnd.docker.reference.digest":` + quoted + `}`),
+		"wrong type":                   imageWith(`,"annotations":` + quoted),
+	} {
+		l.setLie(func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.Contains(r.URL.Path, "/manifests/") {
+				return false
+			}
+			w.Header().Set("Content-Type", typeOCIManifest)
+			fmt.Fprint(w, body)
+			return true
+		})
+		l.clock.Advance(tagFresh)
+		r := l.want(l.get("/v2/app/manifests/v1"), http.StatusBadGateway, codeManifestInvalid)
+		if strings.Contains(string(r.body), canary) || len(r.message()) > most {
+			t.Errorf("%s: %.500s", name, r.body)
+		}
+	}
+	if strings.Contains(l.logs.String(), canary) {
+		t.Error("the log quotes what is not served")
 	}
 }
 

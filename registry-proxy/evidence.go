@@ -148,7 +148,7 @@ func checkEvidenceConfig(untrusted []byte, layers []v1.Hash) error {
 	}
 	for _, id := range fs.DiffIDs {
 		if !containsDigest(layers, id) {
-			return fmt.Errorf("its config is an image's: root file system layer %.80q is none of the evidence's own", id)
+			return errors.New("its config is an image's: a layer of its root file system is none of the evidence's own")
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -19,8 +20,12 @@ const maxJSONDepth = 16
 const maxJSONTokens = 128 << 10
 
 // checkJSON refuses what two parsers may read differently (CVE-2021-41190 and its kin): bytes that are not UTF-8, a key
-// twice in one object, trailing data, absurd nesting and numbers of members.
+// twice in one object, trailing data, absurd nesting and numbers of members. Its errors say where, and quote nothing: they reach clients,
+// and what is refused must not.
 func checkJSON(untrusted []byte) error {
+	if !utf8.Valid(untrusted) {
+		return errors.New("not valid JSON: not UTF-8")
+	}
 	dec := jsontext.NewDecoder(bytes.NewReader(untrusted))
 	for range maxJSONTokens {
 		if dec.StackDepth() > maxJSONDepth {
@@ -32,8 +37,10 @@ func checkJSON(untrusted []byte) error {
 			return nil
 		case ended:
 			return errors.New("data after the document's end")
+		case errors.Is(err, jsontext.ErrDuplicateName):
+			return fmt.Errorf("an object has one key twice, at byte %d", dec.InputOffset())
 		case err != nil:
-			return fmt.Errorf("not valid JSON: %w", err)
+			return fmt.Errorf("not valid JSON at byte %d", dec.InputOffset())
 		}
 	}
 	return fmt.Errorf("more than %d JSON tokens", maxJSONTokens)
@@ -49,7 +56,7 @@ func decodeExact(raw json.RawMessage, v any, fields []string) (map[string]json.R
 	for key := range members {
 		for _, field := range fields {
 			if key != field && strings.EqualFold(key, field) {
-				return nil, fmt.Errorf("key %.64q is %q in another case", key, field)
+				return nil, fmt.Errorf("a key is %q in another case", field)
 			}
 		}
 	}
