@@ -27,8 +27,8 @@ import (
 //
 //   - The upstream is asked first. Only a connection that fails, a time limit, and a status of 500 and above count as an
 //     outage; 401, 403, 404 and 429 are answers. If no connection can be made, it is not tried again for [outageFresh].
-//     What clients can bring about is none: a request that takes too long while others are answered, the limit of requests
-//     that is used up, and files of which no more may be open.
+//     What clients can bring about is none: a request that takes too long while others are answered, or that was given no time
+//     ([patience]), the limit of requests that is used up, and files of which no more may be open.
 //   - An answer is given again up to Config.Offline after the upstream gave it. A tag that moves or a signature that is removed
 //     during an outage is therefore seen when the outage ends, or when that time does, whichever comes first. Whoever can keep the
 //     proxy from reaching its upstream can hold back news for that long; what the policy says holds at once, as always.
@@ -37,6 +37,10 @@ import (
 
 // outageFresh is how long an upstream that could not be reached is not tried again, so that clients don't wait for it.
 const outageFresh = 5 * time.Second
+
+// patience is what an upstream must have had for an answer before its silence is an outage: what a client asks for may take all the time that there is
+// for it, and the last request for it then has none.
+const patience = 5 * time.Second
 
 // headerOffline tells the client that a manifest or a list is the upstream's answer of that time.
 const headerOffline = "Touchmark-Offline"
@@ -68,8 +72,8 @@ type answers struct {
 // errOutage says that the upstream could not be reached a moment ago, and that nothing was kept that could be given.
 var errOutage = errors.New("the upstream registry could not be reached a moment ago")
 
-// errSlow says that one request took too long, while the upstream answered others.
-var errSlow = errors.New("the upstream registry answers, but did not answer this in time")
+// errSlow says that one request took too long, while the upstream answered others or had no time to.
+var errSlow = errors.New("the upstream registry did not answer this in time")
 
 // RoundTrip implements http.RoundTripper.
 func (a *answers) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -77,12 +81,12 @@ func (a *answers) RoundTrip(req *http.Request) (*http.Response, error) {
 	if a.isDown() {
 		return a.again(req, repository, key, ok, errOutage)
 	}
-	before := a.heard.Load()
+	before, start := a.heard.Load(), time.Now() // of the clock that ends contexts
 	resp, err := a.next.RoundTrip(req)
 	switch {
 	case err == nil && req.URL.Host == a.host:
 		a.heard.Add(1)
-	case err != nil && isTimeout(err) && a.heard.Load() != before:
+	case err != nil && isTimeout(err) && (a.heard.Load() != before || req.Context().Err() != nil && time.Since(start) < patience):
 		err = fmt.Errorf("%w: %w", errSlow, err)
 	}
 	switch {
@@ -116,14 +120,18 @@ func (a *answers) question(req *http.Request) (repository, key string, ok bool) 
 	if !ok || origin.Method != http.MethodGet && !head || origin.URL.Host != a.host || origin.Header.Get("Range") != "" {
 		return "", "", false
 	}
-	for _, kind := range []string{"/manifests/", "/referrers/", "/blobs/"} {
-		if at := strings.LastIndex(path, kind); at > 0 && (!head || kind == "/manifests/") {
-			key = path[at+1:]
-			if origin.URL.RawQuery != "" {
-				key += "?" + origin.URL.RawQuery
-			}
-			return path[:at], key, true
+	end := strings.LastIndexByte(path, '/') // from the end: a repository's name may hold components such as "manifests" itself
+	start := strings.LastIndexByte(path[:max(end, 0)], '/')
+	if start <= 0 {
+		return "", "", false
+	}
+	switch kind := path[start+1 : end]; {
+	case kind == "manifests", !head && (kind == "referrers" || kind == "blobs"):
+		key = path[start+1:]
+		if origin.URL.RawQuery != "" {
+			key += "?" + origin.URL.RawQuery
 		}
+		return path[:start], key, true
 	}
 	return "", "", false
 }
@@ -236,6 +244,11 @@ func (p *Proxy) recording(ctx context.Context) (context.Context, *transcript) {
 	}
 	rec := &transcript{}
 	return context.WithValue(ctx, transcriptKey{}, rec), rec
+}
+
+// unrecorded gives a context in which nothing is gathered: all that a search reads would leave no room for what the decision leans on.
+func unrecorded(ctx context.Context) context.Context {
+	return context.WithValue(ctx, transcriptKey{}, (*transcript)(nil))
 }
 
 func transcriptOf(ctx context.Context) *transcript {

@@ -50,7 +50,7 @@ func (l *listings) page(repository, last string, tags []string, more bool, now t
 	case l.begun == nil || l.size+len(whole.tags) > maxListed:
 		l.begun, l.size = map[string]listing{}, 0
 	}
-	if len(whole.tags) <= maxListed {
+	if n := len(whole.tags); n > 0 && n <= maxListed { // nothing follows no tag
 		l.begun[repository] = whole
 		l.size += len(whole.tags)
 	}

@@ -205,6 +205,13 @@ func TestListings(t *testing.T) {
 			t.Fatalf("%d tags, said to be %d", total, l.size)
 		}
 	}
+	before := len(l.begun)
+	for i := range 1000 { // ?n=0
+		l.page(fmt.Sprint("none", i), "", nil, true, now)
+	}
+	if len(l.begun) != before {
+		t.Fatalf("%d beginnings without a tag are held", len(l.begun)-before)
+	}
 	for i := range 2*maxListed/len(many) + 2 { // a repository that does not end
 		last := ""
 		if i > 0 {

@@ -3,6 +3,7 @@ package registryproxy
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +42,8 @@ func (p *Proxy) learn(ctx context.Context, repository string, digest v1.Hash) {
 		var group errgroup.Group
 		group.SetLimit(walkWorkers)
 		hints := p.peers.Holders(ctx, p.registry+"/"+repository, digest)
-		for _, hint := range hints[:min(len(hints), maxHints)] {
+		hints = hints[:min(len(hints), maxHints)]
+		for _, hint := range hints {
 			if p.table.get(repository, hint) != nil {
 				continue
 			}
@@ -52,7 +54,11 @@ func (p *Proxy) learn(ctx context.Context, repository string, digest v1.Hash) {
 				return nil
 			})
 		}
-		return struct{}{}, group.Wait()
+		_ = group.Wait() // what could not be read is not there
+		for _, hint := range slices.Backward(hints) {
+			p.table.prefer(repository, hint, digest) // in the replica's order: no more than maxHolders are asked about
+		}
+		return struct{}{}, nil
 	})
 }
 

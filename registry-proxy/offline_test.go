@@ -224,6 +224,66 @@ func TestOffline_ClientsCannotBringItAbout(t *testing.T) {
 	}
 }
 
+// A search may read more than is kept of one decision: it takes no room from what the decision leans on.
+func TestOffline_SearchesAreNotRecorded(t *testing.T) {
+	l := newLab(t, withCache(t, t.TempDir(), time.Hour))
+	l.pushIndex("app:v1")
+	ctx, rec := l.proxy.recording(t.Context())
+	if err := l.proxy.walk(ctx, "app"); err != nil || len(rec.all) != 0 || l.seen("/manifests/") == 0 {
+		t.Errorf("%d answers were recorded (%v)", len(rec.all), err)
+	}
+	if _, fail := l.proxy.fetchManifest(ctx, "app", "v1"); fail != nil || len(rec.all) != 1 {
+		t.Errorf("%d answers were recorded (%v)", len(rec.all), fail)
+	}
+}
+
+// A search, or the questions about a blob, may take all the time that there is for them. What was asked for last had none to answer.
+func TestOffline_ATimeLimitOfOursIsNoOutage(t *testing.T) {
+	l := newLab(t, withCache(t, t.TempDir(), time.Hour))
+	l.admitter.sign(digestOf(t, l.pushImage("app:v1")))
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+	l.setLie(func(_ http.ResponseWriter, r *http.Request) bool {
+		<-r.Context().Done() // it answers when it is too late
+		return false
+	})
+	short, end := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer end()
+	if _, fail := l.proxy.fetchManifest(short, "app", "v1"); fail == nil {
+		t.Fatal("the kept answer was given")
+	}
+	l.setLie(nil)
+	l.clock.Advance(tagFresh)
+	if r := l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, ""); r.Header.Get(headerOffline) != "" {
+		t.Error("the upstream is taken for one that is down")
+	}
+}
+
+// Repositories may be called what the API's own paths are.
+func TestOffline_RepositoriesNamedLikeThePaths(t *testing.T) {
+	for path, want := range map[string][2]string{
+		"/v2/app/manifests/v1":                 {"app", "manifests/v1"},
+		"/v2/x/manifests/y/manifests/v1":       {"x/manifests/y", "manifests/v1"},
+		"/v2/x/manifests/y/blobs/sha256:0":     {"x/manifests/y", "blobs/sha256:0"},
+		"/v2/x/blobs/y/referrers/sha256:0?a=b": {"x/blobs/y", "referrers/sha256:0?a=b"},
+		"/v2/manifests/manifests/blobs":        {"manifests", "manifests/blobs"},
+		"/v2/x/tags/list":                      {},
+		"/v2/x/manifests/tags/list":            {},
+		"/v2/manifests/v1":                     {},
+		"/v2/v1":                               {},
+		"/v2/":                                 {},
+		"/token":                               {},
+	} {
+		req, err := http.NewRequest(http.MethodGet, "https://registry.example"+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		repository, key, ok := (&answers{host: "registry.example"}).question(req)
+		if repository != want[0] || key != want[1] || ok != (key != "") {
+			t.Errorf("%s: %q %q", path, repository, key)
+		}
+	}
+}
+
 type roundTripper func(*http.Request) (*http.Response, error)
 
 // RoundTrip implements http.RoundTripper.

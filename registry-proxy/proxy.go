@@ -137,7 +137,7 @@ type Proxy struct {
 	fetches         chan struct{}       // see maxFetches
 	lists           *semaphore.Weighted // see maxLists
 	manifestFlights flights[judged]
-	walkFlights     flights[struct{}]
+	walkFlights     flights[walked]
 	countersigned   *countersigned // nil if nothing is
 	learnFlights    flights[struct{}]
 	fruitless       fruitless // searches for blobs

@@ -12,6 +12,8 @@ const (
 	maxTableEntries = 128 << 10
 	// maxHolders caps how many manifests are asked about for one blob or child; a base layer may be in thousands.
 	maxHolders = 64
+	// maxLost bounds of how many repositories it is known when the table lost a manifest of theirs.
+	maxLost = 4096
 )
 
 // table remembers what manifests list, per repository: facts that follow from a manifest's digest. It holds no verdict and
@@ -23,9 +25,13 @@ type table struct {
 	recent   *list.List // of *node, the one used last in front
 	nodes    map[tableKey]*list.Element
 	holders  map[tableKey]*holders // by what is listed
+
+	losses uint64            // how many manifests had to make room for others
+	lost   map[string]uint64 // by repository: which of the losses was its last
+	before uint64            // which of them was the last that lost does not hold any more
 }
 
-// holders are the manifests that list one digest, those admitted last in front. A base layer may be in thousands: nothing here looks at
+// holders are the manifests that list one digest, those admitted last in front, here or by a replica's account. A base layer may be in thousands: nothing here looks at
 // all of them.
 type holders struct {
 	listed tableKey
@@ -87,6 +93,7 @@ func newTable(capacity int) *table {
 		recent:   list.New(),
 		nodes:    map[tableKey]*list.Element{},
 		holders:  map[tableKey]*holders{},
+		lost:     map[string]uint64{},
 	}
 }
 
@@ -134,8 +141,24 @@ func (t *table) record(n *node, admitted bool) (first bool) {
 	return first
 }
 
+// prefer has a manifest asked about first among those that list a digest.
+func (t *table) prefer(repository string, manifest, listed v1.Hash) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e, ok := t.nodes[tableKey{repository, manifest}]
+	if !ok {
+		return
+	}
+	for _, p := range e.Value.(*node).places {
+		if p.among.listed.digest == listed {
+			p.among.order.MoveToFront(p.at)
+		}
+	}
+}
+
 func (t *table) add(n *node) {
 	for t.size+n.cost() > t.capacity && t.recent.Len() > 0 {
+		t.lose(t.recent.Back().Value.(*node).key.repository)
 		t.remove(t.recent.Back())
 	}
 	t.nodes[n.key] = t.recent.PushFront(n)
@@ -152,6 +175,30 @@ func (t *table) add(n *node) {
 		}
 		n.places = append(n.places, place{h, h.order.PushBack(n)})
 	}
+}
+
+// lose notes that a manifest of the repository makes room.
+func (t *table) lose(repository string) {
+	if len(t.lost) >= maxLost {
+		clear(t.lost)
+		t.before = t.losses
+	}
+	t.losses++
+	t.lost[repository] = t.losses
+}
+
+// lossCount is what [table.lostSince] counts from.
+func (t *table) lossCount() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.losses
+}
+
+// lostSince reports whether a manifest of the repository had to make room since then. It may say so of one that had none.
+func (t *table) lostSince(then uint64, repository string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lost[repository] > then || t.before > then
 }
 
 func (t *table) remove(e *list.Element) {

@@ -32,8 +32,11 @@ const (
 // maxIndexDepth is how deep nested indexes are followed: an index of indexes is rare, and deeper ones are attacks.
 const maxIndexDepth = 2
 
-// errSearchBounded says that a repository is larger than what is searched.
-var errSearchBounded = errors.New("the repository has more tags and manifests than are searched")
+var (
+	errSearchBounded = errors.New("the repository has more tags and manifests than are searched")
+	errSearchDeep    = errors.New("the repository has indexes that are nested deeper than is searched")
+	errSearchLost    = errors.New("the repository has more than this proxy remembers at once")
+)
 
 // errSearchedKept says that all was seen of what was kept for an outage. Like other answers that were kept it is good enough to admit by, as
 // a manifest that no index lists; nothing is denied by it, because of what came later.
@@ -42,46 +45,81 @@ var errSearchedKept = errors.New("the upstream registry cannot be asked what it 
 // sawAll reports whether a search saw everything, of now or of then.
 func sawAll(searchErr error) bool { return searchErr == nil || errors.Is(searchErr, errSearchedKept) }
 
+// lasts reports whether a search soon after would end in the same way: it saw everything, or what it did not see is too much, too large or
+// withheld.
+func lasts(searchErr error) bool {
+	var fail *failure
+	if errors.As(searchErr, &fail) {
+		return fail.status < http.StatusInternalServerError
+	}
+	return searchErr == nil || errors.Is(searchErr, errSearchBounded) || errors.Is(searchErr, errSearchDeep)
+}
+
 // walked is the outcome of one search; err is nil if everything that has a tag was seen.
 type walked struct {
-	at  time.Time
-	err error
+	at    time.Time
+	begun uint64 // by the table's count of losses
+	err   error
 }
 
 // walk fills the table from what the repository's tags lead to. It is how a proxy that was restarted, or another replica,
 // finds the manifests that hold a blob or a child: every tag's manifest, the children of indexes, and the manifests that
 // fallback and .sig tags name by their digest although no tag points to them any more.
 //
-// It returns nil if the whole repository was seen, and else why not.
+// It returns nil if the whole repository was seen and is still in the table, and else why not.
 func (p *Proxy) walk(ctx context.Context, repository string) error {
 	key := partition(ctx) + repository
 	p.mu.Lock()
 	last, ok := p.walks[key]
 	p.mu.Unlock()
-	if ok && p.now().Sub(last.at).Abs() < walkFresh { // or the clock was set back
-		return last.err
-	}
-	_, err := p.walkFlights.do(ctx, key, func(ctx context.Context) (struct{}, error) {
-		ctx, cancel := context.WithTimeout(ctx, walkTimeout)
-		defer cancel()
-		err := p.search(ctx, repository)
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if len(p.walks) >= maxWalks {
-			clear(p.walks)
+	if !ok || p.now().Sub(last.at).Abs() >= walkFresh { // or the clock was set back
+		var err error
+		if last, err = p.walkFlights.do(ctx, key, func(ctx context.Context) (walked, error) { return p.walkAnew(ctx, repository, key) }); err != nil {
+			return err
 		}
-		p.walks[key] = walked{at: p.now(), err: err}
-		return struct{}{}, err
-	})
-	return err
+	}
+	if last.err == nil && p.table.lostSince(last.begun, repository) {
+		return errSearchLost // others came meanwhile, or it was too much in itself
+	}
+	return last.err
 }
 
-// search does the work of walk.
-func (p *Proxy) search(ctx context.Context, repository string) error {
-	s := search{p: p, repository: repository, seen: map[string]bool{}}
+// walkAnew searches a repository and remembers the outcome. A search that nobody waited for to its end has none.
+func (p *Proxy) walkAnew(ctx context.Context, repository, key string) (walked, error) {
+	within, cancel := context.WithTimeout(unrecorded(ctx), walkTimeout)
+	defer cancel()
+	s := search{p: p, repository: repository, depths: map[string]int{}}
+	done := walked{begun: p.table.lossCount()}
+	done.err = s.run(within)
+	if ctx.Err() != nil {
+		return walked{}, ctx.Err()
+	}
+	done.at = p.now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.walks) >= maxWalks {
+		clear(p.walks)
+	}
+	p.walks[key] = done
+	return done, nil
+}
+
+// search is the work of one walk.
+type search struct {
+	p          *Proxy
+	repository string
+	kept       atomic.Bool // something was an answer of before an outage
+
+	mu     sync.Mutex
+	depths map[string]int // the least at which a tag or digest was met
+	err    error          // the first reason why something was not seen
+}
+
+// run visits what every tag leads to. It returns nil if that was everything, and else why not.
+func (s *search) run(ctx context.Context) error {
 	tags, last := 0, ""
 	for {
-		page, more, offline, fail := p.listTags(ctx, request{repository: repository, pageSize: maxTagsPage, last: last})
+		page, more, offline, fail := s.p.listTags(ctx, request{repository: s.repository, pageSize: maxTagsPage, last: last})
 		if fail != nil {
 			if fail.status == http.StatusNotFound {
 				return nil // no such repository: there is nothing to find
@@ -93,10 +131,7 @@ func (p *Proxy) search(ctx context.Context, repository string) error {
 		}
 		s.visitTags(ctx, page)
 		if !more || len(page) == 0 {
-			if s.err == nil && s.kept.Load() {
-				return errSearchedKept
-			}
-			return s.err
+			return s.outcome()
 		}
 		if tags += len(page); tags >= maxWalkTags {
 			return errSearchBounded
@@ -105,14 +140,20 @@ func (p *Proxy) search(ctx context.Context, repository string) error {
 	}
 }
 
-type search struct {
-	p          *Proxy
-	repository string
-	kept       atomic.Bool // something was an answer of before an outage
-
-	mu   sync.Mutex
-	seen map[string]bool // by tag or digest
-	err  error           // the first reason why something was not seen
+// outcome is that of a search of all tags.
+func (s *search) outcome() error {
+	if s.err != nil {
+		return s.err
+	}
+	for _, depth := range s.depths {
+		if depth > maxIndexDepth {
+			return errSearchDeep
+		}
+	}
+	if s.kept.Load() {
+		return errSearchedKept
+	}
+	return nil
 }
 
 // visitTags visits what each tag leads to, and what it names.
@@ -134,7 +175,7 @@ func (s *search) visitTags(ctx context.Context, tags []string) {
 // visit fetches one manifest and what it lists. What is missing or malformed is passed over: it is never served, so
 // nothing can be held by it. What came broken or without end, or is withheld, may be there.
 func (s *search) visit(ctx context.Context, reference string, depth int) {
-	if depth > maxIndexDepth || !s.begin(reference) {
+	if !s.begin(reference, depth) {
 		return
 	}
 	var n *node
@@ -160,19 +201,20 @@ func (s *search) visit(ctx context.Context, reference string, depth int) {
 	}
 }
 
-// begin reports whether a reference is still to be visited.
-func (s *search) begin(reference string) bool {
+// begin reports whether a reference is still to be visited: what was met in the depth may have to be followed further.
+func (s *search) begin(reference string, depth int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.seen[reference] {
+	least, met := s.depths[reference]
+	switch {
+	case met && least <= depth:
 		return false
-	}
-	if len(s.seen) >= maxWalkManifests {
+	case !met && len(s.depths) >= maxWalkManifests:
 		s.err = cmp.Or(s.err, errSearchBounded)
 		return false
 	}
-	s.seen[reference] = true
-	return true
+	s.depths[reference] = depth
+	return depth <= maxIndexDepth
 }
 
 func (s *search) fail(err error) {
