@@ -104,11 +104,12 @@ type tried struct {
 	searchErr   error    // why not the whole repository was seen, where it was searched
 
 	// Of the manifests that are not evidence:
-	granted *grant
-	verdict gate.Verdict // of the manifest that granted it, or the first that did not
-	holders int
-	open    bool     // a holder could not be decided about, or there were too many to ask about
-	outage  *failure // why one could not even be asked about
+	granted   *grant
+	verdict   gate.Verdict // of the manifest that granted it, or the first that did not
+	holders   int
+	undecided bool     // a holder could not be decided about
+	more      bool     // there are more holders, or indexes that list them, than were asked about
+	outage    *failure // why one could not even be asked about
 }
 
 // settled reports whether there is nothing more to look for.
@@ -148,7 +149,7 @@ func (p *Proxy) searchBlob(ctx context.Context, w http.ResponseWriter, r *http.R
 	err := p.walk(ctx, req.repository)
 	t := p.tryBlob(ctx, w, r, req, sawAll(err))
 	t.searchErr = err
-	if there && err == nil && !t.settled() && t.unlisted() {
+	if there && lasts(err) && !t.settled() && t.unlisted() {
 		p.fruitless.note(repository, req.digest, p.now())
 	}
 	return t, nil
@@ -157,7 +158,7 @@ func (p *Proxy) searchBlob(ctx context.Context, w http.ResponseWriter, r *http.R
 // tryHolders asks about the manifests that list a blob. parentsKnown says that the whole repository was searched for indexes.
 func (p *Proxy) tryHolders(ctx context.Context, req request, parentsKnown bool) tried {
 	nodes, all := p.table.holdersOf(req.repository, req.digest)
-	t := tried{open: !all}
+	t := tried{more: !all}
 	for _, n := range nodes {
 		if n.evidence || n.children != nil { // what an index lists is a manifest
 			continue
@@ -173,9 +174,8 @@ func (p *Proxy) tryHolders(ctx context.Context, req request, parentsKnown bool) 
 			t.granted = &grant{digest: req.digest, size: n.blobSize(req.digest)}
 			return t
 		}
-		if v.Outcome != gate.OutcomeRefused || !all {
-			t.open = true
-		}
+		t.undecided = t.undecided || v.Outcome != gate.OutcomeRefused
+		t.more = t.more || !all
 		if t.verdict.Outcome == "" || v.Outcome != gate.OutcomeRefused {
 			t.verdict = v
 		}
@@ -191,10 +191,12 @@ func (p *Proxy) noGrant(ctx context.Context, req request, t tried) *failure {
 	switch {
 	case t.outage != nil:
 		return t.outage
-	case t.open:
+	case t.undecided:
 		f := p.refusal(t.verdict)
 		f.status, f.code = http.StatusServiceUnavailable, codeUnavailable
 		return f
+	case t.more:
+		return unavailable(what+": none of the manifests that list it, of those that were asked about, is admitted, and there are more", errTooManyHolders)
 	case t.searchErr != nil:
 		return unavailable(what+": no admitted manifest that lists it is known here, and the repository could not be searched for one", t.searchErr)
 	case t.holders > 0:

@@ -94,7 +94,10 @@ func TestPX05_MoreHoldersThanAreAskedAreNoRefusal(t *testing.T) {
 	for i := range maxHolders {
 		l.proxy.table.record(&node{key: tableKey{"app", tableDigest(i)}, mediaType: typeOCIManifest, blobs: []sizedBlob{{layer, 1}}}, false)
 	}
-	l.want(l.get("/v2/app/blobs/"+layer.String()), http.StatusServiceUnavailable, codeUnavailable) // with app:v1, one too many
+	r := l.want(l.get("/v2/app/blobs/"+layer.String()), http.StatusServiceUnavailable, codeUnavailable) // with app:v1, one too many
+	if strings.Contains(r.message(), unsignedReason) {
+		t.Errorf("one refusal is told for all: %s", r.body)
+	}
 	l.restart()
 	l.want(l.get("/v2/app/blobs/"+layer.String()), http.StatusForbidden, codeDenied)
 }
@@ -404,6 +407,34 @@ func TestPX27_MadeUpDigestsAreNotSearchedFor(t *testing.T) {
 	}
 	if n := l.seen("/manifests/"); n != 0 {
 		t.Errorf("%d manifests were read", n)
+	}
+}
+
+// PX-27: they pause, too, where a search never sees everything.
+func TestPX27_FruitlessSearchesPauseWhereSomethingIsWithheld(t *testing.T) {
+	for name, status := range map[string]int{"withheld": http.StatusPreconditionFailed, "for a while": http.StatusServiceUnavailable} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.pushImage("app:v1")
+			l.pushImage("app:v2")
+			orphan := l.putBlob("app", layerType, []byte("orphan"))
+			l.setLie(func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.HasSuffix(r.URL.Path, "/manifests/v1") {
+					return false
+				}
+				w.WriteHeader(status)
+				return true
+			})
+			const times = 60
+			l.seen("")
+			for range times {
+				l.want(l.get("/v2/app/blobs/"+orphan.UntrustedDigest), http.StatusServiceUnavailable, codeUnavailable)
+				l.clock.Advance(walkFresh)
+			}
+			if n := l.seen("/tags/list"); (n < times) != (status == http.StatusPreconditionFailed) {
+				t.Errorf("%d searches", n)
+			}
+		})
 	}
 }
 

@@ -33,8 +33,10 @@ type Held struct {
 }
 
 // NewHeld returns a bound that several proxies may share.
-func NewHeld() *Held {
-	return &Held{most: maxHeld, mostLarge: maxHeldLarge, readers: map[*byte]int{}}
+func NewHeld() *Held { return newHeld(maxHeld, maxHeldLarge) }
+
+func newHeld(most, mostLarge int) *Held {
+	return &Held{most: most, mostLarge: mostLarge, readers: map[*byte]int{}}
 }
 
 // write answers with a body that nobody changes any more, and the header that is set already. If too much is held, nothing is

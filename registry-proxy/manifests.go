@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -22,6 +23,14 @@ const acceptManifests = typeOCIManifest + ", " + typeOCIIndex + ", " + typeDocke
 // maxFetches bounds how many manifests are read at once, and with [maxManifest] the memory that an upstream's endless
 // answers can take (256 MiB).
 const maxFetches = 64
+
+const (
+	// maxJudged bounds what manifests hold in memory while they are judged, which may take as long as a search of their repository: clients can ask
+	// for any number, each another one. What was parsed of them takes a few times as much.
+	maxJudged = 96 << 20
+	// maxJudgedLarge is how far those above [smallAnswer] may fill it, which hardly any image has.
+	maxJudgedLarge = 64 << 20
+)
 
 // fetchSlot waits for one of [maxFetches].
 func (p *Proxy) fetchSlot(ctx context.Context) (release func(), err error) {
@@ -156,6 +165,10 @@ func (p *Proxy) resolveAnew(ctx context.Context, req request) (judged, *failure)
 	if fail != nil {
 		return judged{}, fail
 	}
+	if !p.judging.take(m.bytes, len(m.bytes) > smallAnswer) {
+		return judged{}, unavailable("manifests that wait for a decision hold as much of this proxy's memory as they may take; nothing was decided about any signature", nil)
+	}
+	defer p.judging.release(m.bytes)
 	if m.evidence {
 		p.table.record(newNode(req.repository, m.digest, m.doc, true), false)
 		if m.evidence, fail = p.looksInto(ctx, req.repository, m); fail != nil {
@@ -255,25 +268,22 @@ func (p *Proxy) isFallbackIndex(repository, reference string, m manifest) bool {
 // A refusal by digest stands only after a complete search: until then it is not known whether a signed index lists the
 // manifest, and "cannot decide" is the truth. By tag, the manifest is what the user named, and the refusal is about it.
 func (p *Proxy) judge(ctx context.Context, repository string, digest v1.Hash, mediaType string, byDigest bool) (gate.Verdict, *failure) {
-	known, _ := p.table.parents(repository, digest)
+	asked, _ := p.table.parents(repository, digest)
 	v, all, fail := p.ask(ctx, repository, digest, mediaType, !byDigest)
 	if fail != nil || !v.ParentMayHelp() {
 		return v, fail
 	}
-	var searchErr error
-	for _, whole := range []bool{false, true} {
-		if whole {
-			searchErr = p.walk(ctx, repository)
-		} else {
-			p.learn(ctx, repository, digest)
+	p.learn(ctx, repository, digest)
+	if found, _ := p.table.parents(repository, digest); !slices.Equal(found, asked) {
+		asked = found
+		if v, all, fail = p.ask(ctx, repository, digest, mediaType, !byDigest); fail != nil || v.Admitted() {
+			return v, fail
 		}
-		found, _ := p.table.parents(repository, digest)
-		if len(found) == len(known) && !(whole && v.Code == gate.CodeParentUnknown && sawAll(searchErr)) {
-			continue
-		}
-		known = found
-		v, all, fail = p.ask(ctx, repository, digest, mediaType, whole || !byDigest)
-		if fail != nil || v.Admitted() {
+	}
+	searchErr := p.walk(ctx, repository)
+	parentsKnown := !byDigest || sawAll(searchErr)
+	if found, _ := p.table.parents(repository, digest); !slices.Equal(found, asked) || parentsKnown && v.Code == gate.CodeParentUnknown {
+		if v, all, fail = p.ask(ctx, repository, digest, mediaType, parentsKnown); fail != nil || v.Admitted() {
 			return v, fail
 		}
 	}

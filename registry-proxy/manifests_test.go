@@ -242,6 +242,34 @@ func TestPX10_ManifestOverTheLimit(t *testing.T) {
 	l.want(l.get("/v2/app/manifests/endless"), http.StatusRequestEntityTooLarge, codeSizeInvalid)
 }
 
+// PX-27: what manifests hold while they wait for a decision is bounded. Large ones leave room for others.
+func TestPX27_ManifestsThatAreJudgedAreHeld(t *testing.T) {
+	const size, fit, more = 2 * smallAnswer, 3, 5
+	l := newLab(t)
+	l.proxy.judging = newHeld(fit*size+smallAnswer, fit*size)
+	l.admitter.sign(digestOf(t, l.pushImage("app:small")))
+	l.admitter.block = make(chan struct{})
+	answers := make(chan reply)
+	ask := func(tag string) { answers <- l.get("/v2/app/manifests/" + tag) }
+	for i := range fit + more {
+		body := strings.TrimSuffix(imageWith(fmt.Sprintf(`,"annotations":{"a":"%d `, i)), "}")
+		body += strings.Repeat("x", size-len(body)-len(`"}}`)) + `"}}`
+		l.admitter.sign(l.put("app", fmt.Sprint("v", i), typeOCIManifest, []byte(body)))
+		go ask(fmt.Sprint("v", i))
+	}
+	for range more {
+		l.want(<-answers, http.StatusServiceUnavailable, codeUnavailable)
+	}
+	go ask("small")
+	close(l.admitter.block)
+	for range fit + 1 {
+		l.want(<-answers, http.StatusOK, "")
+	}
+	for i := range fit + more { // nothing is held any more
+		l.want(l.get(fmt.Sprint("/v2/app/manifests/v", i)), http.StatusOK, "")
+	}
+}
+
 func TestA140_DigestPinnedManifestIsHashed(t *testing.T) {
 	l := newLab(t)
 	good, bad := l.pushImage("app:good"), l.pushImage("app:bad")

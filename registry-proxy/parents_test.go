@@ -1,10 +1,15 @@
 package registryproxy
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/touchmark/touchmark/core/gate"
 )
 
 // TestPX_ManyIndexesHideNoSignature: whoever may push can list a manifest in any number of indexes. A signed one among them still
@@ -49,6 +54,49 @@ func TestPX_ManyIndexesHideNoSignature(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// indexOnly admits by the rule that the index must be signed, and what is in none itself.
+type indexOnly struct{ *script }
+
+func (s indexOnly) Admit(ctx context.Context, req gate.Request) gate.Verdict {
+	if len(req.Parents) > 0 {
+		req.Digest = req.Parents[0]
+	}
+	v := s.script.Admit(ctx, req)
+	if len(req.Parents) == 0 && !req.ParentsKnown {
+		v.Outcome, v.Code = gate.OutcomeUndecided, gate.CodeParentUnknown
+	}
+	return v
+}
+
+// TestPX07_ParentsAreNotKnownAfterAnIncompleteSearch: a manifest's own signature is enough only if no index lists it, which a search says that has seen
+// everything; not one that did not find again what made room meanwhile.
+func TestPX07_ParentsAreNotKnownAfterAnIncompleteSearch(t *testing.T) {
+	for _, withheld := range []bool{true, false} {
+		l := newLab(t)
+		l.start(Config{Upstream: l.upstream.URL, LogicalName: "registry.acme.example", Admitter: indexOnly{l.admitter}, Logger: l.proxy.logger, Now: l.clock.Now})
+		l.proxy.table = newTable(maxDescriptors)
+		child, alone := digestOf(t, l.pushImage("app:child")), digestOf(t, l.pushImage("app:alone"))
+		index := l.put("app", "index", typeOCIIndex, ociIndex(typeDockerManifest, child, "unsigned"))
+		l.admitter.sign(child, alone)
+		l.proxy.table.record(&node{key: tableKey{"app", index}, mediaType: typeOCIIndex, children: []v1.Hash{child}}, false)
+		l.setLie(func(w http.ResponseWriter, r *http.Request) bool {
+			switch {
+			case strings.HasSuffix(r.URL.Path, "/tags/list"):
+				l.proxy.table.record(&node{key: tableKey{"other", tableDigest(0)}, blobs: make([]sizedBlob, maxDescriptors-1)}, false)
+			case withheld && strings.HasSuffix(r.URL.Path, "/manifests/index"):
+				w.WriteHeader(http.StatusPreconditionFailed)
+				return true
+			}
+			return false
+		})
+		l.want(l.get("/v2/app/manifests/"+child.String()), http.StatusServiceUnavailable, codeUnavailable) // lost, or withheld
+		l.setLie(nil)
+		l.clock.Advance(walkFresh)
+		l.want(l.get("/v2/app/manifests/"+child.String()), http.StatusForbidden, codeDenied)
+		l.want(l.get("/v2/app/manifests/"+alone.String()), http.StatusOK, "")
 	}
 }
 

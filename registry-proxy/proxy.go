@@ -135,6 +135,7 @@ type Proxy struct {
 	evidence        *recent // blobs of evidence
 	evidenceFlights flights[[]byte]
 	fetches         chan struct{}       // see maxFetches
+	judging         *Held               // see maxJudged
 	lists           *semaphore.Weighted // see maxLists
 	manifestFlights flights[judged]
 	walkFlights     flights[walked]
@@ -202,6 +203,7 @@ func New(c Config) (*Proxy, error) {
 		recent:    newRecent(),
 		evidence:  newRecent(),
 		fetches:   make(chan struct{}, cmp.Or(max(c.Fetches, 0), maxFetches)),
+		judging:   newHeld(maxJudged, maxJudgedLarge),
 		lists:     semaphore.NewWeighted(maxLists),
 		walks:     map[string]walked{},
 		loaded:    map[string]bool{},
