@@ -7,9 +7,9 @@
 // All files are looked at every few seconds. When they have changed everything is
 // made anew from them, beside what runs, and then put in its place: requests under
 // way end as they began. If anything in them cannot be used nothing changes, and
-// the log and a metric say so until it can; but a configuration that names a trust root
-// of which nothing was seen yet waits alone, and policies and users do not. Registries whose part of the
-// configuration is as before keep what they know.
+// the log and a metric say so until it can; but a configuration that names a trust
+// root of which nothing was seen yet waits alone, and policies and users do not.
+// Registries whose part of the configuration is as before keep what they know.
 package service
 
 import (
@@ -162,20 +162,15 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) watch(ctx context.Context) {
 	roots := following{told: s.logFollower, running: map[*followed]context.CancelFunc{}}
 	defer roots.end()
-	unseen := false
 	for ctx.Err() == nil {
 		w := s.world.Load()
 		roots.keep(ctx, w)
-		seen := w.seen
-		if unseen {
-			seen = reload.State{} // tries again, though no file will change
-		}
 		round, next := context.WithCancel(ctx)
-		_ = reload.Watch(round, w.files, seen, s.announce, func(ctx context.Context) {
-			unseen = errors.Is(s.reload(ctx), follow.ErrUnseen)
+		_ = reload.Watch(round, w.files, w.seen, s.announce, func(ctx context.Context) {
+			err := s.reload(ctx)
 			switch {
-			case unseen:
-				time.AfterFunc(s.unseenAgain, next)
+			case errors.Is(err, follow.ErrUnseen):
+				time.AfterFunc(s.unseenAgain, next) // no file will change
 			case s.world.Load() != w:
 				next() // other files may be named now
 			}
@@ -234,6 +229,9 @@ func (s *Service) put(ctx context.Context, conf *config.Config, before *world) e
 	}
 	if err := w.enforce(); err != nil {
 		return err
+	}
+	if conf == before.conf {
+		w.seen = reload.State{} // another configuration waits, and is tried again though no file changes
 	}
 	s.world.Store(w)
 	for _, r := range w.rules {
