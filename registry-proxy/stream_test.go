@@ -98,6 +98,26 @@ var (
 			time.Sleep(time.Second)
 		}
 	}
+	// failing sends the header of an error and nothing else.
+	failing = func(_ *bubble, w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusInternalServerError)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}
+	// withoutToken asks for a token, of which it sends a header and nothing else.
+	withoutToken = func(b *bubble, w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v2/" {
+			headed(b, w, r)
+			return
+		}
+		w.Header().Set("WWW-Authenticate", `Bearer realm="http://upstream.example/token",service="registry"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}
+	// redirecting sends the proxy elsewhere, several times.
+	redirecting = func(_ *bubble, w http.ResponseWriter, r *http.Request) {
+		time.Sleep(20 * time.Second)
+		http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+	}
 )
 
 func begins(w http.ResponseWriter) {
@@ -190,6 +210,12 @@ func TestPX25_SlowUpstreams(t *testing.T) {
 		{"such a blob, and replicas that hang", func(*bubble) string { return "blobs/" + unknown }, "/blobs/", silent, 30 * time.Second, withPeers},
 		{"a search", unsigned, "/manifests/other", late(9 * time.Second), 20 * time.Second, nil},
 		{"replicas and a search", unsigned, "/manifests/other", late(9 * time.Second), 30 * time.Second, withPeers},
+		{"a manifest behind slow redirects", tag, "/manifests/", redirecting, 30 * time.Second, nil},
+		{"a handshake that fails and never ends", tag, "/v2/", failing, 30 * time.Second, nil},
+		{"a token that never comes", tag, "/", withoutToken, 30 * time.Second, nil},
+		{"a blob behind slow redirects", layer, "/blobs/", redirecting, 30 * time.Second, nil},
+		{"a blob's size behind slow redirects", func(b *bubble) string { return "HEAD " + layer(b) }, "/blobs/", redirecting, 30 * time.Second, nil},
+		{"a login that fails and never ends, passed through", func(*bubble) string { return "" }, "/v2/", failing, 30 * time.Second, passedThrough},
 		{"a manifest, passed through", tag, "/manifests/", silent, 30 * time.Second, passedThrough},
 		{"a blob, passed through", layer, "/blobs/", silent, 30 * time.Second, passedThrough},
 		{"a login, passed through", func(*bubble) string { return "" }, "/v2/", silent, 30 * time.Second, passedThrough},
@@ -200,13 +226,14 @@ func TestPX25_SlowUpstreams(t *testing.T) {
 				b := newBubble(t, c.opts...)
 				manifest, _ := b.image("v1", []byte("layer"))
 				b.admitter.sign(manifest)
-				path := "/v2/app/" + c.asked(b)
-				if strings.HasSuffix(path, "/") {
-					path = "/v2/"
+				method, asked := "GET", c.asked(b)
+				if rest, ok := strings.CutPrefix(asked, "HEAD "); ok {
+					method, asked = "HEAD", rest
 				}
+				path := strings.TrimSuffix("/v2/app/"+asked, "app/") // nothing is asked for by a login
 				b.slow(c.part, c.how)
-				r, took := b.timed("GET", path)
-				if r.StatusCode != http.StatusServiceUnavailable || r.code() != codeUnavailable || r.Header.Get("Retry-After") == "" || took > c.after || took < c.after-time.Second {
+				r, took := b.timed(method, path)
+				if r.StatusCode != http.StatusServiceUnavailable || method == "GET" && r.code() != codeUnavailable || r.Header.Get("Retry-After") == "" || took > c.after || took < c.after-time.Second {
 					t.Errorf("after %v, want %v: %d %s %v", took, c.after, r.StatusCode, r.body, r.err)
 				}
 				b.setLie(nil)
@@ -330,6 +357,7 @@ func TestPX27_SlowReaders(t *testing.T) {
 				}()
 				<-conn.Closed
 				took := time.Since(begin)
+				synctest.Wait() // the line about it may come later
 				cut := strings.Contains(b.logs.String(), "cut off")
 				switch {
 				case c.after > 0 && (took < c.after || took > c.after+time.Second):
