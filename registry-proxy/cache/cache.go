@@ -54,6 +54,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/dirlock"
 )
 
@@ -171,7 +172,7 @@ func (c *Cache) open() error {
 // checkVersion refuses a directory that holds something else, so that a mistyped path costs nobody their files.
 func (c *Cache) checkVersion() error {
 	file := c.path(versionFile)
-	switch got, err := os.ReadFile(file); {
+	switch got, err := configfile.Read(file, blockSize); {
 	case err == nil && string(got) == version:
 		return nil
 	case err == nil:

@@ -37,6 +37,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/touchmark/touchmark/core/configfile"
 )
 
 const (
@@ -44,7 +46,7 @@ const (
 	MaxHolders = 64
 	// MinSecret is the least length of a secret, in bytes: as much as the hash has.
 	MinSecret = 32
-	// maxSecret bounds the file.
+	// maxSecret bounds the file, in bytes.
 	maxSecret = 4096
 	// maxSkew is how far the clocks of two replicas may lie apart.
 	maxSkew = time.Minute
@@ -65,12 +67,10 @@ func ReadSecret(file string) ([]byte, error) {
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("reading the replicas' secret: %w", err)
-	case info.Size() > maxSecret:
-		return nil, fmt.Errorf("reading the replicas' secret: %s has %d bytes, at most %d make sense", file, info.Size(), maxSecret)
 	case info.Mode().Perm()&0o077 != 0:
 		return nil, fmt.Errorf("reading the replicas' secret: %s can be read by others than its owner: chmod 600 %s", file, file)
 	}
-	raw, err := os.ReadFile(file)
+	raw, err := configfile.Read(file, maxSecret)
 	if err != nil {
 		return nil, fmt.Errorf("reading the replicas' secret: %w", err)
 	}

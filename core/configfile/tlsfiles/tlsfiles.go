@@ -5,7 +5,7 @@
 //	config := &tls.Config{GetCertificate: files.Get}
 //
 // The files are looked at with each handshake. Those that cannot be used change
-// nothing: the pair before stays in use.
+// nothing: the pair before stays in use. Each may have 1 MiB.
 package tlsfiles
 
 import (
@@ -17,7 +17,12 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/touchmark/touchmark/core/configfile"
 )
+
+// maxFile bounds a file, in bytes: a chain of a few certificates has some KiB.
+const maxFile = 1 << 20
 
 // Files is a certificate and key in files. Its methods may be called at the same
 // time.
@@ -103,7 +108,15 @@ func (f *Files) load() (*tls.Certificate, error) {
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o007 != 0 {
 		return nil, fmt.Errorf("reading TLS key: %s must be a regular file that is closed to others (it is %v): chmod o= it", f.keyFile, info.Mode())
 	}
-	certificate, err := tls.LoadX509KeyPair(f.certFile, f.keyFile)
+	chain, err := configfile.Read(f.certFile, maxFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading TLS certificate: %w", err)
+	}
+	key, err := configfile.Read(f.keyFile, maxFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading TLS key: %w", err)
+	}
+	certificate, err := tls.X509KeyPair(chain, key)
 	if err != nil {
 		return nil, fmt.Errorf("reading TLS certificate %s and key %s: %w", f.certFile, f.keyFile, err)
 	}
