@@ -87,7 +87,7 @@ func (h *hostile) manifest(mediaType string, body []byte) v1.Hash {
 }
 
 // pick is one of some digests.
-func pick(all []string) string { return all[rand.IntN(len(all))] }
+func pick[T any](all []T) T { return all[rand.IntN(len(all))] }
 
 // RoundTrip implements http.RoundTripper.
 func (h *hostile) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -186,6 +186,13 @@ func (h *hostile) answerManifest(resp *http.Response, reference string) {
 		resp.Header.Set("Etag", `"`+h.good[0]+`"`)
 		resp.Header.Set(headerOffline, canary)
 		resp.Header.Set("Link", "</v2/"+canary+">")
+	case 13: // where somebody is told what is wrong with it
+		body = pick([][]byte{
+			append([]byte(`{"`+canary+`":1,"`+canary+`":2,`), body[1:]...),
+			append([]byte(`{"`+canary+`":`+canary+`,`), body[1:]...),
+			bytes.Replace(body, []byte(`"sha256:`), []byte(`"`+canary+`:`), 1),
+			bytes.Replace(body, []byte(`"mediaType":"`), []byte(`"mediaType":"`+canary), 1),
+		})
 	}
 	h.body(resp, body)
 }
@@ -422,7 +429,7 @@ func TestHostileUpstream(t *testing.T) {
 			if complete.Load() < int64(count/20) {
 				t.Error("hardly anything was served: the test tests nothing")
 			}
-			for i := range 13 {
+			for i := range 14 {
 				if count >= 5000 && (h.attacks[i].Load() == 0 || i < 10 && h.attacks[32+i].Load() == 0) {
 					t.Errorf("attack %d was not tried", i)
 				}

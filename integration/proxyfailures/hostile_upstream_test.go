@@ -117,9 +117,10 @@ var lies = []lie{
 		pass(w, good, body, len(body))
 		return true
 	}},
-	{"the canary at a blob's end", func(_ *liar, w http.ResponseWriter, r *http.Request, good *httptest.ResponseRecorder) bool {
+	{"the canary at the end of a blob or image", func(_ *liar, w http.ResponseWriter, r *http.Request, good *httptest.ResponseRecorder) bool {
 		b := bytes.Clone(good.Body.Bytes())
-		if !isWhole(r, good) || len(b) < len(canary) || !strings.Contains(r.URL.Path, "/blobs/") { // a manifest that cannot be read is told with the place where
+		content := strings.Contains(r.URL.Path, "/blobs/") || strings.Contains(r.URL.Path, "/manifests/") && !strings.Contains(r.URL.Path, "/sha256-") // evidence is for all to read
+		if !isWhole(r, good) || len(b) < len(canary) || !content {
 			return false
 		}
 		copy(b[len(b)-len(canary)-rand.IntN(min(64<<10-len(canary), len(b)-len(canary)+1)):], canary)
