@@ -40,6 +40,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/policy"
+	"github.com/touchmark/touchmark/core/steady"
 	"github.com/touchmark/touchmark/core/trust"
 )
 
@@ -71,6 +72,7 @@ type Config struct {
 // Gate decides in this process. It may be used by many goroutines.
 type Gate struct {
 	now     func() time.Time
+	steady  *steady.Clock // for what ends: trust roots, exceptions, evidence that is too old
 	rules   atomic.Pointer[rules]
 	reloads atomic.Uint64
 	cache   *cache
@@ -105,6 +107,7 @@ func New(c Config) (*Gate, error) {
 	if g.now == nil {
 		g.now = time.Now
 	}
+	g.steady = steady.New(g.now)
 	g.cache = newCache(g.now)
 	g.turns = newTurns()
 	if err := g.Reload(c.Policy, c.Roots); err != nil {
@@ -166,7 +169,11 @@ func (g *Gate) Admit(ctx context.Context, req Request) Verdict {
 		}
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookupTimeout)
 		defer cancel()
-		v, until := rules.judgeSafely(ctx, req, g.now())
+		now := g.steady.Now()
+		v, until := rules.judgeSafely(ctx, req, now)
+		if ahead := now.Round(0).Sub(g.now().Round(0)); ahead > 0 && !until.IsZero() {
+			until = until.Add(-ahead) // the wall clock was set back, and the cache goes by it
+		}
 		v = v.at(g.now())
 		until = g.cache.put(key, v, until)
 		g.keep(rules, req, v, until)
