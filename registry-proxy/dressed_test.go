@@ -95,6 +95,9 @@ func TestPX08_PartsOfAnImageAreNoEvidence(t *testing.T) {
 		}
 		bodies = append(bodies, body)
 	}
+	for _, body := range []string{`{"rootfſ":{"diff_ids":[]}}`, `{"Layerſ":[]}`, `{"manifeſts":[]}`} { // so do clients in Go
+		bodies = append(bodies, []byte(body))
+	}
 	config := l.putBlob("app", typeEmptyConfig, []byte(`{}`))
 	for _, body := range bodies {
 		for _, mediaType := range []string{"application/vnd.in-toto+json", simpleSigningType} {

@@ -113,11 +113,12 @@ func checkNoImage(untrusted []byte, config bool) error {
 	if json.Unmarshal(untrusted, &members) != nil {
 		return nil // no object
 	}
-	for key := range members {
-		switch key = strings.ToLower(key); {
-		case key == "rootfs" && !config:
+	for key := range members { // in any case, as encoding/json has it, which takes even a long s for one
+		is := func(field string) bool { return strings.EqualFold(key, field) }
+		switch {
+		case is("rootfs") && !config:
 			return errors.New("it is an image's config")
-		case key == "layers" || key == "manifests" || key == "fslayers":
+		case is("layers"), is("manifests"), is("fsLayers"):
 			return errors.New("it is an image's manifest")
 		}
 	}
