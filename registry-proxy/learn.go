@@ -22,9 +22,9 @@ const (
 	// maxHints bounds how many manifests are read on the word of the peers, and learnTimeout how long that takes.
 	maxHints     = maxHolders
 	learnTimeout = 10 * time.Second
-	// maxLoaded bounds how many repositories are remembered to have been read from the cache, and maxLoadedAnswers how much of each is.
-	maxLoaded        = 4096
-	maxLoadedAnswers = 4096
+	// maxLoaded bounds how many repositories are remembered to have been read from the cache, and maxLoadedManifests how much of each is.
+	maxLoaded          = 4096
+	maxLoadedManifests = 4096
 )
 
 // learn looks for manifests that list a digest where that costs little, before the repository is searched: in the cache of
@@ -96,14 +96,15 @@ func (p *Proxy) loadKept(repository string) {
 	if done {
 		return
 	}
-	for _, a := range p.cache.Recalled(p.registry+"/"+repository, maxLoadedAnswers) {
-		reference, ok := strings.CutPrefix(a.Key, "manifests/")
-		if !ok || a.Status != http.StatusOK {
-			continue
-		}
-		m, err := p.readManifest(repository, reference, a.Body, a.ContentType)
-		if err == nil {
+	const manifests = "manifests/"
+	read := 0
+	for a := range p.cache.Recalled(p.registry+"/"+repository, manifests) {
+		m, err := p.readManifest(repository, strings.TrimPrefix(a.Key, manifests), a.Body, a.ContentType)
+		if err == nil && a.Status == http.StatusOK {
 			p.table.record(newNode(repository, m.digest, m.doc, m.evidence), false)
+		}
+		if read++; read == maxLoadedManifests {
+			return
 		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -118,9 +118,9 @@ func (c *Cache) Recall(repository, key string) (Answer, bool) {
 	if !ok {
 		return Answer{}, false
 	}
-	a, err := c.readAnswer(e.name)
+	a, err := c.readAnswer(e.name, key)
 	if err == nil && (a.Repository != repository || a.Key != key) {
-		err = errors.New("it is the answer to another question")
+		err = errOtherKey
 	}
 	if err != nil {
 		c.remove(e, err)
@@ -129,27 +129,26 @@ func (c *Cache) Recall(repository, key string) (Answer, bool) {
 	return a, true
 }
 
-// Recalled gives up to limit of the answers that were kept for a repository.
-func (c *Cache) Recalled(repository string, limit int) []Answer {
-	names, err := os.ReadDir(c.path(answersOf(repository)))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var all []Answer
-	for _, n := range names {
-		if len(all) == limit {
-			break
-		}
-		a, err := c.readAnswer(filepath.Join(answersOf(repository), n.Name()))
-		if err == nil && answerName(a.Repository, a.Key) == filepath.Join(answersOf(repository), n.Name()) {
-			all = append(all, a)
+// Recalled yields the answers that were kept for a repository to questions that begin with a prefix, one at a time: all of them may be as
+// large as the cache.
+func (c *Cache) Recalled(repository, prefix string) iter.Seq[Answer] {
+	return func(yield func(Answer) bool) {
+		names, _ := os.ReadDir(c.path(answersOf(repository))) // none, or none that can be read
+		for _, n := range names {
+			name := filepath.Join(answersOf(repository), n.Name())
+			a, err := c.readAnswer(name, prefix)
+			if err == nil && answerName(a.Repository, a.Key) == name && !yield(a) {
+				return
+			}
 		}
 	}
-	return all
 }
 
-// readAnswer reads and checks one file.
-func (c *Cache) readAnswer(name string) (Answer, error) {
+// errOtherKey says that a file is the answer to another question.
+var errOtherKey = errors.New("it is the answer to another question")
+
+// readAnswer reads and checks one file, whose key begins with a prefix.
+func (c *Cache) readAnswer(name, prefix string) (Answer, error) {
 	f, err := os.Open(c.path(name))
 	if err != nil {
 		return Answer{}, err
@@ -165,6 +164,9 @@ func (c *Cache) readAnswer(name string) (Answer, error) {
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&head); err != nil {
 		return Answer{}, fmt.Errorf("its first line: %w", err)
+	}
+	if !strings.HasPrefix(head.Key, prefix) {
+		return Answer{}, errOtherKey
 	}
 	if head.Body, err = io.ReadAll(r); err != nil {
 		return Answer{}, err
