@@ -166,7 +166,8 @@ func TestPX17_TokenServices(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			w.install(t, ctr.Host, "containerd")
+			byItsName := world{file: w.file, host: "localhost:" + port} // unlike the address, which stands for one registry
+			byItsName.install(t, ctr.Host, "containerd")
 			for _, address := range []string{service, w.host} {
 				docker.Forward(t, strings.Replace(address, "localhost", "127.0.0.1", 1))
 			}
