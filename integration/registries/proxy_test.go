@@ -1,19 +1,12 @@
 package registries
 
 import (
-	"crypto/tls"
-	"crypto/x509"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/touchmark/touchmark/core/attach"
@@ -44,7 +37,7 @@ type front struct {
 }
 
 // newFront puts a proxy before the registry of a repository, which is spoken to by this scheme.
-func newFront(t *testing.T, scheme string, upstream attach.Source, transport http.RoundTripper) *front {
+func newFront(t *testing.T, scheme string, upstream attach.Source) *front {
 	t.Helper()
 	sigstore, clock := coretest.New(t), coretest.NewClock(coretest.Start)
 	set, err := policy.Parse(t.Context(), []byte(release), policy.Options{})
@@ -57,7 +50,7 @@ func newFront(t *testing.T, scheme string, upstream attach.Source, transport htt
 	}
 	p, err := registryproxy.New(registryproxy.Config{
 		Upstream: scheme + "://" + upstream.Repository.RegistryStr(), LogicalName: "registry.example",
-		Admitter: g, Keychain: upstream.Keychain, Transport: transport, Now: clock.Now,
+		Admitter: g, Keychain: upstream.Keychain, Transport: upstream.Transport, Now: clock.Now,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +61,7 @@ func newFront(t *testing.T, scheme string, upstream attach.Source, transport htt
 }
 
 // push puts an image into the registry itself, signed by somebody, or by nobody.
-func (f *front) push(t *testing.T, tag string, seed int64, by string) v1.Image {
+func (f *front) push(t *testing.T, tag string, seed int64, by string) {
 	t.Helper()
 	options := []remote.Option{remote.WithContext(t.Context())}
 	if f.upstream.Transport != nil {
@@ -82,7 +75,7 @@ func (f *front) push(t *testing.T, tag string, seed int64, by string) v1.Image {
 		t.Fatal(err)
 	}
 	if by == "" {
-		return image
+		return
 	}
 	evidence := f.sigstore.SignDigest(t, coretest.Digest(t, image), coretest.SignOptions{Identity: coretest.Email(by)})
 	body, err := bundle.Marshal(evidence)
@@ -96,7 +89,6 @@ func (f *front) push(t *testing.T, tag string, seed int64, by string) v1.Image {
 	if _, err := attach.WriteBundle(t.Context(), f.upstream, subject, body, predicateType, coretest.Start); err != nil {
 		t.Fatal(err)
 	}
-	return image
 }
 
 // client is a stock client that pulls an image to nowhere in particular.
@@ -145,81 +137,22 @@ func TestProxy(t *testing.T) {
 				if a.tls {
 					scheme = "https"
 				}
-				f := newFront(t, scheme, upstream, upstream.Transport)
+				f := newFront(t, scheme, upstream)
 				f.push(t, "good", 1, "alice@acme.example")
 				f.push(t, "bad", 2, "")
 				f.push(t, "mallory", 3, "mallory@evil.example")
-				f.pulls(t, clients)
+				image := f.host + "/" + f.upstream.Repository.RepositoryStr()
+				for _, c := range clients {
+					if r := c.pull(t, image+":good"); r.Status != 0 {
+						t.Errorf("%s: signed: %s", c.name, r.Output())
+					}
+					for tag, says := range map[string]string{"bad": "is not signed", "mallory": "mallory@evil.example"} {
+						if r := c.pull(t, image+":"+tag); r.Status == 0 || !strings.Contains(r.Output(), says) {
+							t.Errorf("%s: %s: status %d, want it to say %q:\n%s", c.name, tag, r.Status, says, r.Output())
+						}
+					}
+				}
 			})
 		}
 	}
-}
-
-// pulls has the clients pull what is admitted, and what is not.
-func (f *front) pulls(t *testing.T, clients []client) {
-	t.Helper()
-	image := f.host + "/" + f.upstream.Repository.RepositoryStr()
-	for _, c := range clients {
-		if r := c.pull(t, image+":good"); r.Status != 0 {
-			t.Errorf("%s: signed: %s", c.name, r.Output())
-		}
-		for tag, says := range map[string]string{"bad": "is not signed", "mallory": "mallory@evil.example"} {
-			if r := c.pull(t, image+":"+tag); r.Status == 0 || !strings.Contains(r.Output(), says) {
-				t.Errorf("%s: %s: status %d, want it to say %q:\n%s", c.name, tag, r.Status, says, r.Output())
-			}
-		}
-	}
-}
-
-// Before a registry like Harbor the proxy uses its robot account at the token service, follows blobs to the object storage without it, and passes on in plain
-// words what Harbor itself forbids.
-func TestProxyBeforeHarbor(t *testing.T) {
-	h, server := newHarbor(t)
-	repository, err := name.NewRepository(strings.TrimPrefix(server.URL, "https://") + "/acme/web/frontend")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// What the test pushes goes past the token service.
-	inner := httptest.NewServer(h.registry)
-	t.Cleanup(inner.Close)
-	direct, err := name.NewRepository(strings.TrimPrefix(inner.URL, "http://") + "/acme/web/frontend")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(server.Certificate())
-	pool.AddCert(h.storage.Certificate())
-	// The proxy's own transport dials no address of this machine but the registry's; the storage is on this machine, too.
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
-	t.Cleanup(transport.CloseIdleConnections)
-	f := newFront(t, "https", attach.Source{Repository: repository, Keychain: keychain{robot, secret}}, transport)
-	f.upstream = attach.Source{Repository: direct}
-	f.push(t, "good", 1, "alice@acme.example")
-	f.push(t, "bad", 2, "")
-	f.push(t, "mallory", 3, "mallory@evil.example")
-	all := clients(t)
-	f.pulls(t, all)
-
-	h.mu.Lock()
-	leaked, stored := slices.Clone(h.leaked), h.stored
-	h.mu.Unlock()
-	if len(leaked) > 0 || stored == 0 {
-		t.Errorf("the object storage gave %d blobs and was sent the credentials %q", stored, leaked)
-	}
-	f.push(t, "other", 4, "alice@acme.example")
-	h.mu.Lock()
-	h.forbidden = "other"
-	h.mu.Unlock()
-	for _, c := range all {
-		r := c.pull(t, f.host+"/acme/web/frontend:other")
-		if r.Status == 0 || !strings.Contains(r.Output(), "3 vulnerabilities cannot be pulled") {
-			t.Errorf("%s: what Harbor forbids: status %d\n%s", c.name, r.Status, r.Output())
-		}
-	}
-	t.Run("without its account", func(t *testing.T) {
-		f := newFront(t, "https", attach.Source{Repository: repository, Keychain: authn.NewMultiKeychain()}, transport)
-		if r := all[0].pull(t, f.host+"/acme/web/frontend:good"); r.Status == 0 || strings.Contains(r.Output(), "not signed") {
-			t.Errorf("status %d, and an outage is not a missing signature:\n%s", r.Status, r.Output())
-		}
-	})
 }
