@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"github.com/touchmark/touchmark/core/steady"
 	"github.com/touchmark/touchmark/registry-proxy/cache"
 )
 
@@ -61,6 +62,7 @@ type answers struct {
 	offline time.Duration // 0: never
 	logger  *slog.Logger
 	now     func() time.Time
+	steady  *steady.Clock
 
 	heard    atomic.Uint64 // answers of the upstream
 	listings listings      // of tags
@@ -142,7 +144,7 @@ func (a *answers) again(req *http.Request, repository, key string, ok bool, why 
 		return nil, why
 	}
 	kept, ok := a.cache.Recall(a.name+"/"+repository, key)
-	if !ok || a.now().Sub(kept.At) > a.offline {
+	if !ok || a.isOver(kept.At) {
 		return nil, why
 	}
 	resp := &http.Response{
@@ -161,6 +163,12 @@ func (a *answers) again(req *http.Request, repository, key string, ok bool, why 
 		resp.Header.Set("Link", kept.Link)
 	}
 	return resp, nil
+}
+
+// isOver reports whether an answer of that time is not given any more. Whatever the wall clock is set to, an answer is not given for
+// longer; one of a time to come is taken to be as old as it lies ahead.
+func (a *answers) isOver(at time.Time) bool {
+	return max(a.steady.Now().Sub(at), steady.Age(at, a.now())) > a.offline
 }
 
 func (a *answers) isDown() bool {

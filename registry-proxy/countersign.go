@@ -15,6 +15,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/countersign"
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/steady"
 )
 
 // Countersigning has clients hold an image to the proxy's own signature, wherever they got it: podman's policy.json demands
@@ -80,7 +81,7 @@ func (p *Proxy) serveCountersigned(w http.ResponseWriter, r *http.Request, req r
 	if p.countersigned == nil {
 		return false, nil
 	}
-	if part, ok := p.countersigned.part(r.Context(), req); ok && part.manifest != nil {
+	if part, ok := p.countersigned.part(r.Context(), req, p.now()); ok && part.manifest != nil {
 		return true, p.writeManifest(w, r, *part.manifest)
 	}
 	of := signatureTag.FindStringSubmatch(req.tag)
@@ -130,7 +131,7 @@ func (p *Proxy) countersignAnew(ctx context.Context, req request, image v1.Hash,
 	s.mu.Lock()
 	before, ok := s.made[key]
 	s.mu.Unlock()
-	if age := now.Sub(before.at); ok && age >= 0 && age < countersignFresh {
+	if ok && steady.Age(before.at, now) < countersignFresh {
 		return before.manifest, nil
 	}
 	layers, fail := p.registrySignatures(ctx, req)
@@ -185,7 +186,7 @@ func (p *Proxy) registrySignatures(ctx context.Context, req request) ([]layer, *
 
 // serveCountersignedBlob serves a blob that only we have.
 func (p *Proxy) serveCountersignedBlob(w http.ResponseWriter, r *http.Request, req request) bool {
-	part, ok := p.countersigned.part(r.Context(), req)
+	part, ok := p.countersigned.part(r.Context(), req, p.now())
 	if !ok || part.manifest != nil {
 		return false
 	}
@@ -199,15 +200,15 @@ func (p *Proxy) serveCountersignedBlob(w http.ResponseWriter, r *http.Request, r
 	return true
 }
 
-// part finds what was made for a repository by its own digest.
-func (s *countersigned) part(ctx context.Context, req request) (made, bool) {
+// part finds what was made for a repository by its own digest, unless it has expired.
+func (s *countersigned) part(ctx context.Context, req request, now time.Time) (made, bool) {
 	if s == nil || req.tag != "" {
 		return made{}, false
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	part, ok := s.parts[partition(ctx)+req.repository+"@"+req.digest.String()]
-	return part, ok
+	return part, ok && steady.Age(part.at, now) < s.key.Validity()
 }
 
 // keep remembers a manifest of ours and its blobs. What has expired goes, and when that is not enough, all does: it is made again

@@ -80,7 +80,7 @@ func (p *Proxy) evidenceBlob(ctx context.Context, repository string, digest v1.H
 			return nil, fail // an untyped nil otherwise
 		}
 		if !p.upstream.passThrough {
-			p.evidence.put(&remembered{key: key, manifest: manifest{bytes: body}, until: p.now().Add(digestFresh)})
+			p.evidence.put(&remembered{key: key, manifest: manifest{bytes: body}, at: p.now(), fresh: digestFresh})
 		}
 		return body, nil
 	})

@@ -96,7 +96,7 @@ func (p *Proxy) keptTags(req request) (tags []string, more bool, at string, ok b
 		return nil, false, "", false
 	}
 	kept, ok := p.cache.Recall(p.registry+"/"+req.repository, tagsKey)
-	if !ok || kept.Status != http.StatusOK || p.now().Sub(kept.At) > p.upstream.answers.offline || json.Unmarshal(kept.Body, &tags) != nil {
+	if !ok || kept.Status != http.StatusOK || p.upstream.answers.isOver(kept.At) || json.Unmarshal(kept.Body, &tags) != nil {
 		return nil, false, "", false
 	}
 	if i := slices.Index(tags, req.last); i >= 0 {

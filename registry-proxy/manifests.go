@@ -156,7 +156,7 @@ func (p *Proxy) remember(req request, key string, m manifest) {
 	if req.tag != "" {
 		fresh = tagFresh
 	}
-	p.recent.put(&remembered{key: key, manifest: m, node: newNode(req.repository, m.digest, m.doc, m.evidence), until: p.now().Add(fresh)})
+	p.recent.put(&remembered{key: key, manifest: m, node: newNode(req.repository, m.digest, m.doc, m.evidence), at: p.now(), fresh: fresh})
 }
 
 // resolveAnew fetches a manifest and judges it.

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/touchmark/touchmark/core/steady"
 )
 
 // Where clients are passed through, the upstream's own rights hold: the proxy has no credentials, tells clients where to
@@ -65,7 +67,7 @@ func (u *upstream) challenge(ctx context.Context, now time.Time) (string, error)
 	u.challenges.mu.Lock()
 	at, last := u.challenges.at, u.challenges.last
 	u.challenges.mu.Unlock()
-	if now.Sub(at) < challengeAge && last != "" {
+	if steady.Age(at, now) < challengeAge && last != "" {
 		return last, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)

@@ -8,6 +8,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"github.com/touchmark/touchmark/core/steady"
 	"github.com/touchmark/touchmark/registry-proxy/cache"
 )
 
@@ -54,7 +55,7 @@ func (p *Proxy) present(ctx context.Context, repository string, g grant) *failur
 	p.sightings.mu.Lock()
 	at, ok := p.sightings.at[tableKey{repository, g.digest}]
 	p.sightings.mu.Unlock()
-	if age := p.now().Sub(at); ok && age >= 0 && age < digestFresh {
+	if ok && steady.Age(at, p.now()) < digestFresh {
 		return nil
 	}
 	_, fail := p.probeBlob(ctx, repository, g.digest, g.size)
@@ -64,7 +65,7 @@ func (p *Proxy) present(ctx context.Context, repository string, g grant) *failur
 		return nil
 	case fail.outage && p.upstream.answers != nil && p.upstream.answers.offline > 0:
 		kept, ok := p.cache.Recall(p.registry+"/"+repository, sightingKey(g.digest))
-		if ok && p.now().Sub(kept.At) <= p.upstream.answers.offline {
+		if ok && !p.upstream.answers.isOver(kept.At) {
 			return nil
 		}
 	}

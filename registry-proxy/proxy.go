@@ -57,6 +57,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/attach"
 	"github.com/touchmark/touchmark/core/gate"
+	"github.com/touchmark/touchmark/core/steady"
 	"github.com/touchmark/touchmark/registry-proxy/cache"
 	"github.com/touchmark/touchmark/registry-proxy/decisions"
 	"github.com/touchmark/touchmark/registry-proxy/tracing"
@@ -224,7 +225,7 @@ func New(c Config) (*Proxy, error) {
 		p.countersigned = &countersigned{key: c.Countersigner, names: c.CountersignNames, made: map[string]made{}, parts: map[string]made{}}
 	}
 	if c.Cache != nil && !c.PassThrough {
-		u.answers = &answers{next: u.guard, cache: c.Cache, name: registry, host: u.guard.host, offline: c.Offline, logger: p.logger, now: p.now}
+		u.answers = &answers{next: u.guard, cache: c.Cache, name: registry, host: u.guard.host, offline: c.Offline, logger: p.logger, now: p.now, steady: steady.New(p.now)}
 		u.door = u.answers
 	}
 	return p, nil

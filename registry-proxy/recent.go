@@ -4,6 +4,8 @@ import (
 	"container/list"
 	"sync"
 	"time"
+
+	"github.com/touchmark/touchmark/core/steady"
 )
 
 const (
@@ -31,7 +33,8 @@ type remembered struct {
 	key      string
 	manifest manifest // or the bytes of a blob of evidence
 	node     *node    // of a manifest
-	until    time.Time
+	at       time.Time
+	fresh    time.Duration // how long it is remembered
 }
 
 func (r *remembered) cost() int { return len(r.manifest.bytes) + recentOverhead }
@@ -46,7 +49,7 @@ func (r *recent) get(key string, now time.Time) *remembered {
 		return nil
 	}
 	found := e.Value.(*remembered)
-	if !now.Before(found.until) || found.until.Sub(now) > digestFresh { // or the clock was set back
+	if steady.Age(found.at, now) >= found.fresh {
 		r.remove(e)
 		return nil
 	}

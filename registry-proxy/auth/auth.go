@@ -28,6 +28,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/touchmark/touchmark/core/steady"
 )
 
 // Config says whom to believe. The zero value lets nobody in.
@@ -63,6 +65,7 @@ type Rule struct {
 type Clients struct {
 	config   Config
 	logins   *logins
+	steady   *steady.Clock
 	users    *users // nil without a file
 	issuers  []*verifier
 	rules    []rule
@@ -121,13 +124,13 @@ func Renew(before *Clients, c Config) (*Clients, error) {
 		return nil, fmt.Errorf("%s: %w", field, err)
 	}
 	clients := &Clients{config: c, password: c.Htpasswd != "" || len(c.Issuers) > 0}
-	if before != nil {
-		clients.logins = before.logins
-	} else {
-		clients.logins = newLogins()
-	}
 	if c.Now == nil {
 		clients.config.Now = time.Now
+	}
+	if before != nil {
+		clients.logins, clients.steady = before.logins, before.steady
+	} else {
+		clients.logins, clients.steady = newLogins(), steady.New(clients.config.Now)
 	}
 	if c.Htpasswd != "" {
 		var err error
@@ -136,7 +139,7 @@ func Renew(before *Clients, c Config) (*Clients, error) {
 		}
 	}
 	for i, issuer := range c.Issuers {
-		v, err := newVerifier(issuer, clients.config.Now)
+		v, err := newVerifier(issuer, clients.config.Now, clients.steady)
 		if err != nil {
 			return nil, fmt.Errorf("oidc[%d].ca: %w", i, err)
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/loopback"
+	"github.com/touchmark/touchmark/core/steady"
 )
 
 const (
@@ -61,6 +62,7 @@ type verifier struct {
 	Issuer
 	client *http.Client
 	now    func() time.Time
+	steady *steady.Clock
 
 	mu       sync.Mutex
 	verifier *oidc.IDTokenVerifier // nil until the issuer has answered
@@ -111,11 +113,12 @@ func (i Issuer) check() (field string, err error) {
 	return "", nil
 }
 
-func newVerifier(i Issuer, now func() time.Time) (*verifier, error) {
+func newVerifier(i Issuer, now func() time.Time, clock *steady.Clock) (*verifier, error) {
 	if i.Claim == "" {
 		i.Claim = "sub"
 	}
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: issuerTimeout, ResponseHeaderTimeout: issuerTimeout, MaxResponseHeaderBytes: 64 << 10}
+	// An issuer is asked too rarely for connections to be kept, of which one could be lost by then.
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, TLSHandshakeTimeout: issuerTimeout, ResponseHeaderTimeout: issuerTimeout, MaxResponseHeaderBytes: 64 << 10}
 	if i.CA != "" {
 		pem, err := configfile.Read(i.CA, maxCA)
 		if err != nil {
@@ -127,7 +130,7 @@ func newVerifier(i Issuer, now func() time.Time) (*verifier, error) {
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
 	}
-	return &verifier{Issuer: i, client: &http.Client{Transport: &repeating{next: transport, now: now}, Timeout: issuerTimeout}, now: now}, nil
+	return &verifier{Issuer: i, client: &http.Client{Transport: &repeating{next: transport, now: now}, Timeout: issuerTimeout}, now: now, steady: clock}, nil
 }
 
 // verify returns the subject that a token proves. The error wraps ErrCredentials or ErrUnavailable.
@@ -145,6 +148,9 @@ func (v *verifier) verify(ctx context.Context, untrusted string) (string, error)
 			return "", fmt.Errorf("%w: the keys of issuer %s could not be fetched", ErrUnavailable, v.URL)
 		}
 		return "", ErrCredentials
+	}
+	if v.steady.Now().After(token.Expiry) {
+		return "", fmt.Errorf("%w: the token has ended by the time since this process began, and not by the clock, which was set back: if the clock is right now, restart the process", ErrUnavailable)
 	}
 	var claims map[string]any
 	if err := token.Claims(&claims); err != nil {
