@@ -23,20 +23,24 @@ const grantTimeout = 30 * time.Second
 
 // serveBlob passes a blob on if it is evidence, or if a manifest of the repository that is admitted now lists it.
 func (p *Proxy) serveBlob(w http.ResponseWriter, r *http.Request, req request) *failure {
+	t, fail := p.findBlob(r, req)
+	if fail != nil {
+		return fail
+	}
 	w.Header().Set("Docker-Content-Digest", req.digest.String())
 	w.Header().Set("Content-Type", "application/octet-stream")
-	g, fail := p.grant(w, r, req)
-	switch {
-	case fail != nil:
-		w.Header().Del("Docker-Content-Digest")
-		return fail
-	case g == nil:
-		return nil // evidence, and written
+	if t.evidence != nil {
+		return p.held.write(w, r, t.evidence)
 	}
+	return p.sendBlob(w, r, req.repository, *t.granted)
+}
+
+// sendBlob passes on a blob, or the part of it that is asked for, from the cache if there is one.
+func (p *Proxy) sendBlob(w http.ResponseWriter, r *http.Request, repository string, g grant) *failure {
 	w.Header().Set("Accept-Ranges", "bytes")
-	w.Header().Set("Etag", `"`+req.digest.String()+`"`)
+	w.Header().Set("Etag", `"`+g.digest.String()+`"`)
 	if r.Method == http.MethodHead {
-		return p.headBlob(w, r, req.repository, *g)
+		return p.headBlob(w, r, repository, g)
 	}
 	part, fail := parseRange(r.Header, g.digest, g.size)
 	if fail != nil {
@@ -44,63 +48,64 @@ func (p *Proxy) serveBlob(w http.ResponseWriter, r *http.Request, req request) *
 		return fail
 	}
 	if p.cache != nil {
-		origin := p.registry + "/" + req.repository
-		reader, err := p.cache.Get(r.Context(), origin, g.digest, g.size, p.blobSource(req.repository, *g))
+		origin := p.registry + "/" + repository
+		reader, err := p.cache.Get(r.Context(), origin, g.digest, g.size, p.blobSource(repository, g))
 		if err == nil {
 			defer reader.Close()
-			if reader.Origin() == origin || p.present(r.Context(), req.repository, *g) == nil {
-				return p.sendKept(w, r, req.repository, *g, reader, part)
+			if reader.Origin() == origin || p.present(r.Context(), repository, g) == nil {
+				return p.sendKept(w, r, repository, g, reader, part)
 			} // or the upstream itself says why not
 		}
 	}
 	if part != nil {
-		return p.streamRange(w, r, req.repository, *g, *part)
+		return p.streamRange(w, r, repository, g, *part)
 	}
-	return p.streamBlob(w, r, req.repository, *g)
+	return p.streamBlob(w, r, repository, g)
 }
 
-// grant finds a manifest that lists the blob and is admitted now, or serves the blob itself if it is evidence. The table
+// findBlob finds out whether a blob may leave: it is evidence, or a manifest that lists it is admitted now. The table
 // only says which manifests to ask about; where none of those will do, the replicas are asked for more, and then the
-// repository is searched before anything is refused.
-func (p *Proxy) grant(w http.ResponseWriter, r *http.Request, req request) (*grant, *failure) {
+// repository is searched before anything is refused. Without a failure, it is settled.
+func (p *Proxy) findBlob(r *http.Request, req request) (tried, *failure) {
 	ctx, cancel := context.WithTimeout(r.Context(), grantTimeout)
 	defer cancel()
 	if fail := p.entitled(ctx, req.repository, "blobs/"+req.digest.String()); fail != nil {
-		return nil, fail // before a verdict about an image that the caller may not read
+		return tried{}, fail // before a verdict about an image that the caller may not read
 	}
 	start := p.now()
-	t := p.tryBlob(ctx, w, r, req, false)
+	t := p.tryBlob(ctx, req, false)
 	if !t.settled() {
 		p.learn(ctx, req.repository, req.digest)
-		t = p.tryBlob(ctx, w, r, req, false)
+		t = p.tryBlob(ctx, req, false)
 	}
 	if !t.settled() {
 		var fail *failure
-		if t, fail = p.searchBlob(ctx, w, r, req, t); fail != nil {
-			return nil, fail
+		if t, fail = p.searchBlob(ctx, req, t); fail != nil {
+			return t, fail
 		}
 	}
 	switch {
-	case t.served:
-		return nil, t.notEvidence
+	case t.evidence != nil:
+		return t, nil
 	case t.granted != nil:
 		p.logBlob(r, req, t.verdict, nil, p.now().Sub(start))
-		return t.granted, nil
+		return t, nil
 	case p.observe:
 		size, fail := p.probeBlob(ctx, req.repository, req.digest, -1)
 		if fail == nil && size >= 0 { // no manifest is known that lists it: the digest is still checked
-			return &grant{digest: req.digest, size: size}, nil
+			t.granted = &grant{digest: req.digest, size: size}
+			return t, nil
 		}
 	}
 	fail := p.noGrant(ctx, req, t)
 	p.logBlob(r, req, t.verdict, fail, p.now().Sub(start))
-	return nil, fail
+	return t, fail
 }
 
 // tried is what came of asking about the manifests that list a blob.
 type tried struct {
-	served      bool     // as evidence
-	notEvidence *failure // why it was not, of what an evidence manifest lists; or what went wrong while it was served
+	evidence    []byte   // the whole of it, if it is that
+	notEvidence *failure // why it is not, if a manifest of evidence lists it
 	searchErr   error    // why not the whole repository was seen, where it was searched
 
 	// Of the manifests that are not evidence:
@@ -113,17 +118,17 @@ type tried struct {
 }
 
 // settled reports whether there is nothing more to look for.
-func (t tried) settled() bool { return t.served || t.granted != nil }
+func (t tried) settled() bool { return t.evidence != nil || t.granted != nil }
 
 // unlisted reports whether no manifest is known that lists the blob.
 func (t tried) unlisted() bool { return t.holders == 0 && t.notEvidence == nil }
 
-// tryBlob serves a blob as evidence, or asks about the manifests that the table has for it. searched says that all indexes of the
+// tryBlob reads a blob of evidence, or asks about the manifests that the table has for a blob. searched says that all indexes of the
 // repository are there.
-func (p *Proxy) tryBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, req request, searched bool) tried {
-	served, fail := p.tryEvidence(ctx, w, r, req)
-	if served {
-		return tried{served: true, notEvidence: fail}
+func (p *Proxy) tryBlob(ctx context.Context, req request, searched bool) tried {
+	evidence, fail := p.tryEvidence(ctx, req)
+	if evidence != nil {
+		return tried{evidence: evidence}
 	}
 	t := p.tryHolders(ctx, req, searched)
 	t.notEvidence = fail
@@ -132,7 +137,7 @@ func (p *Proxy) tryBlob(ctx context.Context, w http.ResponseWriter, r *http.Requ
 
 // searchBlob searches the repository for manifests that list a blob, and asks about these. A digest that is made up must not cost the upstream
 // thousands of requests, nor one that is there again and again: before is what is known without a search.
-func (p *Proxy) searchBlob(ctx context.Context, w http.ResponseWriter, r *http.Request, req request, before tried) (tried, *failure) {
+func (p *Proxy) searchBlob(ctx context.Context, req request, before tried) (tried, *failure) {
 	repository, there := partition(ctx)+req.repository, p.upstream.passThrough // of whom entitled has asked
 	if before.unlisted() {
 		if p.fruitless.held(repository, req.digest, p.now()) {
@@ -147,7 +152,7 @@ func (p *Proxy) searchBlob(ctx context.Context, w http.ResponseWriter, r *http.R
 		}
 	}
 	err := p.walk(ctx, req.repository)
-	t := p.tryBlob(ctx, w, r, req, sawAll(err))
+	t := p.tryBlob(ctx, req, sawAll(err))
 	t.searchErr = err
 	if there && lasts(err) && !t.settled() && t.unlisted() {
 		p.fruitless.note(repository, req.digest, p.now())

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -183,6 +184,37 @@ func TestPX14_NothingIsCarriedInADescriptor(t *testing.T) {
 	r := l.want(l.get("/v2/app/referrers/sha256:"+hex64), http.StatusOK, "")
 	if !strings.Contains(string(r.body), sum(unsigned).String()) || strings.Contains(string(r.body), carried) || strings.Contains(string(r.body), "evil.example") {
 		t.Errorf("the list of referrers: %s", r.body)
+	}
+}
+
+// TestPX27_LayersListedAsEvidenceAreNotRead: whoever may push can list an image's layer as evidence of a few bytes. That costs those who pull it
+// no reading of it before they get it.
+func TestPX27_LayersListedAsEvidenceAreNotRead(t *testing.T) {
+	l := newLab(t)
+	config := l.putBlob("app", typeEmptyConfig, []byte(`{}`))
+	layer := l.putBlob("app", layerType, make([]byte, maxEvidenceLayer+1))
+	l.admitter.sign(l.put("app", "v1", typeOCIManifest, ociManifest(config, []descriptor{layer}, "")))
+	dressed := layer
+	dressed.MediaType, dressed.Size = simpleSigningType, 2
+	l.put("app", "dressed", typeOCIManifest, ociManifest(config, []descriptor{dressed}, ""))
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+	first := true
+	l.setLie(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, layer.UntrustedDigest) || !first {
+			return false
+		}
+		first = false
+		w.Header().Set("Content-Length", strconv.FormatInt(layer.Size, 10))
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done() // whoever reads it waits
+		return true
+	})
+	if r := l.get("/v2/app/manifests/dressed"); r.StatusCode == http.StatusOK || first {
+		t.Errorf("%d %s", r.StatusCode, r.body)
+	}
+	if r := l.want(l.get("/v2/app/blobs/"+layer.UntrustedDigest), http.StatusOK, ""); int64(len(r.body)) != layer.Size {
+		t.Errorf("%d bytes", len(r.body))
 	}
 }
 

@@ -9,33 +9,32 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// tryEvidence serves a blob that a manifest of evidence lists, after reading the whole of it, which is small. It comes
-// before any question to the gate: evidence must be readable when nothing can be decided. served is false if it is not for here to
-// answer; fail then says why, unless no evidence lists the blob. If both are set, the blob is evidence, and cannot be written now.
-func (p *Proxy) tryEvidence(ctx context.Context, w http.ResponseWriter, r *http.Request, req request) (served bool, fail *failure) {
+// tryEvidence reads the whole of a blob, which is small, if a manifest of evidence lists it and it is that by its content, too. It comes
+// before any question to the gate: evidence must be readable when nothing can be decided. fail says why it is none, unless no
+// evidence lists it.
+func (p *Proxy) tryEvidence(ctx context.Context, req request) (evidence []byte, fail *failure) {
 	nodes, _ := p.table.holdersOf(req.repository, req.digest)
 	var body []byte
-	var err error
 	for _, n := range nodes {
 		if !n.evidence {
 			continue
 		}
 		if body == nil {
 			if body, fail = p.evidenceBlob(ctx, req.repository, req.digest); fail != nil {
-				return false, fail
+				return nil, fail
 			}
 		}
 		if int64(len(body)) != n.blobSize(req.digest) {
 			fail = wrongSize("blob "+req.digest.String(), int64(len(body)), n.blobSize(req.digest))
 			continue
 		}
-		if err = checkEvidenceBlob(body, req.digest == n.config, n.layers()); err != nil {
+		if err := checkEvidenceBlob(body, req.digest == n.config, n.layers()); err != nil {
 			fail = &failure{status: http.StatusForbidden, code: codeDenied, message: "blob " + req.digest.String() + " is listed as evidence only, and " + err.Error()}
 			continue
 		}
-		return true, p.held.write(w, r, body)
+		return body, nil
 	}
-	return false, fail
+	return nil, fail
 }
 
 // looksInto reads all that a manifest lists which is evidence by its media types, and reports whether it is by its content,
@@ -103,6 +102,9 @@ func (p *Proxy) readBlob(ctx context.Context, repository string, digest v1.Hash)
 		return nil, fail
 	}
 	defer blob.Close()
+	if blob.resp.ContentLength > maxEvidenceLayer { // an image's layer, which somebody lists as evidence
+		return nil, explain(what, errTooLarge)
+	}
 	body, err := io.ReadAll(io.LimitReader(blob, maxEvidenceLayer+1))
 	switch {
 	case err != nil:
