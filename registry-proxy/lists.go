@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -27,7 +29,7 @@ const (
 // serveTags answers with one page of the upstream's tags. Tags are names, not content: they are passed on whatever the
 // policy says about what they point to.
 func (p *Proxy) serveTags(w http.ResponseWriter, r *http.Request, req request) *failure {
-	tags, more, offline, fail := p.listTags(r.Context(), req)
+	tags, more, offline, fail := p.listTags(r.Context(), p.lists, req)
 	if fail != nil {
 		return fail
 	}
@@ -51,8 +53,8 @@ type tagList struct {
 
 // listTags gives one page of the upstream's tags. During an outage they are those of the last complete list, under the rules
 // of answers.go, and offline is when the upstream said so.
-func (p *Proxy) listTags(ctx context.Context, req request) (tags []string, more bool, offline string, fail *failure) {
-	tags, more, fail = p.fetchTags(ctx, req.repository, req.pageSize, req.last)
+func (p *Proxy) listTags(ctx context.Context, places *semaphore.Weighted, req request) (tags []string, more bool, offline string, fail *failure) {
+	tags, more, fail = p.fetchTags(ctx, places, req.repository, req.pageSize, req.last)
 	switch {
 	case fail == nil:
 		p.keepTags(req, tags, more)
@@ -66,9 +68,9 @@ func (p *Proxy) listTags(ctx context.Context, req request) (tags []string, more 
 	return tags, more, "", fail
 }
 
-// fetchTags reads one page; more says that there is another after its last tag. A pageSize of -1 leaves the size to the
-// upstream.
-func (p *Proxy) fetchTags(ctx context.Context, repository string, pageSize int, last string) (tags []string, more bool, fail *failure) {
+// fetchTags reads one page when there is a place for that; more says that there is another after its last tag. A pageSize of -1 leaves the
+// size to the upstream.
+func (p *Proxy) fetchTags(ctx context.Context, places *semaphore.Weighted, repository string, pageSize int, last string) (tags []string, more bool, fail *failure) {
 	what := "tags of " + repository
 	query := url.Values{}
 	if pageSize >= 0 {
@@ -77,10 +79,10 @@ func (p *Proxy) fetchTags(ctx context.Context, repository string, pageSize int, 
 	if last != "" {
 		query.Set("last", last)
 	}
-	if err := p.lists.Acquire(ctx, 1); err != nil {
+	if err := places.Acquire(ctx, 1); err != nil {
 		return nil, false, explain(what, err)
 	}
-	defer p.lists.Release(1)
+	defer places.Release(1)
 	a, err := p.upstream.read(ctx, call{repository: repository, path: "tags/list", query: query, accept: "application/json"}, maxList)
 	switch {
 	case err != nil:

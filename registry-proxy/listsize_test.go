@@ -56,7 +56,7 @@ func TestPX27_ListsTakeTurns(t *testing.T) {
 	l.admitter.sign(req.digest)
 	lists := map[string]func(context.Context) *failure{
 		"/tags/list": func(ctx context.Context) *failure {
-			_, _, fail := l.proxy.fetchTags(ctx, req.repository, -1, "")
+			_, _, fail := l.proxy.fetchTags(ctx, l.proxy.lists, req.repository, -1, "")
 			return fail
 		},
 		"/referrers/": func(ctx context.Context) *failure {

@@ -137,6 +137,7 @@ type Proxy struct {
 	evidenceFlights flights[[]byte]
 	fetches         chan struct{}       // see maxFetches
 	judging         *Held               // see maxJudged
+	searching       *semaphore.Weighted // see walkWorkers
 	lists           *semaphore.Weighted // see maxLists
 	manifestFlights flights[judged]
 	walkFlights     flights[walked]
@@ -209,6 +210,7 @@ func New(c Config) (*Proxy, error) {
 		walks:     map[string]walked{},
 		loaded:    map[string]bool{},
 	}
+	p.searching = semaphore.NewWeighted(max(1, int64(cap(p.fetches)/2)))
 	if p.metrics == nil {
 		p.metrics = NewMetrics()
 	}

@@ -20,7 +20,8 @@ const (
 	maxWalkTags      = 1000
 	maxWalkManifests = 2000
 	walkTimeout      = 20 * time.Second
-	// walkWorkers is how many manifests one search fetches at a time: a share of [maxFetches], so that pulls go on.
+	// walkWorkers is how many manifests one search fetches at a time. All of them together have half of [maxFetches], so that pulls go on
+	// however many repositories are searched.
 	walkWorkers = 8
 	// walkFresh is how long the outcome of a search is believed, so that requests for nonsense do not search again and
 	// again; a parent that was pushed meanwhile is found by the next search.
@@ -119,7 +120,7 @@ type search struct {
 func (s *search) run(ctx context.Context) error {
 	tags, last := 0, ""
 	for {
-		page, more, offline, fail := s.p.listTags(ctx, request{repository: s.repository, pageSize: maxTagsPage, last: last})
+		page, more, offline, fail := s.p.listTags(ctx, s.p.searching, request{repository: s.repository, pageSize: maxTagsPage, last: last})
 		if fail != nil {
 			if fail.status == http.StatusNotFound {
 				return nil // no such repository: there is nothing to find
@@ -183,7 +184,7 @@ func (s *search) visit(ctx context.Context, reference string, depth int) {
 		n = s.p.table.get(s.repository, sha256Hash(reference[len("sha256:"):]))
 	}
 	if n == nil {
-		m, fail := s.p.fetchManifest(ctx, s.repository, reference)
+		m, fail := s.fetch(ctx, reference)
 		if fail != nil {
 			if fail.status != http.StatusNotFound && (fail.code != codeManifestInvalid || fail.broken) {
 				s.fail(fail)
@@ -199,6 +200,15 @@ func (s *search) visit(ctx context.Context, reference string, depth int) {
 	for _, child := range n.children {
 		s.visit(ctx, child.String(), depth+1)
 	}
+}
+
+// fetch reads a manifest when it is a search's turn.
+func (s *search) fetch(ctx context.Context, reference string) (manifest, *failure) {
+	if err := s.p.searching.Acquire(ctx, 1); err != nil {
+		return manifest{}, explain("manifest "+reference, err)
+	}
+	defer s.p.searching.Release(1)
+	return s.p.fetchManifest(ctx, s.repository, reference)
 }
 
 // begin reports whether a reference is still to be visited: what was met in the depth may have to be followed further.

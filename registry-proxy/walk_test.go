@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -57,6 +58,42 @@ func TestPX27_HangingUpEndsNobodysSearch(t *testing.T) {
 	for range 20 {
 		l.want(l.get(child), http.StatusOK, "")
 	}
+}
+
+// PX-27: however many repositories are searched, with however many lists read beside that, pulls go on; and so do searches.
+func TestPX27_SearchesLeaveRoomForPulls(t *testing.T) {
+	const repositories = 4
+	l := newLab(t, withConfig(func(c *Config) { c.Fetches = 4 }))
+	img, index := l.pushImage("app:v1"), l.pushIndex("multi:v1")
+	l.admitter.sign(digestOf(t, img), digestOf(t, index))
+	stuck, stop := make(chan struct{}, repositories*2), make(chan struct{})
+	var searched []string
+	for i := range repositories {
+		of := fmt.Sprint("slow", i)
+		l.pushImage(of + ":v2")
+		searched = append(searched, "/v2/"+of+"/manifests/"+digestOf(t, l.pushImage(of+":v1")).String())
+	}
+	l.setLie(func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.URL.Path, "/v2/slow") && strings.Contains(r.URL.Path, "/manifests/v") {
+			stuck <- struct{}{}
+			<-stop
+		}
+		return false
+	})
+	var wg sync.WaitGroup
+	for _, path := range searched {
+		wg.Go(func() { l.get(path) })
+	}
+	for range 2 { // half of the places
+		<-stuck
+	}
+	l.want(l.get("/v2/app/manifests/v1"), http.StatusOK, "")
+	close(stop)
+	wg.Wait()
+	if !l.proxy.lists.TryAcquire(maxLists) { // as clients can
+		t.Fatal("not all places are free")
+	}
+	l.want(l.get("/v2/multi/manifests/"+children(t, index)[0].String()), http.StatusOK, "")
 }
 
 // PX-05, PX-09: what was found and had to make room, be it for the rest of the repository or for another one, is not known not to be
