@@ -24,6 +24,7 @@ type bubble struct {
 	*lab
 	proxied *coretest.Pipes // where clients connect
 	client  *http.Transport
+	uplink  *http.Transport
 }
 
 // newBubble makes a lab in a bubble, until its test ends.
@@ -41,7 +42,7 @@ func newBubble(t *testing.T, opts ...labOption) *bubble {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.proxy, b.client = p, &http.Transport{DialContext: b.proxied.Dial}
+	b.proxy, b.client, b.uplink = p, &http.Transport{DialContext: b.proxied.Dial}, transport
 	upstream, front := &http.Server{Handler: http.HandlerFunc(b.serveUpstream)}, &http.Server{Handler: p.Handler()}
 	go func() { _ = upstream.Serve(registry) }()
 	go func() { _ = front.Serve(b.proxied) }()
@@ -241,6 +242,25 @@ func TestPX25_SlowUpstreams(t *testing.T) {
 					t.Errorf("when it is well again: %d %s after %v", r.StatusCode, r.body, took)
 				}
 			})
+		})
+	}
+}
+
+// TestPX25_ReachingASlowUpstream: whoever asks whether an upstream is there is told in time.
+func TestPX25_ReachingASlowUpstream(t *testing.T) {
+	t.Parallel()
+	for _, passThrough := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBubble(t)
+			c := Config{Upstream: "http://upstream.example", Transport: b.uplink, PassThrough: passThrough}
+			if err := Reach(t.Context(), c); err != nil {
+				t.Error(err)
+			}
+			b.slow("/v2/", failing)
+			begin := time.Now()
+			if err := Reach(t.Context(), c); err == nil || time.Since(begin) != 30*time.Second {
+				t.Errorf("passed through %v: %v after %v", passThrough, err, time.Since(begin))
+			}
 		})
 	}
 }

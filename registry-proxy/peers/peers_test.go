@@ -197,13 +197,44 @@ func TestReplicasThatDoNotAnswerAreLeftOutForAWhile(t *testing.T) {
 			t.Error(diff)
 		}
 	}
-	if took := time.Since(begin); asked.Load() != 1 || took > 3*askTimeout {
+	if took := time.Since(begin); asked.Load() != 1 || took > 3*time.Second {
 		t.Errorf("the slow one was asked %d times, in %s", asked.Load(), took)
 	}
-	now = now.Add(failedFor)
+	now = now.Add(5*time.Second - 1)
+	c.Holders(t.Context(), "r.example/app", blobA)
+	if asked.Load() != 1 {
+		t.Error("the slow one was asked again before its time")
+	}
+	now = now.Add(1)
 	c.Holders(t.Context(), "r.example/app", blobA)
 	if asked.Load() != 2 {
 		t.Errorf("the slow one was asked %d times", asked.Load())
+	}
+}
+
+// A question is good for a minute before and after its time, and what the DNS said for five seconds.
+func TestTimesOfPeers(t *testing.T) {
+	now := time.Now()
+	header := authorize(secret, now, "nonce", "r.example/app", blobA.String())
+	for late, good := range map[time.Duration]bool{-62 * time.Second: false, -58 * time.Second: true, 58 * time.Second: true, 62 * time.Second: false} {
+		if _, err := authorized(secret, now.Add(late), header, "r.example/app", blobA.String()); (err == nil) != good {
+			t.Errorf("%v late: %v", late, err)
+		}
+	}
+	lookups := 0
+	c := client(t, Config{DNS: "http://replicas.example:1", Now: func() time.Time { return now }, Lookup: func(context.Context, string) ([]string, error) {
+		lookups++
+		return nil, nil
+	}})
+	for _, step := range []struct {
+		after time.Duration
+		want  int
+	}{{0, 1}, {5*time.Second - 1, 1}, {1, 2}} {
+		now = now.Add(step.after)
+		c.Holders(t.Context(), "r.example/app", blobA)
+		if lookups != step.want {
+			t.Errorf("%v later: %d lookups, want %d", step.after, lookups, step.want)
+		}
 	}
 }
 
