@@ -97,13 +97,14 @@ func (p *Proxy) fetchTags(ctx context.Context, places *semaphore.Weighted, repos
 		return nil, false, fail
 	}
 	var list struct {
-		Tags []string `json:"tags"`
+		Tags json.RawMessage `json:"tags"` // null, where there are none; what has no such member is something else
 	}
-	if err := json.Unmarshal(a.body, &list); err != nil {
+	var all []string
+	if json.Unmarshal(a.body, &list) != nil || json.Unmarshal(list.Tags, &all) != nil {
 		return nil, false, badUpstream(codeUnknown, what+": the upstream registry's list is not JSON of the right form", nil)
 	}
-	tags = make([]string, 0, len(list.Tags))
-	for _, tag := range list.Tags {
+	tags = make([]string, 0, len(all))
+	for _, tag := range all {
 		if !isTag(tag) {
 			return nil, false, badUpstream(codeUnknown, what+": the upstream registry's list holds something that is not a tag", nil)
 		}

@@ -37,6 +37,7 @@ var (
 	errSearchBounded = errors.New("the repository has more tags and manifests than are searched")
 	errSearchDeep    = errors.New("the repository has indexes that are nested deeper than is searched")
 	errSearchLost    = errors.New("the repository has more than this proxy remembers at once")
+	errSearchAstray  = errors.New("the upstream registry's list of tags goes on after a page without tags")
 )
 
 // errSearchedKept says that all was seen of what was kept for an outage. Like other answers that were kept it is good enough to admit by, as
@@ -121,20 +122,22 @@ func (s *search) run(ctx context.Context) error {
 	tags, last := 0, ""
 	for {
 		page, more, offline, fail := s.p.listTags(ctx, s.p.searching, request{repository: s.repository, pageSize: maxTagsPage, last: last})
-		if fail != nil {
-			if fail.status == http.StatusNotFound {
-				return nil // no such repository: there is nothing to find
-			}
+		switch {
+		case fail != nil && fail.status == http.StatusNotFound && last == "":
+			return nil // no such repository: there is nothing to find
+		case fail != nil:
 			return fail
-		}
-		if offline != "" {
+		case offline != "":
 			s.kept.Store(true)
 		}
 		s.visitTags(ctx, page)
-		if !more || len(page) == 0 {
+		tags += len(page)
+		switch {
+		case !more:
 			return s.outcome()
-		}
-		if tags += len(page); tags >= maxWalkTags {
+		case len(page) == 0:
+			return errSearchAstray
+		case tags >= maxWalkTags:
 			return errSearchBounded
 		}
 		last = page[len(page)-1]

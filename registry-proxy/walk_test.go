@@ -126,6 +126,50 @@ func TestPX05_NoRefusalByWhatTheTableLost(t *testing.T) {
 	}
 }
 
+// PX-31: a list of tags that does not come to its end is not a repository that was seen as a whole.
+func TestPX31_NoRefusalByAPartOfTheTags(t *testing.T) {
+	for name, pages := range map[string][2]string{ // without and with ?last=; empty is 404
+		"a further page that is not there":      {`["leaf"]`, ``},
+		"a further page without tags":           {`["leaf"]`, `[]`},
+		"a further page with the same tag":      {`["leaf"]`, `["leaf"]`},
+		"no tags, and further pages":            {`[]`, ``},
+		"something else":                        {`{"errors":[{"code":"UNKNOWN"}]}`, ``},
+		"a further page that is something else": {`["leaf"]`, `{}`},
+		"a further page of no tags, either":     {`["leaf"]`, `["../x"]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			leaf := digestOf(t, l.pushImage("app:leaf"))
+			index := l.put("app", "signed", typeOCIIndex, ociIndex(typeDockerManifest, leaf, ""))
+			l.admitter.sign(index)
+			astray := true
+			l.setLie(func(w http.ResponseWriter, r *http.Request) bool {
+				if !astray || !strings.HasSuffix(r.URL.Path, "/tags/list") {
+					return false
+				}
+				page := pages[0]
+				if r.URL.Query().Get("last") != "" {
+					page = pages[1]
+				}
+				if page == "" {
+					w.WriteHeader(http.StatusNotFound)
+					return true
+				}
+				if strings.HasPrefix(page, "[") {
+					w.Header().Set("Link", `</v2/app/tags/list?last=leaf>; rel="next"`)
+					page = `{"name":"app","tags":` + page + `}`
+				}
+				fmt.Fprint(w, page)
+				return true
+			})
+			l.want(l.get("/v2/app/manifests/"+leaf.String()), http.StatusServiceUnavailable, codeUnavailable)
+			astray = false
+			l.clock.Advance(walkFresh)
+			l.want(l.get("/v2/app/manifests/"+leaf.String()), http.StatusOK, "")
+		})
+	}
+}
+
 // PX-09: indexes are followed to [maxIndexDepth] from wherever they are met first; what lies deeper was not seen.
 func TestPX09_WhatLiesDeeperWasNotSeen(t *testing.T) {
 	for _, tt := range []struct {
