@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -219,7 +220,27 @@ func (p parser) registries(doc *document, c *Config) error {
 	if field, err := c.checkAddresses(); err != nil {
 		return p.Fail(field, "%v", err)
 	}
+	if field, problem := c.leaks(); field != "" {
+		return p.Fail(field, "%s", problem)
+	}
 	return nil
+}
+
+// leaks says which name of the proxy leads to a registry whose clients are passed through: with the passwords of those who log in
+// there for another one.
+func (c *Config) leaks() (field, problem string) {
+	if len(c.Registries) == 1 {
+		return "", ""
+	}
+	for i, r := range c.Registries {
+		for j, name := range c.Names {
+			covered := slices.ContainsFunc(r.Hosts, func(host string) bool { return host == name || host == loopback.Hostname(name) }) // a host stands for all its ports
+			if r.PassThrough && covered {
+				return fmt.Sprintf("names[%d]", j), fmt.Sprintf("%q is covered by registries[%d].hosts, whose clients are passed through: with what clients of the others log in to it would go to that upstream; give the registry a host of its own, or one with its port", name, i)
+			}
+		}
+	}
+	return "", ""
 }
 
 // checkAddresses says which registry could not be addressed.
