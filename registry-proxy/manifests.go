@@ -20,8 +20,8 @@ import (
 // acceptManifests is what the upstream is asked for, whatever the client accepts: one reference has one answer.
 const acceptManifests = typeOCIManifest + ", " + typeOCIIndex + ", " + typeDockerManifest + ", " + typeDockerList
 
-// maxFetches bounds how many manifests are read at once, and with [maxManifest] the memory that an upstream's endless
-// answers can take (256 MiB).
+// maxFetches bounds how many manifests, and blobs of evidence, are read at once, and with [maxManifest] and [maxEvidenceLayer] the memory
+// that an upstream's endless answers can take (256 and 512 MiB).
 const maxFetches = 64
 
 const (

@@ -84,7 +84,8 @@ type Config struct {
 	PassThrough bool
 	// Observe has everything served, whatever the verdict, with a warning in the answer's header.
 	Observe bool
-	// Fetches bounds how many manifests are read at once; 0 is 64, which with the largest manifests take 256 MiB.
+	// Fetches bounds how many manifests, and blobs of evidence, are read at once; 0 is 64, which take 256 MiB with the largest manifests, and 512 MiB
+	// with the largest evidence.
 	Fetches int
 	// Rate bounds the requests to the upstream, per second; 0 does not. Those above it wait.
 	Rate float64
