@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/steady"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 )
 
@@ -311,4 +312,33 @@ func TestAnswersUnderWayAtTheEnd(t *testing.T) {
 			}
 		})
 	}
+}
+
+// PX-25: a client's certificate ends when either clock says so.
+func TestPX25_WallClockIsSet(t *testing.T) {
+	const day, year = 24 * time.Hour, 365 * 24 * time.Hour
+	clock := coretest.NewClock(time.Now())
+	s := &server{clock: steady.New(clock.Now)}
+	pool := x509.NewCertPool()
+	s.clients.Store(pool)
+	ctx := s.accepted(t.Context(), nil)
+	leaf, _, _, _ := certificate(t, &x509.Certificate{Subject: pkix.Name{CommonName: "client"}}, nil, nil) // of an hour
+	r := (&http.Request{TLS: &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{leaf}}}}).WithContext(ctx)
+	stands := func(what string, want bool) {
+		t.Helper()
+		if got := s.stands(r); got != want {
+			t.Errorf("%s: it stands: %v", what, got)
+		}
+	}
+	stands("at first", true)
+	clock.SetWall(year)
+	stands("a year ahead", false)
+	clock.SetWall(-year)
+	stands("back again", true)
+	clock.SetWall(-day)
+	stands("a day behind", true)
+	clock.Advance(time.Hour + time.Second)
+	stands("a day behind, when it has ended", false)
+	clock.SetWall(day)
+	stands("when it has ended", false)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/touchmark/touchmark/core/configfile"
 	"github.com/touchmark/touchmark/core/configfile/tlsfiles"
 	"github.com/touchmark/touchmark/core/serving"
+	"github.com/touchmark/touchmark/core/steady"
 	"github.com/touchmark/touchmark/registry-proxy/config"
 )
 
@@ -45,11 +46,12 @@ type server struct {
 	http     *http.Server
 	scheme   string
 	clients  atomic.Pointer[x509.CertPool] // authorities of clients' certificates; nil if they have none
+	clock    *steady.Clock                 // by which these certificates end
 }
 
 // listen opens a listener. An error about TLS files names them.
 func listen(address string, files config.TLS, handler http.Handler, logger *slog.Logger) (*server, error) {
-	s := &server{scheme: "http"}
+	s := &server{scheme: "http", clock: steady.New(time.Now)}
 	s.http = &http.Server{
 		Handler:           s.standing(handler),
 		ConnContext:       s.accepted,

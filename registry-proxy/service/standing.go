@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"net"
 	"net/http"
-	"time"
 )
 
 // A connection may be open for days, and a client's certificate is verified when it
@@ -39,7 +38,7 @@ func (s *server) standing(next http.Handler) http.Handler {
 
 // stands reports whether a client's certificate would be taken if it came now.
 func (s *server) stands(r *http.Request) bool {
-	now := time.Now()
+	now := s.clock.Now()
 	for _, c := range r.TLS.VerifiedChains[0] {
 		if now.After(c.NotAfter) {
 			return false
