@@ -104,7 +104,7 @@ func Open(ctx context.Context, c Config) (*Key, error) {
 			return &Key{form: c.Form, validity: c.Validity, signer: signer, public: e, cache: newCache()}, nil
 		}
 	}
-	return nil, fmt.Errorf("reading %s: it does not hold the public half of %s, so no client would accept its signatures: run touchmark install podman",
+	return nil, fmt.Errorf("reading %s: it does not hold the public half of %s, so no client would accept its signatures: run \"touchmark install podman\", or for a proxy \"touchmark proxy key make\"",
 		c.Public, keys.Redact(c.Key))
 }
 

@@ -61,6 +61,8 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/configfile"
+	"github.com/touchmark/touchmark/core/countersign"
+	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/loopback"
 	registryproxy "github.com/touchmark/touchmark/registry-proxy"
 	"github.com/touchmark/touchmark/registry-proxy/auth"
@@ -102,6 +104,11 @@ type Countersign struct {
 	Authority string        // file with the authority's certificates, for clients
 	Names     []string      // of the proxy, HOST or HOST:PORT, as clients write it
 	Validity  time.Duration // of a countersignature; 0 for the default
+}
+
+// Of is the key with its authority, where keys elsewhere are opened with these options.
+func (c Countersign) Of(options keys.Options) countersign.Config {
+	return countersign.Config{Form: countersign.Sigstore, Key: c.Key, Public: c.Authority, Validity: c.Validity, Keys: options, Host: "touchmark proxy"}
 }
 
 // TLS is how the proxy is reached by HTTPS.

@@ -2,6 +2,9 @@ package service
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"log/slog"
 
 	"github.com/touchmark/touchmark/core/countersign"
@@ -10,18 +13,26 @@ import (
 )
 
 // openSigner opens the key that the proxy countersigns with; nil if there is none. A
-// key file that is not there is made, and so is its authority's certificate.
-func openSigner(ctx context.Context, c config.Countersign, options keys.Options, logger *slog.Logger) (*countersign.Key, error) {
-	if c.Key == "" {
+// key file that is not there is made, and so is its authority's certificate, but for
+// replicas: with a key each, clients would accept the countersignatures of one alone.
+func openSigner(ctx context.Context, conf *config.Config, options keys.Options, logger *slog.Logger) (*countersign.Key, error) {
+	if conf.Countersign.Key == "" {
 		return nil, nil
 	}
-	key := countersign.Config{Form: countersign.Sigstore, Key: c.Key, Public: c.Authority, Validity: c.Validity, Keys: options, Host: "touchmark proxy"}
+	key := conf.Countersign.Of(options)
+	if conf.Peers.SecretFile != "" {
+		signer, err := countersign.Open(ctx, key)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; replicas have one key in common: make it once with \"touchmark proxy key make --config %s\", and give key and authority to all of them", err, conf.File)
+		}
+		return signer, err
+	}
 	made, err := countersign.Generate(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	if made.Key || made.Public {
-		logger.Info("a key to countersign with was made; clients need its authority", "authority", c.Authority)
+		logger.Info("a key to countersign with was made; clients need its authority", "authority", conf.Countersign.Authority)
 	}
 	return countersign.Open(ctx, key)
 }

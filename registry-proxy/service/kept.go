@@ -48,7 +48,7 @@ func openKept(ctx context.Context, conf *config.Config, options keys.Options, kn
 			return nil, errors.Join(fmt.Errorf("tracing: %w", err), k.close())
 		}
 	}
-	if k.signer, err = openSigner(ctx, conf.Countersign, options, logger); err != nil {
+	if k.signer, err = openSigner(ctx, conf, options, logger); err != nil {
 		return nil, errors.Join(fmt.Errorf("countersign: %w", err), k.close())
 	}
 	if err := k.meet(conf.Peers, known, logger); err != nil {

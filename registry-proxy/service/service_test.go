@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/touchmark/touchmark/core/coretest"
+	"github.com/touchmark/touchmark/core/countersign"
+	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/registry-proxy/config"
@@ -271,4 +273,22 @@ func TestCountersign(t *testing.T) {
 	if status, body := get(t, http.DefaultClient, path); status == 200 {
 		t.Errorf("refused: got %s", body)
 	}
+}
+
+// Replicas make no key each, of which clients would accept one alone: they start with the one that they are given.
+func TestCountersign_ReplicasHaveOneKey(t *testing.T) {
+	p := newPlace(t)
+	p.write("proxy.yaml", p.least()+"countersign: {key: countersign.key, authority: countersign.pem, names: [proxy.example]}\npeers: {listen: \"127.0.0.1:0\", urls: [\"http://127.0.0.1:1\"], secretFile: peers.secret}\n")
+	p.write("peers.secret", strings.Repeat("s", 32))
+	if _, err := p.new(); err == nil || !strings.Contains(err.Error(), "countersign: ") || !strings.Contains(err.Error(), "touchmark proxy key make --config "+p.path("proxy.yaml")) {
+		t.Errorf("without a key: %v", err)
+	}
+	c, err := config.Load(p.path("proxy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := countersign.Generate(t.Context(), c.Countersign.Of(keys.Options{})); err != nil {
+		t.Fatal(err)
+	}
+	p.run()
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/exit"
+	"github.com/touchmark/touchmark/cmd/touchmark/internal/fingerprints"
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/keyopen"
 	"github.com/touchmark/touchmark/cmd/touchmark/internal/rules"
 	"github.com/touchmark/touchmark/core/countersign"
@@ -107,8 +108,8 @@ func agentHasKey(ctx context.Context, f rules.HostFlags, key countersign.Config)
 	if err != nil {
 		return err
 	}
-	fingerprints, err := countersign.Fingerprints(key)
-	if err == nil && fingerprints[0] != status.Key {
+	keys, err := countersign.Fingerprints(key)
+	if err == nil && keys[0] != status.Key {
 		err = fmt.Errorf("retiring countersigning keys: the running agent signs with %s still: restart it, and retire ten minutes later", status.Key)
 	}
 	return err
@@ -139,16 +140,8 @@ func changeKeys(cmd *cobra.Command, f rules.HostFlags, change func(countersign.C
 }
 
 func showKeys(cmd *cobra.Command, c countersign.Config) error {
-	fingerprints, err := countersign.Fingerprints(c)
-	if err != nil {
+	if err := fingerprints.Print(cmd.OutOrStdout(), c); err != nil {
 		return noKeys(err)
-	}
-	for i, fingerprint := range fingerprints {
-		what := "previous"
-		if i == 0 {
-			what = "signing"
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%-8s  %s\n", what, fingerprint)
 	}
 	return nil
 }

@@ -79,7 +79,7 @@ func (f clientProxyFlags) run(cmd *cobra.Command, client string, write func(clie
 	if client == "podman" { // no other demands countersignatures
 		p.Countersigner, err = certificates(c.Countersign.Authority)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = fmt.Errorf("%w; the proxy makes it when it starts for the first time", err)
+			err = fmt.Errorf("%w; the proxy makes it when it starts for the first time, or \"touchmark proxy key make\"", err)
 		}
 		if err != nil {
 			return exit.Usage(fmt.Errorf("%s: countersign.authority: %w", f.config, err))

@@ -102,6 +102,7 @@ and field), 3 it cannot listen, or has never seen a trust root that it is to fol
 	fl.BoolVar(&f.insecureHTTP, "insecure-http", false, "serve plain HTTP to others than this machine; something else has to encrypt it")
 	f.rules.Roots.Register(cmd)
 	f.registry.Register(cmd)
+	cmd.AddCommand(newKey())
 	return cmd
 }
 

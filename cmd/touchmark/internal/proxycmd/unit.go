@@ -63,8 +63,8 @@ func makesKey(c *config.Config, o systemd.Options) error {
 			continue
 		}
 		if _, err := os.Lstat(file.path); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: countersign.%s: %s is not there, and the proxy could not make it where the unit lets it only read: name key and authority in %s, or start it once by hand, which makes both",
-				c.File, file.field, file.path, config.DefaultState)
+			return fmt.Errorf("%s: countersign.%s: %s is not there, and the proxy could not make it where the unit lets it only read: name key and authority in %s, or make both with \"touchmark proxy key make --config %s\"",
+				c.File, file.field, file.path, config.DefaultState, c.File)
 		}
 	}
 	return nil
