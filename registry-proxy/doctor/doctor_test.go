@@ -53,6 +53,11 @@ var good = map[string]func(*place){
 		p.about("passThrough: true")
 		p.config.Network = true
 	},
+	"behind a balancer, on this machine": func(p *place) {
+		p.elsewhere()
+		delete(p.lines, "listen")
+		p.set("balancers", "[127.0.0.1]")
+	},
 	"a trust root that is followed": func(p *place) { p.follow() },
 	"with TLS, on this machine":     func(p *place) { p.tls(1000 * time.Hour) },
 }
@@ -152,6 +157,7 @@ var cases = []struct {
 	{"tls-names", "reached from elsewhere", func(p *place) { p.registry = "  hosts: [other.example]\n"; p.configure() }},
 	{"plain-http", "reached from elsewhere", func(p *place) { delete(p.lines, "tls"); p.set("insecureHTTP", "true") }},
 	{"anonymous-reads", "reached from elsewhere", func(p *place) { p.set("auth", "{anonymous: true}") }},
+	{"anonymous-reads", "behind a balancer, on this machine", func(p *place) { p.set("auth", "{anonymous: true}") }},
 	{"anonymous-reads", "anonymous where that is meant", func(p *place) {
 		p.set("auth", `{anonymous: true, access: [{subjects: [anonymous], repositories: ["**"]}]}`)
 	}},

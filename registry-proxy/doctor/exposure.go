@@ -17,13 +17,12 @@ func checkExposure(_ context.Context, s *snapshot) {
 		return
 	}
 	c := s.conf
-	if !onlyHere(c.Listen) {
-		if c.TLS.Cert == "" {
-			s.Find("plain-http", s.field("listen"), "%s is reached from elsewhere, without TLS", c.Listen)
-		}
-		if c.Auth.Anonymous {
-			s.checkAnonymous()
-		}
+	here := onlyHere(c.Listen)
+	if !here && c.TLS.Cert == "" {
+		s.Find("plain-http", s.field("listen"), "%s is reached from elsewhere, without TLS", c.Listen)
+	}
+	if c.Auth.Anonymous && (!here || len(c.Balancers) > 0) { // which bring others here
+		s.checkAnonymous()
 	}
 	switch {
 	case c.Metrics == "":
