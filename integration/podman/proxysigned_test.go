@@ -75,7 +75,7 @@ func TestPOD09_ProxyCountersigns(t *testing.T) {
 		host.Write(t, "/etc/containers/registries.conf", fmt.Sprintf("[[registry]]\nprefix = \"registry.example\"\nlocation = %q\ninsecure = true\n", location))
 	}
 	for _, client := range [][]string{
-		{"podman", "pull"}, {"buildah", "pull", "--policy", "always"}, {"skopeo", "copy", "dir:/tmp/copy"},
+		{"podman", "pull"}, {"buildah", "pull", "--policy", "always"}, {"skopeo", "copy", "dir:/root/copy"},
 	} {
 		t.Run(client[0], func(t *testing.T) {
 			pull := func(tag string) lab.Result {

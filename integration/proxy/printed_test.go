@@ -22,7 +22,7 @@ func TestPrinted_Podman(t *testing.T) {
 	pull := func(client, tag string) lab.Result {
 		image := s.registry + "/library/web:" + tag
 		if client == "skopeo" {
-			return root.Run(t, "skopeo", "copy", "docker://"+image, "dir:/tmp/copy")
+			return root.Run(t, "skopeo", "copy", "docker://"+image, "dir:/root/copy")
 		}
 		return root.Run(t, append(clients[client], image)...)
 	}
@@ -36,7 +36,7 @@ func TestPrinted_Podman(t *testing.T) {
 	// The network leads to the registry, which the host trusts.
 	root.Must(t, 0, "rm", "/etc/containers/registries.conf.d/50-touchmark-proxy.conf")
 	h.Write(t, "/etc/containers/certs.d/"+s.registry+"/ca.crt", s.read(t, "ca.pem"))
-	root.Must(t, 0, "skopeo", "--insecure-policy", "copy", "docker://"+s.registry+"/library/web:signed", "dir:/tmp/around")
+	root.Must(t, 0, "skopeo", "--insecure-policy", "copy", "docker://"+s.registry+"/library/web:signed", "dir:/root/around")
 	for client := range clients {
 		for tag := range tags {
 			if r := pull(client, tag); r.Status == 0 || !strings.Contains(r.Output(), "A signature was required, but no signature exists") {

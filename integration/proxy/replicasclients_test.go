@@ -43,8 +43,8 @@ func (f *fleet) clients() []client {
 			return said(r)
 		}, func(*testing.T) {}},
 		{"skopeo", func(t *testing.T) string {
-			return said(root.Run(t, "skopeo", "copy", "--retry-times", "3", "docker://"+signedImage, "oci:/tmp/copy"))
-		}, func(t *testing.T) { root.Must(t, 0, "rm", "-rf", "/tmp/copy") }},
+			return said(root.Run(t, "skopeo", "copy", "--retry-times", "3", "docker://"+signedImage, "oci:/root/copy"))
+		}, func(t *testing.T) { root.Must(t, 0, "rm", "-rf", "/root/copy") }},
 		{"podman", func(t *testing.T) string { return said(root.Run(t, "podman", "pull", signedImage)) },
 			func(t *testing.T) { root.Must(t, 0, "podman", "rmi", "--all", "--force") }},
 	}, f.node().clients()...)

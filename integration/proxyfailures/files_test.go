@@ -65,7 +65,7 @@ var fileUses = []fileUse{
 	{name: "proxy.pem", started: true}, {name: "proxy.key", started: true},
 	{name: "decisions.jsonl", more: "decisions: {file: decisions.jsonl}\n", started: true, made: []string{"missing", "empty", "half-written", "garbage"}},
 	{name: "cache", more: "cache: {dir: cache, size: 1GiB}\n", started: true, made: []string{"missing", "a directory"}},
-	{name: "countersign.key", started: true, made: []string{"missing"}}, {name: "countersign.pem", started: true, made: []string{"missing"}},
+	{name: "countersign.key", started: true}, {name: "countersign.pem", started: true},
 }
 
 // fileFaults are what a file can be in the place of what it should be. As root runs the tests, nothing is unreadable by its mode: a link to itself is.
@@ -326,5 +326,6 @@ func filesOf(t *testing.T, upstream, policyText string, root []byte) (dir string
 	for _, name := range []string{"upstream-ca.pem", "issuer-ca.pem", "clients.pem"} {
 		a.write(t, filepath.Join(dir, name))
 	}
+	makeKey(t, dir)
 	return dir
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/touchmark/touchmark/core/countersign"
+	"github.com/touchmark/touchmark/core/keys"
 	"github.com/touchmark/touchmark/core/policy"
 	"github.com/touchmark/touchmark/core/trust"
 	"github.com/touchmark/touchmark/registry-proxy/config"
@@ -37,7 +39,17 @@ func newBench(t *testing.T, root []byte) *bench {
 	}
 	b.authority = newAuthority(t)
 	b.authority.write(t, filepath.Join(b.dir, "ca.pem"))
+	makeKey(t, b.dir)
 	return b
+}
+
+// makeKey makes the key that proxies countersign with, and its authority's certificate: replicas make none themselves.
+func makeKey(t *testing.T, dir string) {
+	t.Helper()
+	key := config.Countersign{Key: filepath.Join(dir, "countersign.key"), Authority: filepath.Join(dir, "countersign.pem")}
+	if _, err := countersign.Generate(t.Context(), key.Of(keys.Options{})); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // front starts a proxy by its file, which more ends. stop ends it.
