@@ -51,7 +51,7 @@ func newBubble(t *testing.T, opts ...labOption) *bubble {
 		front.Close()
 		transport.CloseIdleConnections()
 		upstream.Close()
-		time.Sleep(time.Hour) // for whoever sleeps
+		time.Sleep(time.Hour) // those who sleep in the bubble, which waits for all, wake up
 	})
 	return b
 }
@@ -96,7 +96,7 @@ var (
 		for r.Context().Err() == nil {
 			_, _ = io.WriteString(w, " ")
 			_ = http.NewResponseController(w).Flush()
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // the drip itself
 		}
 	}
 	// failing sends the header of an error and nothing else.
@@ -116,7 +116,7 @@ var (
 	}
 	// redirecting sends the proxy elsewhere, several times.
 	redirecting = func(_ *bubble, w http.ResponseWriter, r *http.Request) {
-		time.Sleep(20 * time.Second)
+		time.Sleep(20 * time.Second) // how slow it is
 		http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
 	}
 )
@@ -177,7 +177,7 @@ func TestPX25_SlowUpstreams(t *testing.T) {
 	}
 	late := func(after time.Duration) slowly {
 		return func(b *bubble, w http.ResponseWriter, r *http.Request) {
-			time.Sleep(after)
+			time.Sleep(after) // how late it is
 			b.registry.ServeHTTP(w, r)
 		}
 	}
@@ -197,7 +197,7 @@ func TestPX25_SlowUpstreams(t *testing.T) {
 		{"a list of tags that never ends", func(*bubble) string { return "tags/list" }, "/tags/", dripping, 30 * time.Second, nil},
 		{"referrers", func(*bubble) string { return "referrers/" + unknown }, "/referrers/", silent, 30 * time.Second, nil},
 		{"referrers on many slow pages", func(*bubble) string { return "referrers/" + unknown }, "/referrers/", func(_ *bubble, w http.ResponseWriter, r *http.Request) {
-			time.Sleep(25 * time.Second)
+			time.Sleep(25 * time.Second) // how slow each page is
 			w.Header().Set("Link", `<?n=1&last=`+time.Now().Format("150405")+`>; rel="next"`)
 			w.Header().Set("Content-Type", typeOCIIndex)
 			_, _ = io.WriteString(w, `{"schemaVersion":2,"mediaType":"`+typeOCIIndex+`","manifests":[]}`)
@@ -289,7 +289,7 @@ func TestPX25_BlobsThatStall(t *testing.T) {
 							for i := range pieces {
 								_, _ = w.Write(layer[i*size/pieces : (i+1)*size/pieces])
 								_ = http.NewResponseController(w).Flush()
-								time.Sleep(pause)
+								time.Sleep(pause) // how slow each piece is
 							}
 						})
 						r, took := b.timed("GET", "/v2/app/blobs/"+digest.String())

@@ -17,6 +17,8 @@ import (
 	"github.com/touchmark/touchmark/core/coretest"
 )
 
+// The tests of this file run in bubbles (testing/synctest), where time goes on when everybody waits: nothing here takes the time that it says.
+
 // lossy is a connection on which nothing that is sent arrives any more from some time on.
 type lossy struct {
 	net.Conn
@@ -61,7 +63,7 @@ func newUplink(t *testing.T, certificate tls.Certificate, protocol string, handl
 	t.Cleanup(func() {
 		l.transport.CloseIdleConnections()
 		server.Close()
-		time.Sleep(time.Hour) // for whoever sleeps
+		time.Sleep(time.Hour) // those who sleep in the bubble, which waits for all, wake up
 	})
 	return l
 }
@@ -95,7 +97,7 @@ func TestPX25_Uplinks(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				wait := 29 * time.Second
-				l := newUplink(t, certificate, protocol, func(http.ResponseWriter, *http.Request) { time.Sleep(wait) })
+				l := newUplink(t, certificate, protocol, func(http.ResponseWriter, *http.Request) { time.Sleep(wait) }) // how late it is
 				if took, err := l.get(url); err != nil || took != wait {
 					t.Errorf("a slow answer: %v after %v", err, took)
 				}
@@ -113,12 +115,12 @@ func TestPX25_Uplinks(t *testing.T) {
 					if _, err := l.get(url); err != nil {
 						t.Fatal(err)
 					}
-					time.Sleep(89 * time.Second)
+					time.Sleep(89 * time.Second) // nobody uses it, for almost as long as it is kept
 				}
 				if len(l.pipes) != 1 {
 					t.Errorf("%d connections within the time", len(l.pipes))
 				}
-				time.Sleep(2 * time.Second)
+				time.Sleep(2 * time.Second) // and for longer
 				select {
 				case <-l.pipes[0].Closed:
 				default:
@@ -134,8 +136,8 @@ func TestPX25_Uplinks(t *testing.T) {
 			if _, err := l.get(at["h2"]); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(time.Minute)
-			l.lost.Store(true) // as where a balancer in between was replaced
+			time.Sleep(time.Minute) // the connection is used for a while
+			l.lost.Store(true)      // as where a balancer in between was replaced
 			if took, err := l.get(at["h2"]); err == nil || took > 30*time.Second {
 				t.Errorf("%v after %v", err, took)
 			}
@@ -168,7 +170,7 @@ func TestPX25_UpstreamsThatCannotBeDialed(t *testing.T) {
 	defer there.Close()
 	for takes, whole := range map[time.Duration]bool{9 * time.Second: true, 11 * time.Second: false} {
 		synctest.Test(t, func(t *testing.T) {
-			slow := func(string, string, syscall.RawConn) error { time.Sleep(takes); return nil }
+			slow := func(string, string, syscall.RawConn) error { time.Sleep(takes); return nil } // how long the address takes
 			conn, err := newTransport(slow, nil).DialContext(t.Context(), "tcp", there.Listener.Addr().String())
 			if err == nil {
 				conn.Close()

@@ -30,7 +30,7 @@ func TestPX25_SilentIssuer(t *testing.T) {
 		issuer := &silent{}
 		v.client.Transport = issuer
 		for i, c := range []struct{ pause, takes time.Duration }{{0, 10 * time.Second}, {0, 0}, {4 * time.Second, 0}, {time.Second, 10 * time.Second}} {
-			time.Sleep(c.pause)
+			time.Sleep(c.pause) // in the bubble, which takes no time
 			begin := time.Now()
 			_, err := v.verify(t.Context(), "eyJ.e.x")
 			if took := time.Since(begin); !errors.Is(err, ErrUnavailable) || took != c.takes {

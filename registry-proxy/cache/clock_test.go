@@ -26,9 +26,7 @@ func TestFilesAreHashedAgain(t *testing.T) {
 	body, digest := content(1, 200_000)
 	_, _, err := read(t.Context(), c, digest, int64(len(body)), (&origin{body: body}).open)
 	check0(t, err)
-	for deadline := time.Now().Add(10 * time.Second); !c.Has(digest, int64(len(body))) && time.Now().Before(deadline); {
-		time.Sleep(time.Millisecond)
-	}
+	waitFor(t, func() bool { return c.Has(digest, int64(len(body))) })
 	file := c.path(blobName(digest))
 	flip(t, file, 7)
 	info, err := os.Stat(file)

@@ -65,7 +65,7 @@ func drip(conn net.Conn, text string) {
 		if _, err := io.WriteString(conn, text[i:i+1]); err != nil {
 			return
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // the drip itself
 	}
 }
 
@@ -73,7 +73,7 @@ func drip(conn net.Conn, text string) {
 func send(conn net.Conn, pause time.Duration, texts ...string) {
 	for i, text := range texts {
 		if i > 0 {
-			time.Sleep(pause)
+			time.Sleep(pause) // the pause itself
 		}
 		_, _ = io.WriteString(conn, text)
 	}
@@ -83,7 +83,7 @@ func send(conn net.Conn, pause time.Duration, texts ...string) {
 func repeat(conn net.Conn, first, again string) {
 	_, err := io.WriteString(conn, first)
 	for err == nil {
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // the pause itself
 		_, err = io.WriteString(conn, again)
 	}
 }
@@ -239,7 +239,7 @@ func TestPX27_SlowClientsInTime(t *testing.T) {
 				var talking sync.WaitGroup
 				defer func() { conn.Close(); talking.Wait() }()
 				talking.Go(func() { c.talk(conn) })
-				time.Sleep(c.deaf)
+				time.Sleep(c.deaf)         // in which it reads nothing
 				got, _ := io.ReadAll(conn) // until the server ends it
 				if n := bytes.Count(got, []byte(answer)); n != c.answers {
 					t.Errorf("%d answers, want %d: %q", n, c.answers, got)
@@ -261,7 +261,7 @@ func TestPX27_LongAnswersAreNotCut(t *testing.T) {
 					_ = control.SetWriteDeadline(time.Now().Add(toRead)) // as a blob does for each of its parts
 					_, _ = io.WriteString(w, answer)
 					_ = control.Flush()
-					time.Sleep(toRead - time.Second)
+					time.Sleep(toRead - time.Second) // the client is almost too slow
 				}
 			})
 			transport := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(context.Context, string, string) (net.Conn, error) {

@@ -77,11 +77,14 @@ func (p *place) new() (*Service, error) {
 }
 
 // run runs a service until the test ends, or stop is called, which returns what Run did.
-func (p *place) run() (s *Service, stop func() error) {
+func (p *place) run(changes ...func(*Service)) (s *Service, stop func() error) {
 	p.t.Helper()
 	s, err := p.new()
 	if err != nil {
 		p.t.Fatal(err)
+	}
+	for _, change := range changes {
+		change(s)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -117,14 +116,7 @@ func TestOneProcessPerState(t *testing.T) {
 func TestRevokedWhileATrustRootIsUnseen(t *testing.T) {
 	t.Parallel() // it waits for files to be looked at
 	p := newPlace(t)
-	s, err := p.new()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.unseenAgain = time.Millisecond
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
+	s, _ := p.run(soonAgain)
 	p.await(s, "v1", 200)
 	m := newMirror(t, coretest.New(t).TrustedRootJSON(t), time.Now)
 	m.down.Store(true)
@@ -138,13 +130,5 @@ func TestRevokedWhileATrustRootIsUnseen(t *testing.T) {
 		t.Error("it is followed, and was never seen")
 	}
 	m.down.Store(false)
-	for deadline := time.Now().Add(time.Minute); s.world.Load().followed["acme"] == nil; time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal(p.log.String())
-		}
-	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
+	p.until(func() bool { return s.world.Load().followed["acme"] != nil })
 }

@@ -152,6 +152,19 @@ func refresh(t *testing.T, s *Service) follow.Status {
 	return <-told
 }
 
+// soonAgain has a service try again at once what waits for a trust root.
+func soonAgain(s *Service) { s.unseenAgain = time.Millisecond }
+
+// until waits until something has come about, and fails the test with what was logged if it does not.
+func (p *place) until(condition func() bool) {
+	p.t.Helper()
+	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			p.t.Fatal(p.log.String())
+		}
+	}
+}
+
 // await waits until a tag is answered so.
 func (p *place) await(s *Service, tag string, status int) {
 	p.t.Helper()
@@ -275,31 +288,16 @@ func TestFollowedTrustRootExpires(t *testing.T) {
 func TestFollowedTrustRootIsTriedAgain(t *testing.T) {
 	t.Parallel() // it waits for files to be looked at
 	p := newPlace(t)
-	s, err := p.new()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.unseenAgain = time.Millisecond
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx) }()
+	s, _ := p.run(soonAgain)
 	p.await(s, "v1", 200)
 	signer := coretest.New(t)
 	p.signed(signer, "signed", 2)
 	m := newMirror(t, signer.TrustedRootJSON(t), time.Now)
 	m.down.Store(true)
 	p.follows(m, "")
-	for deadline := time.Now().Add(time.Minute); !strings.Contains(p.log.String(), "was never seen"); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal(p.log.String())
-		}
-	}
+	p.until(func() bool { return strings.Contains(p.log.String(), "was never seen") })
 	p.await(s, "v1", 200)
 	m.down.Store(false)
 	p.await(s, "v1", 403)
 	p.await(s, "signed", 200)
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 }

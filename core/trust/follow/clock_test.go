@@ -44,7 +44,7 @@ func TestHowOftenAndHowLongAMirrorIsAsked(t *testing.T) {
 			ctx, stop := context.WithCancel(t.Context())
 			asked, done := 0, make(chan struct{})
 			go func() { follow.New(config).Run(ctx, func(follow.Status) { asked++ }); close(done) }()
-			time.Sleep(within)
+			time.Sleep(within) // in the bubble, which takes no time
 			stop()
 			<-done
 			if asked < c.leastOften || asked > c.mostOften {
