@@ -86,8 +86,8 @@ func TestDocker_AMirrorIsNoEnforcement(t *testing.T) {
 	if r := root.Run(t, "docker", "pull", "web:unsigned"); r.Status != 0 {
 		t.Errorf("Docker has learned to stop when a mirror refuses: %s", r.Output())
 	}
-	if !strings.Contains(s.log(), "docker.io/library/web is not signed") {
-		t.Errorf("the mirror was not asked:\n%s", s.log())
+	if !strings.Contains(s.running.Log(), "docker.io/library/web is not signed") {
+		t.Errorf("the mirror was not asked:\n%s", s.running.Log())
 	}
 }
 

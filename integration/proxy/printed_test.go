@@ -46,6 +46,36 @@ func TestPrinted_Podman(t *testing.T) {
 	}
 }
 
+// The key that the proxy countersigns with is exchanged in steps, of which none but the last, done too early, costs a pull.
+func TestPrinted_PodmanWhileTheKeyIsExchanged(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "countersign: {key: countersign.key, authority: countersign.pem}\n")
+	h := lab.NewHost(t, lab.Debian13)
+	key := func(step string, keys int) {
+		t.Helper()
+		if listed := lab.Touchmark(t, 0, "proxy", "key", step, "--config", s.path("proxy.yaml")).Stdout; strings.Count(listed, "\n") != keys || !strings.HasPrefix(listed, "signing ") {
+			t.Errorf("%s: want %d keys, got %q", step, keys, listed)
+		}
+		s.install(t, h, "podman") // whose authority file is the clients'
+	}
+	pull := func(when, told string) {
+		t.Helper()
+		r := h.Root().Run(t, "skopeo", "copy", "-q", "docker://"+s.registry+"/library/web:signed", "dir:/root/copy")
+		if (r.Status == 0) != (told == "") || !strings.Contains(r.Output(), told) {
+			t.Errorf("%s: status %d, want it to say %q: %s", when, r.Status, told, r.Output())
+		}
+	}
+	key("make", 1)
+	pull("nothing was missing", "")
+	key("rotate", 2)
+	pull("the proxy has the previous key", "")
+	key("retire", 1)
+	pull("the proxy still has the previous key", "certificate signed by unknown authority")
+	s.running.Kill()
+	s.start(t)
+	pull("the proxy was started with the new key", "")
+}
+
 // containerd does not ask the registry itself when the proxy refuses, although it could.
 func TestPrinted_Containerd(t *testing.T) {
 	t.Parallel()

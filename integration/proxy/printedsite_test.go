@@ -25,10 +25,11 @@ import (
 // site is what a company has: a registry with HTTPS by its own authority, images that alice has signed, or mallory, or nobody, and a proxy on a host of its
 // own. Both have names; whoever asks for an image by the registry's name and is not told otherwise gets it from there.
 type site struct {
-	dir        string // of certificates and configuration; hosts see it, too
-	registry   string // NAME:PORT, as users and policies say
-	proxy, hub string // the proxy's names for it, and for Docker Hub; NAME:PORT
-	log        func() string
+	dir        string             // of certificates and configuration; hosts see it, too
+	registry   string             // NAME:PORT, as users and policies say
+	proxy, hub string             // the proxy's names for it, and for Docker Hub; NAME:PORT
+	start      func(t *testing.T) // starts the proxy, again if it was killed
+	running    *lab.Process
 
 	registryAddress, proxyAddress string // with the same ports
 }
@@ -82,7 +83,11 @@ registries:
 - {name: "%s", upstream: "https://%[5]s", ca: ca.pem, hosts: [proxy.acme.example]}
 - {name: docker.io, upstream: "https://%[5]s", ca: ca.pem, hosts: [hub.acme.example]}
 `, s.proxyAddress, w.Root, metrics, s.registry, s.registryAddress)+more)
-	s.log = lab.NewHost(t, lab.Debian13).Root().Serve(t, "http://"+metrics+"/readyz", "proxy", "--config", s.path("proxy.yaml")).Log
+	host := lab.NewHost(t, lab.Debian13)
+	s.start = func(t *testing.T) {
+		s.running = host.Root().Serve(t, "http://"+metrics+"/readyz", "proxy", "--config", s.path("proxy.yaml"))
+	}
+	s.start(t)
 	return s
 }
 
